@@ -1,0 +1,26 @@
+//! turnpike's BPF programs, in the order in which a connection meets them.
+//!
+//! They run for every process in an agent's cgroup and decide one thing: is a `connect` redirected
+//! to the gateway, denied, or left alone. All else is userspace's work.
+#![no_std]
+#![no_main]
+#![feature(core_intrinsics)]
+#![allow(internal_features, reason = "atomic addition is to be had in no other way on this target")]
+
+mod agent;
+mod connect;
+mod handoff;
+mod maps;
+mod peername;
+mod release;
+
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    // The verifier refuses programs that can reach a panic, so this is never run.
+    loop {}
+}
+
+// None of the helpers in use asks for a licence that is compatible with the GPL.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 11] = *b"Apache-2.0\0";

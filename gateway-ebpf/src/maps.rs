@@ -1,0 +1,59 @@
+//! Every map, in one place. Userspace finds them by these names.
+
+use aya_ebpf::{
+    EbpfContext, Global,
+    helpers::generated::bpf_get_netns_cookie,
+    macros::map,
+    maps::{Array, HashMap},
+};
+use gateway_common::{
+    AgentEntry, AgentId, Counters, Heartbeat, Listener, Origin, PeerKey, Redirected,
+};
+
+/// The attached agents.
+#[map]
+pub static AGENTS: HashMap<AgentId, AgentEntry> = HashMap::with_max_entries(1024, 0);
+
+/// Agents that may not connect at all, whatever their mode, until they are revived.
+#[map]
+pub static KILLED: HashMap<AgentId, u64> = HashMap::with_max_entries(1024, 0);
+
+/// The gateway's listener in each network namespace, by netns cookie.
+#[map]
+pub static LISTENERS: HashMap<u64, Listener> = HashMap::with_max_entries(1024, 0);
+
+/// The gateway's sign of life.
+#[map]
+pub static HEARTBEAT: Array<Heartbeat> = Array::with_max_entries(1, 0);
+
+/// Redirected sockets by socket cookie, for as long as they live. Never an LRU: an entry that is
+/// thrown out would let a live socket lose, or worse mistake, its destination.
+#[map]
+pub static ORIGINS: HashMap<u64, Redirected> = HashMap::with_max_entries(65536, 0);
+
+/// What the accepting side looks up. As large as `ORIGINS`, and each entry there has at most one
+/// here, so an insert has room whenever the connect hook found room.
+#[map]
+pub static HANDOFFS: HashMap<PeerKey, Origin> = HashMap::with_max_entries(65536, 0);
+
+/// Counters of each agent.
+#[map]
+pub static COUNTERS: HashMap<AgentId, Counters> = HashMap::with_max_entries(1024, 0);
+
+/// 1 if userspace wants log messages. Constant once loaded, so the verifier removes the dead side.
+#[unsafe(no_mangle)]
+pub static LOG_ENABLED: Global<u8> = Global::new(0);
+
+/// The cookie of the network namespace that the context's socket lives in.
+#[inline(always)]
+pub fn netns_cookie<C: EbpfContext>(ctx: &C) -> u64 {
+    // SAFETY: the helper takes the program's own context, which is what `as_ptr` returns.
+    unsafe { bpf_get_netns_cookie(ctx.as_ptr()) }
+}
+
+/// The cookie of the context's socket: unique until reboot, unlike a port or a pointer.
+#[inline(always)]
+pub fn socket_cookie<C: EbpfContext>(ctx: &C) -> u64 {
+    // SAFETY: as above.
+    unsafe { aya_ebpf::helpers::generated::bpf_get_socket_cookie(ctx.as_ptr()) }
+}

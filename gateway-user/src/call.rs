@@ -1,0 +1,13 @@
+//! The vocabulary that every other module speaks. No I/O, no clocks.
+
+mod facts;
+mod ids;
+mod step;
+mod time;
+mod workflow;
+
+pub use facts::{Answer, Dialect, Message, Operation, Prompt, Role, ToolCall, Usage};
+pub use ids::{ConnectionId, IdParseError, SessionId, StepId, TraceId, WorkflowId};
+pub use step::{CallKind, Confidence, Evidence, EvidenceKind, Retry, RetryReason, Step, StepKind, Tool};
+pub use time::{Micros, Timestamp};
+pub use workflow::{AgentRef, State, Totals, Workflow, WorkflowSummary};

@@ -1,0 +1,182 @@
+//! A call's place in its workflow and what became of it, as `turnpike trace --json` shows it.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    ConnectionId, Dialect, Micros, Operation, StepId, Timestamp, Usage,
+};
+
+/// One step. A field that does not apply is absent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    pub step_id: StepId,
+    /// What the step directly follows from: for a tool step the model call that emitted it; for a
+    /// model call whose history ends in tool results those tool steps; for any other model call
+    /// the call before it in its history. A retry has the parents of its first try.
+    pub parent_step_ids: Vec<StepId>,
+    pub confidence: Confidence,
+    pub kind: StepKind,
+    pub call: CallKind,
+    pub agent: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dialect: Option<Dialect>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<Operation>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_model: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response_model: Option<String>,
+    /// The provider's own id of the response.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response_id: Option<String>,
+    /// Of the request body as the client sent it, in hex.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_sha256: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool: Option<Tool>,
+    /// The `Host` that the client named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub original_dst: Option<SocketAddr>,
+    /// The address that upstream saw.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upstream_local: Option<SocketAddr>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connection_id: Option<ConnectionId>,
+    /// The number of the exchange on its connection, from 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exchange_seq: Option<u64>,
+    pub started_at: Timestamp,
+    /// From the first byte of the request to the first byte of the answer's body.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttft_ms: Option<Micros>,
+    /// Absent while the step runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration_ms: Option<Micros>,
+    /// The HTTP status; absent while there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub finish_reasons: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
+    /// Whether the call has ended and its usage is final.
+    pub settled: bool,
+    pub evidence: Vec<Evidence>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<Retry>,
+}
+
+/// What part a step plays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepKind {
+    /// A model call that decides what to do next: its answer calls tools, or is not known yet.
+    Planner,
+    /// A model call in a chain that another step started.
+    Worker,
+    /// A tool call.
+    Tool,
+    /// A model call whose text answers the wish.
+    Final,
+    /// Titles, summaries, classifiers.
+    Utility,
+}
+
+/// What a call is made to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CallKind {
+    Model,
+    Tool,
+    Other,
+}
+
+/// How sure a placement is, from 0 to 1.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Confidence(f32);
+
+impl Confidence {
+    /// There is no doubt.
+    pub const CERTAIN: Self = Self(1.0);
+
+    /// A confidence from 0 to 1; what lies outside is brought to the nearer end, and what is not a
+    /// number to 0.
+    #[must_use]
+    pub const fn new(value: f32) -> Self {
+        if value >= 0.0 { Self(value.min(1.0)) } else { Self(0.0) }
+    }
+
+    /// From 0 to 1.
+    #[must_use]
+    pub const fn get(self) -> f32 {
+        self.0
+    }
+}
+
+/// Why a step was placed where it is.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Evidence {
+    pub kind: EvidenceKind,
+    pub confidence: Confidence,
+    /// The step that the evidence points to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from_step_id: Option<StepId>,
+}
+
+/// What the evidence is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EvidenceKind {
+    /// A tool-call id that a model issued came back with its result.
+    ToolCallId,
+    /// The history holds an answer that a model gave, word for word.
+    AnswerEcho,
+    /// The history begins with the one of an earlier call.
+    HistoryPrefix,
+    /// The same conversation was sent before and failed.
+    SameRequest,
+    /// Nothing known leads here: the first call of a workflow.
+    NewHistory,
+}
+
+/// The tool that a tool step calls.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tool {
+    pub name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call_id: Option<String>,
+}
+
+/// That a step repeats one that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retry {
+    pub of_step_id: StepId,
+    pub reason: RetryReason,
+    /// The first retry is 1.
+    pub attempt: u32,
+}
+
+/// Why a step had to be repeated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RetryReason {
+    /// HTTP 429.
+    RateLimit,
+    /// HTTP 5xx.
+    Overloaded,
+    /// HTTP 408.
+    Timeout,
+    /// HTTP 401 or 403.
+    Auth,
+    /// The connection ended before an answer.
+    ConnReset,
+    /// The answer ended before its end.
+    StreamTruncated,
+}
