@@ -1,4 +1,12 @@
 //! turnpike: an eBPF-assisted gateway for AI-agent traffic. The modules are listed in the order
 //! in which data flows; `ARCHITECTURE.md` has the map.
 
+pub mod attach;
 pub mod call;
+pub mod config;
+pub mod control;
+pub mod dialect;
+pub mod limits;
+pub mod lineage;
+pub mod proxy;
+pub mod store;

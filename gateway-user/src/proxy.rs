@@ -1,0 +1,3 @@
+//! The connection and its exchanges.
+
+pub mod h1;

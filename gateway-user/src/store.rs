@@ -1,0 +1,1 @@
+//! Finished and running workflows, in memory.
