@@ -1,1 +1,9 @@
-//! Agents and their sockets.
+//! Agents and their sockets: cgroups, containers, network namespaces and the BPF programs.
+
+pub mod cgroup;
+pub mod container;
+pub mod diag;
+pub mod ebpf;
+pub mod netns;
+pub mod pins;
+pub mod preflight;

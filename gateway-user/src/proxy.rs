@@ -1,3 +1,23 @@
-//! The connection and its exchanges.
+//! The connection and its exchanges: accept → origin → admit → dial → relay, with a tap on the
+//! relayed bytes that understands what passes. The only place that puts the pure modules in
+//! sequence.
 
+mod admit;
+pub mod agent;
+mod clock;
+mod connect;
+mod exchange;
 pub mod h1;
+mod http;
+mod lane;
+mod origin;
+mod relay;
+mod sniff;
+mod tap;
+mod worker;
+
+pub use agent::{Agent, Agents, Coverage, CoverageSnapshot, OpaqueReason};
+pub use clock::Clock;
+pub use exchange::{Recorder, Recording};
+pub use origin::Origins;
+pub use worker::{Context, Listeners, serve};

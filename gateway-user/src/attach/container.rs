@@ -1,0 +1,242 @@
+//! Containers: from an id, a prefix of one, or a name to a cgroup, and back.
+
+use std::{path::Path, process::Command};
+
+use serde::Deserialize;
+
+use super::cgroup::{self, Cgroup, CgroupError};
+
+/// What a cgroup's path tells of the container in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContainerRef {
+    /// The runtime's own id; for plain runc the name that it was given.
+    pub id: String,
+    /// The uid of the Kubernetes pod that it belongs to.
+    pub pod: Option<String>,
+}
+
+/// Why a container can't be found. The caller's fault.
+#[derive(Debug, thiserror::Error)]
+pub enum ContainerError {
+    #[error("no running container is called {0:?}; see `podman ps`, `docker ps` or `crictl ps`")]
+    Unknown(String),
+    #[error("{count} running containers match {text:?}: {matches}; give more of the id")]
+    Ambiguous { text: String, count: usize, matches: String },
+    #[error(transparent)]
+    Cgroup(#[from] CgroupError),
+}
+
+/// Finds a running container by id, prefix of an id, or name.
+///
+/// Ids are read off the cgroup tree, for every runtime alike. Names are known to the runtimes
+/// alone, so those that are installed are asked.
+pub fn resolve(text: &str) -> Result<(Cgroup, ContainerRef), ContainerError> {
+    let running = running()?;
+    match choose(&running, text)? {
+        Some(found) => Ok(found),
+        None => {
+            let named = ids_named(text);
+            let found = running.into_iter().find(|(_, container)| named.contains(&container.id));
+            found.ok_or_else(|| ContainerError::Unknown(text.into()))
+        }
+    }
+}
+
+/// The container that a cgroup belongs to, if its path names one.
+#[must_use]
+pub fn of_cgroup(path: &str) -> Option<ContainerRef> {
+    let mut found = None;
+    let mut pod = None;
+    for (parent, part) in parts(path) {
+        pod = pod_uid(part).or(pod);
+        if let Some(id) = container_id(parent, part) {
+            // The outermost: a runtime may make cgroups below its container's own.
+            found.get_or_insert_with(|| id.to_owned());
+        }
+    }
+    found.map(|id| ContainerRef { id, pod })
+}
+
+fn running() -> Result<Vec<(Cgroup, ContainerRef)>, CgroupError> {
+    let mount = cgroup::mount_point()?;
+    let mut found: Vec<(Cgroup, ContainerRef)> = Vec::new();
+    let mut directories = cgroup::walk()?;
+    directories.sort();
+    for directory in directories {
+        let Some(path) = directory.strip_prefix(&mount).ok().and_then(Path::to_str) else {
+            continue;
+        };
+        let Some(container) = of_cgroup(path) else { continue };
+        // In sorted order a container's own cgroup comes before those below it.
+        if found.iter().all(|(_, known)| known.id != container.id) {
+            if let Ok(cgroup) = Cgroup::open(&directory) {
+                found.push((cgroup, container));
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn choose(
+    running: &[(Cgroup, ContainerRef)],
+    text: &str,
+) -> Result<Option<(Cgroup, ContainerRef)>, ContainerError> {
+    if let Some(exact) = running.iter().find(|(_, container)| container.id == text) {
+        return Ok(Some(exact.clone()));
+    }
+    let is_prefix = |id: &str| text.len() >= MIN_PREFIX && id.starts_with(text);
+    let matches: Vec<_> = running.iter().filter(|(_, c)| is_prefix(&c.id)).collect();
+    match matches.as_slice() {
+        [] => Ok(None),
+        [one] => Ok(Some((*one).clone())),
+        many => {
+            let ids: Vec<&str> = many.iter().map(|(_, c)| short(&c.id)).collect();
+            Err(ContainerError::Ambiguous {
+                text: text.into(),
+                count: many.len(),
+                matches: ids.join(", "),
+            })
+        }
+    }
+}
+
+/// Shorter prefixes would sooner hit a wrong container than a wanted one.
+const MIN_PREFIX: usize = 4;
+
+/// The ids of the containers that the installed runtimes know by this name.
+fn ids_named(name: &str) -> Vec<String> {
+    // A name that begins with a dash would be taken for an option.
+    if name.is_empty() || name.starts_with('-') {
+        return Vec::new();
+    }
+    ["podman", "docker", "nerdctl"].iter().filter_map(|runtime| id_named(runtime, name)).collect()
+}
+
+fn id_named(runtime: &str, name: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Inspected {
+        #[serde(rename = "Id", alias = "ID")]
+        id: String,
+    }
+
+    let output =
+        Command::new(runtime).args(["container", "inspect", name]).output().ok()?;
+    let found: Vec<Inspected> = serde_json::from_slice(&output.stdout).ok()?;
+    found.into_iter().next().map(|container| container.id)
+}
+
+/// Each part of a path, with the part before it.
+fn parts(path: &str) -> impl Iterator<Item = (&str, &str)> {
+    let all = || path.split('/').filter(|part| !part.is_empty());
+    std::iter::once("").chain(all()).zip(all())
+}
+
+/// The forms in use, by who makes them:
+///
+/// | | systemd driver | cgroupfs driver |
+/// | --- | --- | --- |
+/// | podman | `libpod-ID.scope` | `libpod-ID` (below `libpod_parent` or what is asked for) |
+/// | docker | `docker-ID.scope` | `docker/ID` |
+/// | containerd, CRI | `cri-containerd-ID.scope` | `kubepods/…/podUID/ID` |
+/// | CRI-O | `crio-ID.scope` | `kubepods/…/podUID/crio-ID` |
+/// | nerdctl | `nerdctl-ID.scope` | `NAMESPACE/ID` |
+/// | runc | `runc-ID.scope` (any id) | wherever it is told to |
+fn container_id<'a>(parent: &str, part: &'a str) -> Option<&'a str> {
+    let scope = part.strip_suffix(".scope");
+    let name = scope.unwrap_or(part);
+    for prefix in ["libpod-", "docker-", "cri-containerd-", "crio-", "nerdctl-"] {
+        if let Some(id) = name.strip_prefix(prefix) {
+            // `crio-conmon-ID` and `libpod-conmon-ID` hold the monitor, not the container.
+            return is_full_id(id).then_some(id);
+        }
+    }
+    if scope.is_some() {
+        return name.strip_prefix("runc-").filter(|id| !id.is_empty());
+    }
+    let known_parent = ["docker", "default", "k8s.io", "moby"].contains(&parent);
+    (is_full_id(name) && (known_parent || pod_uid(parent).is_some())).then_some(name)
+}
+
+fn is_full_id(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+}
+
+/// `podUID` with the cgroupfs driver, `kubepods-…-podUID.slice` with the systemd driver, where
+/// dashes of the uid are written as underscores.
+fn pod_uid(part: &str) -> Option<String> {
+    let name = part.strip_suffix(".slice").unwrap_or(part);
+    let uid = match name.strip_prefix("kubepods") {
+        Some(rest) => rest.rsplit_once("-pod")?.1,
+        None => name.strip_prefix("pod")?,
+    };
+    let uid = uid.replace('_', "-");
+    let is_uid = uid.len() >= 32 && uid.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
+    is_uid.then_some(uid)
+}
+
+fn short(id: &str) -> &str {
+    id.get(..12).unwrap_or(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+    const UID: &str = "0a1b2c3d-0a1b-2c3d-4e5f-0a1b2c3d4e5f";
+
+    fn found(path: &str) -> Option<(String, Option<String>)> {
+        of_cgroup(&path.replace("ID", ID).replace("POD", UID)).map(|c| (c.id, c.pod))
+    }
+
+    #[test]
+    fn every_runtime_s_path_is_understood() {
+        let plain = Some((ID.to_owned(), None));
+        for path in [
+            "/machine.slice/libpod-ID.scope",
+            "/machine.slice/libpod-ID.scope/container",
+            "/libpod_parent/libpod-ID",
+            "/gwtest/libpod-ID",
+            "/system.slice/docker-ID.scope",
+            "/docker/ID",
+            "/docker/ID/init",
+            "/default/ID",
+            "/system.slice/nerdctl-ID.scope",
+        ] {
+            assert_eq!(found(path), plain, "{path}");
+        }
+        assert_eq!(found("/system.slice/runc-web.scope"), Some(("web".into(), None)));
+    }
+
+    #[test]
+    fn a_pod_s_uid_is_read_in_either_form() {
+        let in_pod = Some((ID.to_owned(), Some(UID.to_owned())));
+        let escaped = UID.replace('-', "_");
+        for path in [
+            "/kubepods/burstable/podPOD/ID".to_owned(),
+            "/kubepods/podPOD/crio-ID".to_owned(),
+            format!("/kubepods.slice/kubepods-pod{escaped}.slice/cri-containerd-ID.scope"),
+            format!(
+                "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{escaped}.slice/\
+                 crio-ID.scope/container"
+            ),
+        ] {
+            assert_eq!(found(&path), in_pod, "{path}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_container_is_not_taken_for_one() {
+        for path in [
+            "/",
+            "/user.slice/user-0.slice/session-1.scope",
+            "/machine.slice/libpod-conmon-ID.scope",
+            "/system.slice/crio-conmon-ID.scope",
+            "/system.slice/ssh.service",
+            "/libpod-0123",
+            "/elsewhere/ID",
+        ] {
+            assert_eq!(found(path), None, "{path}");
+        }
+    }
+}

@@ -1,0 +1,400 @@
+//! The BPF programs and their maps: the only user of aya.
+
+use std::{
+    fs, io,
+    os::fd::AsFd,
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use aya::{
+    Ebpf, EbpfError, EbpfLoader, Pod,
+    maps::{Array, HashMap, MapData, MapError},
+    pin::PinError,
+    programs::{
+        CgroupAttachMode, CgroupSock, CgroupSockAddr, Program, ProgramError, SockOps,
+        links::{FdLink, LinkError, PinnedLink},
+    },
+};
+use gateway_common::{
+    AgentEntry, AgentId, Counter, Counters, Heartbeat, Listener, Origin, PeerKey, Redirected,
+};
+
+/// The object that `cargo xtask bpf` builds.
+pub static OBJECT: &[u8] =
+    aya::include_bytes_aligned!("../../../gateway-ebpf/object/turnpike.bpf.o");
+
+/// The programs, loaded, and their maps.
+#[derive(Debug)]
+pub struct Hooks {
+    /// Held for loading links and for the control maps; never by a connection.
+    ebpf: Mutex<Ebpf>,
+    handoffs: Mutex<HashMap<MapData, PeerKey, Origin>>,
+    origins: Mutex<HashMap<MapData, u64, Redirected>>,
+    counters: HashMap<MapData, AgentId, Counters>,
+    /// Where maps and links are pinned, when they are.
+    pins: PathBuf,
+}
+
+/// One agent's links: dropping them detaches the programs, unless they are pinned.
+#[derive(Debug)]
+#[must_use = "dropping the links detaches the programs"]
+pub struct Links {
+    links: Vec<Held>,
+}
+
+#[derive(Debug)]
+enum Held {
+    Free(&'static str, FdLink),
+    Pinned(&'static str, PinnedLink),
+}
+
+/// What the kernel refused.
+#[derive(Debug, thiserror::Error)]
+pub enum EbpfFailure {
+    #[error("the kernel refused turnpike's BPF object: {}; see `turnpike doctor`", chain(.0))]
+    Load(#[from] EbpfError),
+    #[error("the kernel refused a BPF program: {}; see `turnpike doctor`", chain(.0))]
+    Program(#[from] ProgramError),
+    #[error("a BPF map could not be used: {}", chain(.0))]
+    Map(#[from] MapError),
+    #[error("a BPF link could not be used: {}", chain(.0))]
+    Link(#[from] LinkError),
+    #[error("a BPF object could not be pinned: {}", chain(.0))]
+    Pin(#[from] PinError),
+    #[error("can't use {}: {source}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+    #[error("the BPF object has no {0}; rebuild it: cargo xtask bpf")]
+    Missing(&'static str),
+}
+
+/// aya's errors name their cause only as a source.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(cause_text.lines().next().unwrap_or_default());
+        }
+        source = cause.source();
+    }
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
+/// In the order in which they are attached: what hands a destination over stands ready before
+/// anything is redirected, and getpeername before anybody can ask.
+const HOOKS: [&str; 6] = [
+    "turnpike_release",
+    "turnpike_handoff",
+    "turnpike_peername4",
+    "turnpike_peername6",
+    "turnpike_connect4",
+    "turnpike_connect6",
+];
+
+/// The maps that pinned programs need to go on without the daemon.
+const MAPS: [&str; 7] =
+    ["AGENTS", "KILLED", "LISTENERS", "HEARTBEAT", "ORIGINS", "HANDOFFS", "COUNTERS"];
+
+impl Hooks {
+    /// Loads the object. Where `pins` holds the maps of an earlier gateway they are taken over, and
+    /// with them the agents whose links are pinned there.
+    pub fn load(object: &[u8], pins: &Path, log: bool) -> Result<Self, EbpfFailure> {
+        let maps = pins.join("maps");
+        let mut loader = EbpfLoader::new();
+        let log = u8::from(log);
+        loader.override_global("LOG_ENABLED", &log, true);
+        let pinned = MAPS.map(|name| (name, maps.join(name)));
+        if maps.exists() {
+            for (name, path) in &pinned {
+                loader.map_pin_path(name, path.as_path());
+            }
+        }
+        let mut ebpf = loader.load(object)?;
+        for (_, program) in ebpf.programs_mut() {
+            match program {
+                Program::CgroupSockAddr(program) => program.load()?,
+                Program::CgroupSock(program) => program.load()?,
+                Program::SockOps(program) => program.load()?,
+                _ => return Err(EbpfFailure::Missing("known program type")),
+            }
+        }
+        Ok(Self {
+            handoffs: Mutex::new(second_handle(&ebpf, "HANDOFFS")?),
+            origins: Mutex::new(second_handle(&ebpf, "ORIGINS")?),
+            counters: second_handle(&ebpf, "COUNTERS")?,
+            ebpf: Mutex::new(ebpf),
+            pins: pins.into(),
+        })
+    }
+
+    /// The loaded programs, for the logger that reads their messages.
+    pub fn with_ebpf<T>(&self, body: impl FnOnce(&mut Ebpf) -> T) -> T {
+        body(&mut lock(&self.ebpf))
+    }
+
+    /// Attaches every hook to a cgroup. The agent's entry must be there before.
+    pub fn attach(&self, cgroup: impl AsFd) -> Result<Links, EbpfFailure> {
+        let mut ebpf = lock(&self.ebpf);
+        let mut links = Links { links: Vec::with_capacity(HOOKS.len()) };
+        for name in HOOKS {
+            let program = ebpf.program_mut(name).ok_or(EbpfFailure::Missing("program"))?;
+            links.links.push(Held::Free(name, attach_one(program, &cgroup)?));
+        }
+        Ok(links)
+    }
+
+    /// Pins an agent's links, and the maps they need, so that they outlive this process.
+    pub fn pin(&self, agent: AgentId, links: Links) -> Result<Links, EbpfFailure> {
+        self.pin_maps()?;
+        let directory = agent_pins(&self.pins, agent);
+        make_directory(&directory)?;
+        let mut pinned = Links { links: Vec::with_capacity(links.links.len()) };
+        for held in links.links {
+            pinned.links.push(match held {
+                Held::Free(name, link) => Held::Pinned(name, link.pin(directory.join(name))?),
+                held @ Held::Pinned(..) => held,
+            });
+        }
+        Ok(pinned)
+    }
+
+    fn pin_maps(&self) -> Result<(), EbpfFailure> {
+        let maps = self.pins.join("maps");
+        make_directory(&maps)?;
+        let ebpf = lock(&self.ebpf);
+        for name in MAPS {
+            let path = maps.join(name);
+            if !path.exists() {
+                ebpf.map(name).ok_or(EbpfFailure::Missing(name))?.pin(path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes over the links that an earlier gateway pinned for an agent; `None` if there are none,
+    /// or not all: then what is there is removed.
+    pub fn adopt(&self, agent: AgentId) -> Result<Option<Links>, EbpfFailure> {
+        let directory = agent_pins(&self.pins, agent);
+        if !directory.exists() {
+            return Ok(None);
+        }
+        let mut links = Links { links: Vec::with_capacity(HOOKS.len()) };
+        for name in HOOKS {
+            let path = directory.join(name);
+            if !path.exists() {
+                remove_agent_pins(&self.pins, agent)?;
+                return Ok(None);
+            }
+            links.links.push(Held::Pinned(name, PinnedLink::from_pin(path)?));
+        }
+        Ok(Some(links))
+    }
+
+    /// Enters an agent, or changes its mode.
+    pub fn set_agent(&self, agent: AgentId, mode: u32) -> Result<(), EbpfFailure> {
+        let mut ebpf = lock(&self.ebpf);
+        let mut counters: HashMap<_, AgentId, Counters> = view_mut(&mut ebpf, "COUNTERS")?;
+        if counters.get(&agent, 0).is_err() {
+            counters.insert(agent, [0; Counter::COUNT], 0)?;
+        }
+        let mut agents: HashMap<_, AgentId, AgentEntry> = view_mut(&mut ebpf, "AGENTS")?;
+        Ok(agents.insert(agent, AgentEntry { mode, reserved: 0 }, 0)?)
+    }
+
+    /// Forgets an agent, and every socket of it. Its programs must be detached before.
+    pub fn remove_agent(&self, agent: AgentId) -> Result<(), EbpfFailure> {
+        let mut ebpf = lock(&self.ebpf);
+        remove(&mut view_mut::<AgentId, AgentEntry>(&mut ebpf, "AGENTS")?, &agent)?;
+        remove(&mut view_mut::<AgentId, Counters>(&mut ebpf, "COUNTERS")?, &agent)?;
+        drop(ebpf);
+        purge(&mut lock(&self.origins), |redirected| redirected.origin.agent == agent)?;
+        purge(&mut lock(&self.handoffs), |origin| origin.agent == agent)
+    }
+
+    /// Forgets sockets that were to be handed to an earlier gateway's listener.
+    pub fn forget_handoffs(&self) -> Result<(), EbpfFailure> {
+        purge(&mut lock(&self.handoffs), |_| true)
+    }
+
+    /// Every agent that is entered.
+    pub fn agents(&self) -> Result<Vec<(AgentId, u32)>, EbpfFailure> {
+        let ebpf = lock(&self.ebpf);
+        let agents: HashMap<_, AgentId, AgentEntry> = view(&ebpf, "AGENTS")?;
+        agents.iter().map(|entry| Ok(entry.map(|(id, entry)| (id, entry.mode))?)).collect()
+    }
+
+    /// Denies an agent every `connect`, or lets it connect again.
+    pub fn set_killed(&self, agent: AgentId, killed: bool) -> Result<(), EbpfFailure> {
+        let mut ebpf = lock(&self.ebpf);
+        let mut map: HashMap<_, AgentId, u64> = view_mut(&mut ebpf, "KILLED")?;
+        if killed { Ok(map.insert(agent, 1, 0)?) } else { remove(&mut map, &agent) }
+    }
+
+    /// Says where the gateway listens in a network namespace.
+    pub fn set_listener(&self, netns: u64, listener: Listener) -> Result<(), EbpfFailure> {
+        let mut ebpf = lock(&self.ebpf);
+        Ok(view_mut::<u64, Listener>(&mut ebpf, "LISTENERS")?.insert(netns, listener, 0)?)
+    }
+
+    /// Says that the gateway no longer listens there.
+    pub fn remove_listener(&self, netns: u64) -> Result<(), EbpfFailure> {
+        let mut ebpf = lock(&self.ebpf);
+        remove(&mut view_mut::<u64, Listener>(&mut ebpf, "LISTENERS")?, &netns)
+    }
+
+    /// Says that the gateway lives, and for how long that may be believed.
+    pub fn beat(&self, now: Duration, max_age: Duration) -> Result<(), EbpfFailure> {
+        let nanos = |span: Duration| u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
+        let beat = Heartbeat { at_ns: nanos(now), max_age_ns: nanos(max_age) };
+        let mut ebpf = lock(&self.ebpf);
+        let map = ebpf.map_mut("HEARTBEAT").ok_or(EbpfFailure::Missing("HEARTBEAT"))?;
+        Ok(Array::<_, Heartbeat>::try_from(map)?.set(0, beat, 0)?)
+    }
+
+    /// What was handed over under this key. It stays there.
+    #[must_use]
+    pub fn handoff(&self, key: &PeerKey) -> Option<Origin> {
+        lock(&self.handoffs).get(key, 0).ok()
+    }
+
+    /// Takes the entry away: the connection is accepted, and its key free for another.
+    pub fn take_handoff(&self, key: &PeerKey) -> Result<(), EbpfFailure> {
+        remove(&mut lock(&self.handoffs), key)
+    }
+
+    /// Where the socket with this cookie was going, if it was redirected and still lives.
+    #[must_use]
+    pub fn origin(&self, cookie: u64) -> Option<Origin> {
+        lock(&self.origins).get(&cookie, 0).ok().map(|redirected| redirected.origin)
+    }
+
+    /// What the hooks counted for an agent.
+    #[must_use]
+    pub fn counters(&self, agent: AgentId) -> Option<Counters> {
+        self.counters.get(&agent, 0).ok()
+    }
+}
+
+impl Links {
+    /// Detaches the programs, connect first: from then on nothing more is redirected.
+    pub fn detach(mut self) -> Result<(), EbpfFailure> {
+        while let Some(held) = self.links.pop() {
+            match held {
+                Held::Free(_, link) => drop(link),
+                Held::Pinned(name, link) => {
+                    let unpinned = link.unpin().map(drop);
+                    unpinned.map_err(|source| EbpfFailure::Io { path: name.into(), source })?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where an agent's links are pinned.
+#[must_use]
+pub fn agent_pins(pins: &Path, agent: AgentId) -> PathBuf {
+    pins.join("agents").join(agent.to_string())
+}
+
+/// Removes an agent's pinned links, connect first, which detaches its programs if nobody else
+/// holds them.
+pub fn remove_agent_pins(pins: &Path, agent: AgentId) -> Result<(), EbpfFailure> {
+    let directory = agent_pins(pins, agent);
+    let gone = |path: &Path, result: io::Result<()>| match result {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(EbpfFailure::Io { path: path.into(), source })
+        }
+        _ => Ok(()),
+    };
+    for name in HOOKS.iter().rev() {
+        let path = directory.join(name);
+        gone(&path, fs::remove_file(&path))?;
+    }
+    gone(&directory, fs::remove_dir(&directory))
+}
+
+fn attach_one(program: &mut Program, cgroup: impl AsFd) -> Result<FdLink, EbpfFailure> {
+    // `AllowMultiple` is what the kernel does for links anyway, and refuses to be told.
+    let mode = CgroupAttachMode::Single;
+    Ok(match program {
+        Program::CgroupSockAddr(program) => {
+            let program: &mut CgroupSockAddr = program;
+            let link = program.attach(cgroup, mode)?;
+            program.take_link(link)?.try_into()?
+        }
+        Program::CgroupSock(program) => {
+            let program: &mut CgroupSock = program;
+            let link = program.attach(cgroup, mode)?;
+            program.take_link(link)?.try_into()?
+        }
+        Program::SockOps(program) => {
+            let program: &mut SockOps = program;
+            let link = program.attach(cgroup, mode)?;
+            program.take_link(link)?.try_into()?
+        }
+        _ => return Err(EbpfFailure::Missing("known program type")),
+    })
+}
+
+/// A handle of its own to a map, so that connections don't wait for whoever attaches an agent.
+fn second_handle<K: Pod, V: Pod>(
+    ebpf: &Ebpf,
+    name: &'static str,
+) -> Result<HashMap<MapData, K, V>, EbpfFailure> {
+    let Some(aya::maps::Map::HashMap(data)) = ebpf.map(name) else {
+        return Err(EbpfFailure::Missing(name));
+    };
+    let own = MapData::from_id(data.info()?.id())?;
+    Ok(aya::maps::Map::from_map_data(own)?.try_into()?)
+}
+
+fn view<'a, K: Pod, V: Pod>(
+    ebpf: &'a Ebpf,
+    name: &'static str,
+) -> Result<HashMap<&'a MapData, K, V>, EbpfFailure> {
+    Ok(ebpf.map(name).ok_or(EbpfFailure::Missing(name))?.try_into()?)
+}
+
+fn view_mut<'a, K: Pod, V: Pod>(
+    ebpf: &'a mut Ebpf,
+    name: &'static str,
+) -> Result<HashMap<&'a mut MapData, K, V>, EbpfFailure> {
+    Ok(ebpf.map_mut(name).ok_or(EbpfFailure::Missing(name))?.try_into()?)
+}
+
+/// Removes an entry; one that is not there is as good as removed.
+fn remove<T: std::borrow::BorrowMut<MapData>, K: Pod, V: Pod>(
+    map: &mut HashMap<T, K, V>,
+    key: &K,
+) -> Result<(), EbpfFailure> {
+    match map.remove(key) {
+        Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
+        Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => {
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn purge<K: Pod, V: Pod>(
+    map: &mut HashMap<MapData, K, V>,
+    unwanted: impl Fn(&V) -> bool,
+) -> Result<(), EbpfFailure> {
+    let found: Vec<K> =
+        map.iter().flatten().filter(|(_, value)| unwanted(value)).map(|(key, _)| key).collect();
+    found.iter().try_for_each(|key| remove(map, key))
+}
+
+fn make_directory(path: &Path) -> Result<(), EbpfFailure> {
+    fs::create_dir_all(path).map_err(|source| EbpfFailure::Io { path: path.into(), source })
+}
+
+/// A panic while a map was held leaves the map itself whole: the kernel keeps it.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,226 @@
+//! What outlives a gateway: pinned BPF objects, and the file that says whose they are.
+//!
+//! ```text
+//! RUNTIME/bpf/                     a bpffs of our own
+//!   v1/INSTANCE/maps/NAME          SCHEMA 1; an instance is `daemon` or `run-PID`
+//!   v1/INSTANCE/agents/ID/HOOK
+//! RUNTIME/INSTANCE.json            which agents the instance holds: a `StateFile`
+//! ```
+//!
+//! Only enforced and killed agents are pinned. The file names the others too, so that a restarted
+//! daemon can attach them again.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use gateway_common::{AgentId, SCHEMA};
+use rustix::{
+    fs::statfs,
+    mount::{MountFlags, UnmountFlags, mount, unmount},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{call::Timestamp, config::Mode};
+
+/// One gateway's place in the runtime directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Instance {
+    runtime: PathBuf,
+    name: String,
+}
+
+/// What an instance holds, kept up to date with each change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateFile {
+    /// The gateway's process, and when it started in clock ticks since boot (field 22 of
+    /// `/proc/PID/stat`): a pid alone may be another's by now.
+    pub pid: u32,
+    pub pid_started: u64,
+    pub agents: Vec<HeldAgent>,
+}
+
+/// An agent as the state file keeps it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldAgent {
+    pub name: String,
+    pub mode: Mode,
+    pub cgroup: String,
+    pub cgroup_id: AgentId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<String>,
+    pub attached_at: Timestamp,
+    pub pinned: bool,
+}
+
+/// Why the runtime directory can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PinsError {
+    #[error("can't use {}: {source}; run as root (sudo), or set daemon.runtime_dir", path.display())]
+    Io { path: PathBuf, source: io::Error },
+    #[error("can't mount a BPF file system on {}: {source}; pinning needs CAP_SYS_ADMIN", path.display())]
+    Mount { path: PathBuf, source: io::Error },
+    #[error("{} is not a state file of this version: {source}; move it away to start afresh", path.display())]
+    Corrupt { path: PathBuf, source: serde_json::Error },
+}
+
+impl Instance {
+    /// The daemon's.
+    #[must_use]
+    pub fn daemon(runtime: &Path) -> Self {
+        Self { runtime: runtime.into(), name: "daemon".into() }
+    }
+
+    /// The one embedded in a `turnpike run`.
+    #[must_use]
+    pub fn run(runtime: &Path, pid: u32) -> Self {
+        Self { runtime: runtime.into(), name: format!("run-{pid}") }
+    }
+
+    /// Every instance that has left a state file.
+    pub fn all(runtime: &Path) -> Result<Vec<Self>, PinsError> {
+        let entries = match fs::read_dir(runtime) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(|source| io_error(runtime, source))?,
+        };
+        let mut found: Vec<Self> = entries
+            .flatten()
+            .filter_map(|entry| {
+                let name = entry.file_name().to_str()?.strip_suffix(".json")?.to_owned();
+                let known = name == "daemon" || name.starts_with("run-");
+                known.then(|| Self { runtime: runtime.into(), name })
+            })
+            .collect();
+        found.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(found)
+    }
+
+    /// `daemon` or `run-PID`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where its maps and links are pinned. The directory is there once something is.
+    #[must_use]
+    pub fn pins(&self) -> PathBuf {
+        bpffs(&self.runtime).join(format!("v{SCHEMA}")).join(&self.name)
+    }
+
+    /// What it holds; `None` if it left nothing.
+    pub fn read(&self) -> Result<Option<StateFile>, PinsError> {
+        let path = self.state_path();
+        match fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .map(Some)
+                .map_err(|source| PinsError::Corrupt { path, source }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(io_error(&path, source)),
+        }
+    }
+
+    /// Replaces the state file as a whole: a reader sees the old or the new one.
+    pub fn write(&self, state: &StateFile) -> Result<(), PinsError> {
+        let path = self.state_path();
+        let fresh = path.with_extension("json.new");
+        let bytes = serde_json::to_vec_pretty(state)
+            .map_err(|source| PinsError::Corrupt { path: path.clone(), source })?;
+        fs::write(&fresh, bytes).map_err(|source| io_error(&fresh, source))?;
+        fs::rename(&fresh, &path).map_err(|source| io_error(&path, source))
+    }
+
+    /// Removes the state file and the directories of pins, and the BPF file system when nothing is
+    /// left in it.
+    pub fn remove(&self) -> Result<(), PinsError> {
+        let path = self.state_path();
+        ignore_missing(fs::remove_file(&path)).map_err(|source| io_error(&path, source))?;
+        let pins = self.pins();
+        if pins.exists() {
+            fs::remove_dir_all(&pins).map_err(|source| io_error(&pins, source))?;
+        }
+        let schema = pins.parent().unwrap_or(&pins);
+        // Fails while another instance has pins there, as it should.
+        if schema.exists() && fs::remove_dir(schema).is_err() {
+            return Ok(());
+        }
+        let bpffs = bpffs(&self.runtime);
+        if is_bpffs(&bpffs) && fs::read_dir(&bpffs).is_ok_and(|mut left| left.next().is_none()) {
+            unmount(&bpffs, UnmountFlags::DETACH)
+                .map_err(|source| io_error(&bpffs, source.into()))?;
+            fs::remove_dir(&bpffs).map_err(|source| io_error(&bpffs, source))?;
+        }
+        Ok(())
+    }
+
+    /// Makes sure that there is a BPF file system to pin in. It is our own: many systems have none
+    /// mounted, and nobody else looks into this one.
+    pub fn prepare_pins(&self) -> Result<PathBuf, PinsError> {
+        let path = bpffs(&self.runtime);
+        fs::create_dir_all(&path).map_err(|source| io_error(&path, source))?;
+        if !is_bpffs(&path) {
+            let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+            mount("turnpike", &path, "bpf", flags, Some(c"mode=0700"))
+                .map_err(|source| PinsError::Mount { path: path.clone(), source: source.into() })?;
+        }
+        Ok(self.pins())
+    }
+
+    fn state_path(&self) -> PathBuf {
+        self.runtime.join(format!("{}.json", self.name))
+    }
+}
+
+impl StateFile {
+    /// Of this process, with no agents yet.
+    #[must_use]
+    pub fn own() -> Self {
+        let pid = std::process::id();
+        Self { pid, pid_started: process_started(pid).unwrap_or(0), agents: Vec::new() }
+    }
+
+    /// Whether the gateway that wrote it still runs.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        process_started(self.pid) == Some(self.pid_started)
+    }
+}
+
+/// Field 22 of `/proc/PID/stat` (proc(5)); `None` if there is no such process.
+fn process_started(pid: u32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field is the command in parentheses, and may hold anything.
+    stat.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()
+}
+
+fn bpffs(runtime: &Path) -> PathBuf {
+    runtime.join("bpf")
+}
+
+fn is_bpffs(path: &Path) -> bool {
+    /// `BPF_FS_MAGIC` (linux/magic.h).
+    const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
+    statfs(path).is_ok_and(|found| u64::try_from(found.f_type) == Ok(BPF_FS_MAGIC))
+}
+
+fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
+    result.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
+}
+
+fn io_error(path: &Path, source: io::Error) -> PinsError {
+    PinsError::Io { path: path.into(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_file_tells_its_own_process_from_a_later_one_with_its_pid() {
+        let own = StateFile::own();
+        assert!(own.is_alive());
+        assert!(!StateFile { pid_started: own.pid_started + 1, ..own }.is_alive());
+    }
+}

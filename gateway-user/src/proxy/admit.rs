@@ -1,0 +1,133 @@
+//! Connect admission: the right to dial a destination.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use gateway_common::Origin;
+
+use super::{
+    agent::{Agent, Agents, Place},
+    origin::{is_default_loopback, socket_addr},
+};
+
+/// The right to dial one destination for one connection. Nothing else opens an upstream socket,
+/// and only [`ConnectAdmission::decide`] makes one.
+#[derive(Debug)]
+#[must_use = "a connection that is admitted waits to be dialled"]
+pub(super) struct ConnectAdmission {
+    agent: Arc<Agent>,
+    origin: Origin,
+    destination: SocketAddr,
+    source: Option<IpAddr>,
+    place: Place,
+}
+
+/// Why a connection is not admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Refused {
+    #[error("its agent is not attached")]
+    NoAgent,
+    #[error("it leads back to the gateway")]
+    Loop,
+    #[error("its agent has too many connections")]
+    OverBound,
+}
+
+impl ConnectAdmission {
+    /// Decides on a connection from `client`, accepted by `listener`, that was going to `origin`.
+    pub(super) fn decide(
+        agents: &Agents,
+        origin: Origin,
+        client: SocketAddr,
+        listener: SocketAddr,
+    ) -> Result<Self, Refused> {
+        let agent = agents.get(origin.agent).ok_or(Refused::NoAgent)?;
+        let destination = socket_addr(&origin.dst);
+        if leads_back(destination, listener) {
+            agent.coverage.refused();
+            return Err(Refused::Loop);
+        }
+        let Some(place) = agent.take_place() else {
+            agent.coverage.over_bound();
+            return Err(Refused::OverBound);
+        };
+        // A socket that was bound to an address of its own keeps it.
+        let source = Some(client.ip()).filter(|ip| !is_default_loopback(*ip));
+        Ok(Self { agent, origin, destination, source, place })
+    }
+
+    pub(super) const fn destination(&self) -> SocketAddr {
+        self.destination
+    }
+
+    /// The address to dial from, where the client chose one.
+    pub(super) const fn source(&self) -> Option<IpAddr> {
+        self.source
+    }
+
+    pub(super) const fn agent(&self) -> &Arc<Agent> {
+        &self.agent
+    }
+
+    /// The admission is used up: the connection is dialled.
+    pub(super) fn into_parts(self) -> (Arc<Agent>, Origin, SocketAddr, Place) {
+        (self.agent, self.origin, self.destination, self.place)
+    }
+}
+
+/// Whether dialling the destination would reach the listener again.
+fn leads_back(destination: SocketAddr, listener: SocketAddr) -> bool {
+    let ip = destination.ip();
+    destination.port() == listener.port() && (ip.is_loopback() || ip.is_unspecified())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{call::AgentRef, limits, proxy::origin::endpoint};
+
+    fn agents() -> Agents {
+        let agents = Agents::default();
+        let reference =
+            AgentRef { name: "a".into(), cgroup: "/a".into(), container_id: None, pod: None };
+        agents.insert(Arc::new(Agent::new(7, reference, 1)));
+        agents
+    }
+
+    fn decide(agents: &Agents, agent: u64, destination: &str) -> Result<ConnectAdmission, Refused> {
+        let dst = endpoint(destination.parse().expect("an address"));
+        let origin = Origin { dst, tgid: 1, agent, cgroup: agent, cookie: 1, at_ns: 1 };
+        let listener = "127.0.0.1:4000".parse().expect("an address");
+        ConnectAdmission::decide(agents, origin, "127.0.0.1:9".parse().expect("one"), listener)
+    }
+
+    #[test]
+    fn a_connection_back_to_the_gateway_is_refused() {
+        let agents = agents();
+        for destination in ["127.0.0.1:4000", "127.9.9.9:4000", "0.0.0.0:4000", "[::1]:4000"] {
+            assert_eq!(decide(&agents, 7, destination).err(), Some(Refused::Loop), "{destination}");
+        }
+        assert!(decide(&agents, 7, "127.0.0.1:4001").is_ok());
+        assert!(decide(&agents, 7, "192.0.2.1:4000").is_ok());
+    }
+
+    #[test]
+    fn a_connection_of_no_agent_is_refused() {
+        assert_eq!(decide(&agents(), 8, "192.0.2.1:80").err(), Some(Refused::NoAgent));
+    }
+
+    #[test]
+    fn the_bound_on_connections_is_counted_and_room_comes_back() {
+        let agents = agents();
+        let mut held: Vec<_> = (0..limits::CONNECTIONS_PER_AGENT)
+            .map(|_| decide(&agents, 7, "192.0.2.1:80").expect("room"))
+            .collect();
+        assert_eq!(decide(&agents, 7, "192.0.2.1:80").err(), Some(Refused::OverBound));
+        held.pop();
+        assert!(decide(&agents, 7, "192.0.2.1:80").is_ok());
+        let coverage = agents.get(7).expect("it is there").coverage.snapshot();
+        assert_eq!(coverage.reasons.get("reset_over_bound"), Some(&1));
+    }
+}

@@ -1,0 +1,219 @@
+//! What the proxy keeps for each agent: its workflows' lineage, its bounds, and how much of its
+//! traffic was understood.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+};
+
+use gateway_common::AgentId;
+
+use crate::{call::AgentRef, limits, lineage::Lineage};
+
+/// One agent, shared by its connections.
+#[derive(Debug)]
+pub struct Agent {
+    pub id: AgentId,
+    pub reference: AgentRef,
+    pub coverage: Coverage,
+    pub(super) lineage: Mutex<Lineage>,
+    connections: AtomicUsize,
+}
+
+/// Every agent that connections may belong to.
+#[derive(Debug, Default)]
+pub struct Agents {
+    by_id: RwLock<HashMap<AgentId, Arc<Agent>>>,
+    unknown_origin: AtomicU64,
+}
+
+/// A connection's place within its agent's bound; dropping it makes room.
+#[derive(Debug)]
+pub(super) struct Place(Arc<Agent>);
+
+impl Agent {
+    /// An agent without connections. `seed` makes its ids differ from every other agent's.
+    #[must_use]
+    pub fn new(id: AgentId, reference: AgentRef, seed: u64) -> Self {
+        Self {
+            id,
+            reference,
+            coverage: Coverage::default(),
+            lineage: Mutex::new(Lineage::new(seed)),
+            connections: AtomicUsize::new(0),
+        }
+    }
+
+    /// Connections that are carried now.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Takes a place for one more connection, if the bound allows it.
+    pub(super) fn take_place(self: &Arc<Self>) -> Option<Place> {
+        let place = Place(Arc::clone(self));
+        let before = self.connections.fetch_add(1, Ordering::Relaxed);
+        (before < limits::CONNECTIONS_PER_AGENT).then_some(place)
+    }
+
+    pub(super) fn with_lineage<T>(&self, body: impl FnOnce(&mut Lineage) -> T) -> T {
+        body(&mut self.lineage.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Agents {
+    pub fn insert(&self, agent: Arc<Agent>) {
+        self.by_id.write().unwrap_or_else(PoisonError::into_inner).insert(agent.id, agent);
+    }
+
+    pub fn remove(&self, id: AgentId) {
+        self.by_id.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
+    }
+
+    #[must_use]
+    pub fn get(&self, id: AgentId) -> Option<Arc<Agent>> {
+        self.by_id.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+    }
+
+    pub(super) fn count_unknown_origin(&self) {
+        add(&self.unknown_origin, 1);
+    }
+
+    /// Connections that were reset because nobody could say where they were going, or for whom.
+    #[must_use]
+    pub fn unknown_origin(&self) -> u64 {
+        self.unknown_origin.load(Ordering::Relaxed)
+    }
+}
+
+/// Why a connection's bytes were forwarded without being understood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum OpaqueReason {
+    /// The client began a TLS handshake.
+    Tls,
+    /// The client began HTTP/2 without TLS.
+    Http2,
+    /// The server spoke first.
+    ServerFirst,
+    /// The client's first bytes are of no protocol that is known here.
+    Unknown,
+    /// Messages that two implementations could read differently, or too large to follow.
+    Framing,
+    /// The server switched to another protocol: an upgrade, or CONNECT.
+    Switched,
+}
+
+impl OpaqueReason {
+    const ALL: [Self; 6] = [
+        Self::Tls,
+        Self::Http2,
+        Self::ServerFirst,
+        Self::Unknown,
+        Self::Framing,
+        Self::Switched,
+    ];
+
+    /// In the form that `turnpike agents` shows.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tls => "opaque_tls",
+            Self::Http2 => "opaque_http2",
+            Self::ServerFirst => "opaque_server_first",
+            Self::Unknown => "opaque_unknown",
+            Self::Framing => "opaque_framing",
+            Self::Switched => "opaque_switched",
+        }
+    }
+}
+
+/// How much of an agent's traffic was understood. Grows only.
+#[derive(Debug, Default)]
+pub struct Coverage {
+    /// Connections read as HTTP from their first byte.
+    pub connections_observed: AtomicU64,
+    /// Connections that were, or became, opaque.
+    pub connections_opaque: AtomicU64,
+    /// Connections that were reset: no origin, over a bound, or refused by their destination.
+    pub connections_reset: AtomicU64,
+    pub bytes_observed: AtomicU64,
+    pub bytes_opaque: AtomicU64,
+    /// Exchanges whose meaning was understood.
+    pub calls: AtomicU64,
+    /// Exchanges of a known API whose meaning was not understood.
+    pub calls_not_understood: AtomicU64,
+    /// HTTP exchanges with no known API.
+    pub exchanges_other: AtomicU64,
+    opaque: [AtomicU64; OpaqueReason::ALL.len()],
+    over_bound: AtomicU64,
+    refused: AtomicU64,
+}
+
+/// [`Coverage`] at one time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CoverageSnapshot {
+    pub connections_observed: u64,
+    pub connections_opaque: u64,
+    pub connections_reset: u64,
+    pub bytes_observed: u64,
+    pub bytes_opaque: u64,
+    pub calls: u64,
+    pub calls_not_understood: u64,
+    /// By reason; zeros left out.
+    pub reasons: BTreeMap<&'static str, u64>,
+}
+
+impl Coverage {
+    pub(super) fn opaque(&self, reason: OpaqueReason) {
+        add(&self.connections_opaque, 1);
+        add(&self.opaque[reason as usize], 1);
+    }
+
+    pub(super) fn over_bound(&self) {
+        add(&self.connections_reset, 1);
+        add(&self.over_bound, 1);
+    }
+
+    pub(super) fn refused(&self) {
+        add(&self.connections_reset, 1);
+        add(&self.refused, 1);
+    }
+
+    /// The figures now.
+    #[must_use]
+    pub fn snapshot(&self) -> CoverageSnapshot {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let mut reasons: BTreeMap<&'static str, u64> = OpaqueReason::ALL
+            .iter()
+            .map(|reason| (reason.name(), get(&self.opaque[*reason as usize])))
+            .collect();
+        reasons.insert("exchanges_other", get(&self.exchanges_other));
+        reasons.insert("reset_over_bound", get(&self.over_bound));
+        reasons.insert("reset_refused", get(&self.refused));
+        reasons.retain(|_, count| *count != 0);
+        CoverageSnapshot {
+            connections_observed: get(&self.connections_observed),
+            connections_opaque: get(&self.connections_opaque),
+            connections_reset: get(&self.connections_reset),
+            bytes_observed: get(&self.bytes_observed),
+            bytes_opaque: get(&self.bytes_opaque),
+            calls: get(&self.calls),
+            calls_not_understood: get(&self.calls_not_understood),
+            reasons,
+        }
+    }
+}
+
+pub(super) fn add(counter: &AtomicU64, count: u64) {
+    counter.fetch_add(count, Ordering::Relaxed);
+}

@@ -1,0 +1,322 @@
+//! One HTTP request and its response: from bytes to a step of a workflow.
+
+use std::{fmt, net::SocketAddr, sync::Arc};
+
+use gateway_common::Origin;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    agent::{Agent, Place, add},
+    clock::Clock,
+    h1::{RequestHead, ResponseHead},
+};
+use crate::{
+    call::{
+        AgentRef, CallKind, ConnectionId, Prompt, Step, Timestamp, WorkflowId,
+    },
+    dialect::{self, Observer, Reading, RequestInfo, ResponseInfo},
+    lineage::{Completion, Failure, Outcome, Placement},
+};
+
+/// What every exchange of a connection shares.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) id: ConnectionId,
+    pub(super) agent: Arc<Agent>,
+    pub(super) destination: SocketAddr,
+    /// The address that upstream sees.
+    pub(super) upstream_local: Option<SocketAddr>,
+    pub(super) pid: u32,
+    pub(super) recording: Arc<Recording>,
+    _place: Place,
+}
+
+/// What every exchange of the gateway shares.
+pub struct Recording {
+    pub clock: Clock,
+    /// The node's key, under which wishes are hashed.
+    pub key: [u8; 32],
+    pub recorder: Box<dyn Recorder>,
+}
+
+/// Where steps go. Called from the data path: it must not block.
+pub trait Recorder: Send + Sync {
+    /// A call has been asked, and placed.
+    fn placed(&self, agent: &AgentRef, placement: &Placement, step: &Step, wish: Option<String>);
+    /// It has ended. The step is in its final form.
+    fn finished(&self, agent: &AgentRef, workflow: WorkflowId, step: Step, completion: &Completion, at: Timestamp);
+}
+
+/// How an exchange ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// With the last byte of its response.
+    Whole,
+    /// The connection ended first.
+    Cut,
+    /// Unknown: the connection could not be followed any more.
+    Unseen,
+}
+
+/// One exchange.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    seq: u64,
+    host: Option<String>,
+    started: Timestamp,
+    request_over: bool,
+    response_over: bool,
+    status: Option<u16>,
+    first_byte: Option<Timestamp>,
+    call: Call,
+}
+
+/// What is known of the meaning.
+#[derive(Debug)]
+enum Call {
+    /// No known API, or not understood: only counted.
+    Other,
+    /// Being asked.
+    Asked { observer: Box<Observer>, sha256: Sha256 },
+    /// Placed in a workflow, and being answered.
+    Placed { observer: Box<Observer>, workflow: WorkflowId, step: Box<Step> },
+}
+
+impl Connection {
+    pub(super) fn new(
+        agent: Arc<Agent>,
+        origin: &Origin,
+        destination: SocketAddr,
+        upstream_local: Option<SocketAddr>,
+        place: Place,
+        recording: Arc<Recording>,
+    ) -> Self {
+        Self {
+            id: ConnectionId(origin.cookie),
+            agent,
+            destination,
+            upstream_local,
+            pid: origin.tgid,
+            recording,
+            _place: place,
+        }
+    }
+}
+
+impl Exchange {
+    pub(super) fn begin(connection: &Connection, seq: u64, head: RequestHead) -> Self {
+        let observer = dialect::detect(&RequestInfo {
+            method: head.method.as_str(),
+            target: &head.target,
+            content_encoding: head.content_encoding.as_deref(),
+            client_retry: head.retry_count,
+        });
+        let call = match observer {
+            Some(observer) => {
+                Call::Asked { observer: Box::new(observer), sha256: Sha256::new() }
+            }
+            None => {
+                add(&connection.agent.coverage.exchanges_other, 1);
+                Call::Other
+            }
+        };
+        Self {
+            seq,
+            host: head.host,
+            started: connection.recording.clock.now(),
+            request_over: false,
+            response_over: false,
+            status: None,
+            first_byte: None,
+            call,
+        }
+    }
+
+    pub(super) fn request_body(&mut self, bytes: &[u8]) {
+        if let Call::Asked { observer, sha256 } = &mut self.call {
+            observer.request_body(bytes);
+            sha256.update(bytes);
+        }
+    }
+
+    pub(super) fn request_ended(&mut self, connection: &Connection) {
+        self.request_over = true;
+        let call = std::mem::replace(&mut self.call, Call::Other);
+        let Call::Asked { mut observer, sha256 } = call else {
+            self.call = call;
+            return;
+        };
+        match observer.request_end() {
+            Ok(prompt) => {
+                let (workflow, step) = self.place(connection, prompt, sha256);
+                self.call = Call::Placed { observer, workflow, step };
+            }
+            Err(reason) => {
+                tracing::debug!(connection = %connection.id, %reason, "call not understood");
+                add(&connection.agent.coverage.calls_not_understood, 1);
+            }
+        }
+    }
+
+    fn place(
+        &self,
+        connection: &Connection,
+        prompt: Prompt,
+        sha256: Sha256,
+    ) -> (WorkflowId, Box<Step>) {
+        let agent = &connection.agent;
+        let placement = agent.with_lineage(|lineage| lineage.place(self.started, &prompt));
+        let wish = placement
+            .opens_workflow
+            .then(|| prompt.wish.as_deref().map(|wish| keyed(&connection.recording.key, wish)))
+            .flatten();
+        let step = Step {
+            step_id: placement.step,
+            parent_step_ids: placement.parents.clone(),
+            confidence: placement.confidence,
+            kind: placement.kind,
+            call: CallKind::Model,
+            agent: agent.reference.name.clone(),
+            dialect: Some(prompt.dialect),
+            operation: Some(prompt.operation),
+            request_model: prompt.model,
+            response_model: None,
+            response_id: None,
+            request_sha256: Some(hex(&sha256.finalize())),
+            tool: None,
+            host: self.host.clone(),
+            original_dst: Some(connection.destination),
+            upstream_local: connection.upstream_local,
+            pid: Some(connection.pid),
+            connection_id: Some(connection.id),
+            exchange_seq: Some(self.seq),
+            started_at: self.started,
+            ttft_ms: None,
+            duration_ms: None,
+            status: None,
+            finish_reasons: Vec::new(),
+            usage: None,
+            settled: false,
+            evidence: placement.evidence.clone(),
+            retry: placement.retry,
+        };
+        connection.recording.recorder.placed(&agent.reference, &placement, &step, wish);
+        (placement.workflow, Box::new(step))
+    }
+
+    pub(super) fn response_head(&mut self, head: &ResponseHead) {
+        self.status = Some(head.status);
+        if let Call::Asked { observer, .. } | Call::Placed { observer, .. } = &mut self.call {
+            observer.response_head(&ResponseInfo {
+                status: head.status,
+                content_type: head.content_type.as_deref(),
+                content_encoding: head.content_encoding.as_deref(),
+            });
+        }
+    }
+
+    pub(super) fn response_body(&mut self, connection: &Connection, bytes: &[u8]) {
+        if let Call::Asked { observer, .. } | Call::Placed { observer, .. } = &mut self.call {
+            self.first_byte.get_or_insert_with(|| connection.recording.clock.now());
+            observer.response_body(bytes);
+        }
+    }
+
+    /// The exchange has ended, or will not be seen to. Only the first call counts.
+    pub(super) fn finish(&mut self, connection: &Connection, ended: Ended) {
+        if std::mem::replace(&mut self.response_over, true) {
+            return;
+        }
+        match std::mem::replace(&mut self.call, Call::Other) {
+            Call::Other => {}
+            // Its answer was over before the question was.
+            Call::Asked { .. } => add(&connection.agent.coverage.calls_not_understood, 1),
+            Call::Placed { observer, workflow, step } => {
+                let reading = observer.response_end(ended == Ended::Whole);
+                self.settle(connection, ended, reading, workflow, *step);
+            }
+        }
+    }
+
+    fn settle(
+        &self,
+        connection: &Connection,
+        ended: Ended,
+        reading: Reading,
+        workflow: WorkflowId,
+        mut step: Step,
+    ) {
+        let agent = &connection.agent;
+        let at = connection.recording.clock.now();
+        let understood = reading.not_understood.is_none() && ended != Ended::Unseen;
+        if let Some(reason) = reading.not_understood {
+            tracing::debug!(connection = %connection.id, %reason, "answer not understood");
+        }
+        let counter = if understood {
+            &agent.coverage.calls
+        } else {
+            &agent.coverage.calls_not_understood
+        };
+        add(counter, 1);
+        let failure = match (ended, self.status) {
+            (Ended::Whole, _) => None,
+            (_, None) => Some(Failure::ConnReset),
+            (_, Some(_)) => Some(Failure::Truncated),
+        };
+        let outcome = Outcome { answer: reading.answer, status: self.status, failure };
+        let completion = agent.with_lineage(|lineage| lineage.finish(step.step_id, at, &outcome));
+        let Outcome { answer, .. } = outcome;
+        step.kind = completion.kind;
+        step.response_model = answer.model;
+        step.response_id = answer.response_id;
+        step.finish_reasons = answer.finish_reasons;
+        step.usage = answer.usage;
+        step.status = self.status;
+        step.ttft_ms = self.first_byte.map(|first| first.since(self.started));
+        step.duration_ms = Some(at.since(self.started));
+        step.settled = true;
+        connection.recording.recorder.finished(&agent.reference, workflow, step, &completion, at);
+    }
+
+    /// Whether both its request and its response have ended.
+    pub(super) const fn is_over(&self) -> bool {
+        self.request_over && self.response_over
+    }
+}
+
+/// The key is a secret, and the recorder shows nothing of itself.
+impl fmt::Debug for Recording {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Recording").field("clock", &self.clock).finish_non_exhaustive()
+    }
+}
+
+fn keyed(key: &[u8; 32], text: &str) -> String {
+    // HMAC takes keys of every length, so this one is never refused.
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return String::new() };
+    mac.update(text.as_bytes());
+    hex(&mac.finalize().into_bytes())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble)]);
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wish_is_hashed_under_the_key() {
+        // RFC 4231 has no case with a key of 32 bytes; this one was computed with OpenSSL:
+        // printf hello | openssl dgst -sha256 -mac HMAC -macopt hexkey:0101…01
+        assert_eq!(
+            keyed(&[1; 32], "hello"),
+            "3a4d75699f355339725ecf666241ddd9c5ca105542c40a7f5607efc7ece5f67e"
+        );
+        assert_ne!(keyed(&[2; 32], "hello"), keyed(&[1; 32], "hello"));
+    }
+}

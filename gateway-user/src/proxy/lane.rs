@@ -1,0 +1,132 @@
+//! One direction of a relayed connection.
+
+use std::{
+    cell::RefCell,
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use tokio::{
+    io::{AsyncRead as _, AsyncWrite as _, ReadBuf},
+    net::TcpStream,
+};
+
+use crate::limits;
+
+/// Carries bytes from one stream to another, in order, and the end of the one to the other.
+///
+/// ```text
+///            bytes                     flushed
+///   Open ◄─────────► Open    Ended ────────────► Closed
+///    │  end of the stream      ▲
+///    └─────────────────────────┘     any error: the relay gives up
+/// ```
+///
+/// What is read goes out at once, from a buffer that all connections of the thread share. Only what
+/// the other side does not take is kept, and nothing more is read before it has: a slow reader
+/// slows the writer down. So a connection that waits holds no buffer.
+#[derive(Debug, Default)]
+pub(super) struct Lane {
+    /// What could not be written yet: at most one read's worth.
+    unsent: Vec<u8>,
+    /// How much of `unsent` has been written.
+    sent: usize,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Open,
+    /// The source has ended; what is unsent goes out, then the end itself.
+    Ended,
+    Closed,
+}
+
+/// Which side failed.
+#[derive(Debug)]
+pub(super) enum Failure {
+    Source(io::Error),
+    Sink(io::Error),
+}
+
+thread_local! {
+    static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; limits::READ_BYTES].into());
+}
+
+impl Lane {
+    /// Carries what there is. Ready when the end has been passed on; `seen` is shown every byte
+    /// once, after it went on its way.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut TcpStream,
+        sink: &mut TcpStream,
+        mut seen: impl FnMut(&[u8]),
+    ) -> Poll<Result<(), Failure>> {
+        loop {
+            ready!(self.poll_flush(cx, sink)).map_err(Failure::Sink)?;
+            match self.state {
+                State::Open => {}
+                State::Ended => {
+                    ready!(Pin::new(&mut *sink).poll_shutdown(cx)).map_err(Failure::Sink)?;
+                    self.state = State::Closed;
+                }
+                State::Closed => return Poll::Ready(Ok(())),
+            }
+            if self.state == State::Open {
+                ready!(BUFFER.with_borrow_mut(|buffer| {
+                    self.poll_carry(cx, source, sink, buffer, &mut seen)
+                }))?;
+            }
+        }
+    }
+
+    fn poll_carry(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut TcpStream,
+        sink: &mut TcpStream,
+        buffer: &mut [u8],
+        seen: &mut impl FnMut(&[u8]),
+    ) -> Poll<Result<(), Failure>> {
+        let mut read = ReadBuf::new(buffer);
+        ready!(Pin::new(source).poll_read(cx, &mut read)).map_err(Failure::Source)?;
+        let bytes = read.filled();
+        if bytes.is_empty() {
+            self.state = State::Ended;
+            return Poll::Ready(Ok(()));
+        }
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            match Pin::new(&mut *sink).poll_write(cx, rest) {
+                Poll::Ready(Ok(written)) => rest = &rest[written..],
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(Failure::Sink(error))),
+                Poll::Pending => {
+                    self.unsent.extend_from_slice(rest);
+                    break;
+                }
+            }
+        }
+        seen(bytes);
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>, sink: &mut TcpStream) -> Poll<io::Result<()>> {
+        while self.sent < self.unsent.len() {
+            self.sent += ready!(Pin::new(&mut *sink).poll_write(cx, &self.unsent[self.sent..]))?;
+        }
+        if self.sent > 0 {
+            // Given back rather than kept: most connections never need it again.
+            self.unsent = Vec::new();
+            self.sent = 0;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Whether the end has been passed on.
+    pub(super) fn is_closed(&self) -> bool {
+        self.state == State::Closed
+    }
+}

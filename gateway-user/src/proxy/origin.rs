@@ -1,0 +1,101 @@
+//! Where an accepted connection was going.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use gateway_common::{Endpoint, Origin, PeerKey};
+use tokio::net::TcpStream;
+
+use crate::limits;
+
+/// What the kernel side knows of redirected sockets. Called from the network namespace that the
+/// connection lives in.
+pub trait Origins: Send + Sync + 'static {
+    /// What was handed over under this key. It stays there.
+    fn handoff(&self, key: &PeerKey) -> Option<Origin>;
+    /// Takes the entry away.
+    fn take_handoff(&self, key: &PeerKey);
+    /// The long way round, for a connection whose entry is missing: asks the kernel for the
+    /// client's socket.
+    fn recover(&self, client: SocketAddr, listener: SocketAddr) -> Option<Origin>;
+    /// `CLOCK_MONOTONIC` in nanoseconds, as the origins' times are.
+    fn now_ns(&self) -> u64;
+}
+
+/// Finds out where an accepted connection was going.
+///
+/// The entry is looked up by the client's address and port, which stand for one connection only
+/// while that lives. A client that resets its connection before we accept it frees its port, and
+/// the next connection from that port writes its own entry. So the entry is read first, then the
+/// connection checked, and only then the entry taken: a connection that is still alive after the
+/// look-up had the port to itself at the look-up.
+pub(super) fn find(
+    origins: &impl Origins,
+    netns: u64,
+    stream: &TcpStream,
+    client: SocketAddr,
+    listener: SocketAddr,
+) -> Option<Origin> {
+    let key = PeerKey { netns, local: endpoint(client), reserved: 0 };
+    let handed = origins.handoff(&key);
+    // The kernel answers with an error for a connection that was reset.
+    stream.peer_addr().ok()?;
+    let oldest = origins.now_ns().saturating_sub(nanos(limits::HANDOFF_AGE));
+    match handed {
+        Some(origin) if origin.at_ns >= oldest => {
+            origins.take_handoff(&key);
+            Some(origin)
+        }
+        _ => origins.recover(client, listener),
+    }
+}
+
+fn nanos(span: std::time::Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// An address in the form in which it crosses to the kernel and back.
+pub(super) fn endpoint(address: SocketAddr) -> Endpoint {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+        IpAddr::V6(ip) => ip,
+    };
+    let mut words = [0; 4];
+    for (word, bytes) in words.iter_mut().zip(ip.octets().as_chunks::<4>().0) {
+        *word = u32::from_ne_bytes(*bytes);
+    }
+    Endpoint { ip: words, port: address.port().into() }
+}
+
+/// An IPv4-mapped address becomes plain IPv4.
+pub(super) fn socket_addr(endpoint: &Endpoint) -> SocketAddr {
+    let mut octets = [0; 16];
+    for (bytes, word) in octets.as_chunks_mut::<4>().0.iter_mut().zip(endpoint.ip) {
+        *bytes = word.to_ne_bytes();
+    }
+    let ip = Ipv6Addr::from(octets).to_canonical();
+    // Ports come from the kernel, which has no larger ones.
+    SocketAddr::new(ip, u16::try_from(endpoint.port).unwrap_or_default())
+}
+
+/// Whether the address is what a socket gets that did not choose one.
+pub(super) fn is_default_loopback(ip: IpAddr) -> bool {
+    ip == IpAddr::V4(Ipv4Addr::LOCALHOST) || ip == IpAddr::V6(Ipv6Addr::LOCALHOST)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn an_address_survives_the_way_to_the_kernel_and_back(v4: [u8; 4], v6: [u8; 16], port: u16) {
+            for ip in [IpAddr::from(v4), Ipv6Addr::from(v6).to_canonical()] {
+                let address = SocketAddr::new(ip, port);
+                prop_assert_eq!(socket_addr(&endpoint(address)), address);
+                prop_assert_eq!(endpoint(address).is_v4(), ip.is_ipv4());
+            }
+        }
+    }
+}

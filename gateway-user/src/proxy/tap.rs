@@ -1,0 +1,155 @@
+//! What looks on while a connection is relayed.
+
+use super::{
+    agent::{OpaqueReason, add},
+    exchange::Connection,
+    http::{Http, Outlook},
+    sniff::{Protocol, Sniffer},
+};
+
+/// Is shown every byte of a connection after it went on its way, and understands what it can.
+/// Nothing that it finds or fails to find changes what is forwarded.
+///
+/// ```text
+///               HTTP/1                ambiguous framing, upgrade, CONNECT
+///   Sniffing ────────────► Http ─────────────────────┐
+///      │                                             ▼
+///      └──────────────────────────────────────────► Opaque
+///          TLS, HTTP/2, the server speaks first, anything else
+/// ```
+#[derive(Debug)]
+pub(super) struct Tap {
+    connection: Connection,
+    reading: Reading,
+}
+
+#[derive(Debug)]
+enum Reading {
+    Sniffing(Sniffer),
+    Http(Box<Http>),
+    Opaque,
+}
+
+impl Tap {
+    pub(super) fn new(connection: Connection) -> Self {
+        Self { connection, reading: Reading::Sniffing(Sniffer::default()) }
+    }
+
+    pub(super) fn client_sent(&mut self, bytes: &[u8]) {
+        match &mut self.reading {
+            Reading::Sniffing(sniffer) => {
+                if let Some((protocol, seen)) = sniffer.look(bytes) {
+                    self.told(protocol, &seen);
+                }
+            }
+            Reading::Http(http) => {
+                add(&self.connection.agent.coverage.bytes_observed, len(bytes));
+                let outlook = http.client_sent(&self.connection, bytes);
+                self.follow(outlook);
+            }
+            Reading::Opaque => add(&self.connection.agent.coverage.bytes_opaque, len(bytes)),
+        }
+    }
+
+    pub(super) fn server_sent(&mut self, bytes: &[u8]) {
+        match &mut self.reading {
+            Reading::Sniffing(sniffer) => {
+                // Else it answers bytes that don't tell their protocol yet.
+                let first = sniffer.is_empty();
+                self.give_up(if first { OpaqueReason::ServerFirst } else { OpaqueReason::Unknown });
+                add(&self.connection.agent.coverage.bytes_opaque, len(bytes));
+            }
+            Reading::Http(http) => {
+                add(&self.connection.agent.coverage.bytes_observed, len(bytes));
+                let outlook = http.server_sent(&self.connection, bytes);
+                self.follow(outlook);
+            }
+            Reading::Opaque => add(&self.connection.agent.coverage.bytes_opaque, len(bytes)),
+        }
+    }
+
+    /// The client sends no more.
+    pub(super) fn client_ended(&mut self) {
+        if let Reading::Sniffing(sniffer) = &self.reading {
+            // A connection that carried nothing is no blind spot.
+            if !sniffer.is_empty() {
+                self.give_up(OpaqueReason::Unknown);
+            }
+        }
+    }
+
+    /// The server sends no more.
+    pub(super) fn server_ended(&mut self) {
+        if let Reading::Http(http) = &mut self.reading {
+            http.server_ended(&self.connection);
+        }
+    }
+
+    /// The connection broke.
+    pub(super) fn broken(&mut self) {
+        if let Reading::Http(http) = &mut self.reading {
+            http.broken(&self.connection);
+        }
+    }
+
+    /// Whether no exchange is under way, as far as can be told: an opaque connection never is.
+    pub(super) fn is_idle(&self) -> bool {
+        match &self.reading {
+            Reading::Sniffing(sniffer) => sniffer.is_empty(),
+            Reading::Http(http) => http.is_idle(),
+            Reading::Opaque => false,
+        }
+    }
+
+    fn told(&mut self, protocol: Protocol, seen: &[u8]) {
+        match protocol {
+            Protocol::Http1 => {
+                let coverage = &self.connection.agent.coverage;
+                add(&coverage.connections_observed, 1);
+                add(&coverage.bytes_observed, len(seen));
+                let mut http = Box::new(Http::new());
+                let outlook = http.client_sent(&self.connection, seen);
+                self.reading = Reading::Http(http);
+                self.follow(outlook);
+                return;
+            }
+            Protocol::Tls { server_name } => {
+                tracing::debug!(connection = %self.connection.id, ?server_name, "TLS");
+                self.give_up(OpaqueReason::Tls);
+            }
+            Protocol::Http2 => self.give_up(OpaqueReason::Http2),
+            Protocol::Unknown => self.give_up(OpaqueReason::Unknown),
+        }
+        add(&self.connection.agent.coverage.bytes_opaque, len(seen));
+    }
+
+    fn follow(&mut self, outlook: Outlook) {
+        match outlook {
+            Outlook::Http => {}
+            Outlook::Switched => self.give_up(OpaqueReason::Switched),
+            Outlook::Unframed(error) => {
+                tracing::debug!(connection = %self.connection.id, %error, "not HTTP/1 any more");
+                if let Reading::Http(http) = &mut self.reading {
+                    http.lost(&self.connection);
+                }
+                self.give_up(OpaqueReason::Framing);
+            }
+        }
+    }
+
+    fn give_up(&mut self, reason: OpaqueReason) {
+        self.connection.agent.coverage.opaque(reason);
+        self.reading = Reading::Opaque;
+    }
+}
+
+/// A relay may be dropped in the middle: at a deadline, or with the whole process.
+impl Drop for Tap {
+    fn drop(&mut self) {
+        self.broken();
+    }
+}
+
+fn len(bytes: &[u8]) -> u64 {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
+}

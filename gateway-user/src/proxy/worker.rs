@@ -1,0 +1,216 @@
+//! The data path of one network namespace: a thread of its own that accepts, dials and relays.
+
+use std::{
+    convert::Infallible,
+    io,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{mpsc, oneshot},
+    time::sleep,
+};
+
+use super::{
+    admit::ConnectAdmission,
+    agent::Agents,
+    connect::{dial, reset_on_drop},
+    exchange::{Connection, Recording},
+    origin::{self, Origins},
+    relay::Relay,
+    tap::Tap,
+};
+use crate::{
+    drain::{Phase, Watch},
+    limits, sys,
+};
+
+/// What the data path needs from outside, the same in every network namespace.
+#[derive(Debug)]
+pub struct Context<O> {
+    pub origins: O,
+    pub agents: Agents,
+    pub recording: Arc<Recording>,
+}
+
+/// The gateway's listening sockets in one network namespace.
+#[derive(Debug)]
+pub struct Listeners {
+    v4: std::net::TcpListener,
+    v6: Option<std::net::TcpListener>,
+    netns: u64,
+}
+
+impl Listeners {
+    /// Listens on loopback, on a port that the kernel chooses, in the namespace of this thread.
+    /// Without IPv6 there, on 127.0.0.1 alone.
+    pub fn bind() -> io::Result<Self> {
+        let v4 = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+        let port = v4.local_addr()?.port();
+        let v6 = match listen(SocketAddr::from((Ipv6Addr::LOCALHOST, port))) {
+            Ok(listener) => Some(listener),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(error),
+            Err(error) => {
+                tracing::debug!(%error, "no IPv6 on loopback");
+                None
+            }
+        };
+        Ok(Self { netns: sys::netns_cookie(&v4)?, v4, v6 })
+    }
+
+    pub fn port(&self) -> io::Result<u16> {
+        Ok(self.v4.local_addr()?.port())
+    }
+
+    #[must_use]
+    pub const fn has_v6(&self) -> bool {
+        self.v6.is_some()
+    }
+
+    /// The cookie of the namespace.
+    #[must_use]
+    pub const fn netns(&self) -> u64 {
+        self.netns
+    }
+}
+
+/// Accepts and relays until told to close, then relays until every connection has ended, or until
+/// told to cut them. `closed` is dropped when nothing is accepted any more.
+pub async fn serve<O: Origins>(
+    context: Arc<Context<O>>,
+    listeners: Listeners,
+    mut phase: Watch,
+    closed: oneshot::Sender<()>,
+) -> io::Result<()> {
+    let netns = listeners.netns;
+    let v4 = TcpListener::from_std(listeners.v4)?;
+    let v6 = listeners.v6.map(TcpListener::from_std).transpose()?;
+    // Each connection holds a sender: the channel closes with the last of them.
+    let (alive, mut ended) = mpsc::channel::<Infallible>(1);
+    let door = Door { context, netns, phase: phase.clone(), alive };
+    let accepting = async {
+        match v6 {
+            Some(v6) => drop(tokio::join!(door.accept_all(v4), door.accept_all(v6))),
+            None => door.accept_all(v4).await,
+        }
+    };
+    tokio::select! {
+        () = accepting => {}
+        () = async { phase.reached(Phase::Closing).await; sleep(LAST_CALL).await } => {}
+    }
+    drop(closed);
+    drop(door);
+    tokio::select! {
+        _ = ended.recv() => {}
+        () = phase.reached(Phase::Cut) => {}
+    }
+    Ok(())
+}
+
+/// A process may have passed the connect hook and not sent its SYN when the hook is detached.
+const LAST_CALL: Duration = Duration::from_millis(100);
+
+/// What every accepted connection is given.
+#[derive(Debug)]
+struct Door<O> {
+    context: Arc<Context<O>>,
+    netns: u64,
+    phase: Watch,
+    alive: mpsc::Sender<Infallible>,
+}
+
+impl<O: Origins> Door<O> {
+    async fn accept_all(&self, listener: TcpListener) {
+        /// Out of descriptors, most likely: others must end first.
+        const PAUSE: Duration = Duration::from_millis(10);
+
+        let Ok(own) = listener.local_addr() else { return };
+        loop {
+            match listener.accept().await {
+                Ok((stream, client)) => {
+                    let context = Arc::clone(&self.context);
+                    let arrival = Arrival { stream, client, listener: own, netns: self.netns };
+                    let (phase, alive) = (self.phase.clone(), self.alive.clone());
+                    tokio::spawn(async move {
+                        carry(context, arrival, phase).await;
+                        drop(alive);
+                    });
+                }
+                Err(error) if is_about_one_connection(&error) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "can't accept connections");
+                    sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+/// A connection as it was accepted.
+#[derive(Debug)]
+struct Arrival {
+    stream: TcpStream,
+    client: SocketAddr,
+    listener: SocketAddr,
+    netns: u64,
+}
+
+/// accept(2): errors that were pending on the connection itself.
+fn is_about_one_connection(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
+}
+
+/// One connection, from its acceptance to its end.
+async fn carry<O: Origins>(context: Arc<Context<O>>, arrival: Arrival, mut phase: Watch) {
+    let Arrival { stream, client, listener, netns } = arrival;
+    let Some(origin) = origin::find(&context.origins, netns, &stream, client, listener) else {
+        tracing::debug!(%client, "a connection of unknown origin is reset");
+        context.agents.count_unknown_origin();
+        return reset_on_drop(&stream);
+    };
+    let admission = match ConnectAdmission::decide(&context.agents, origin, client, listener) {
+        Ok(admission) => admission,
+        Err(refused) => {
+            tracing::debug!(%client, %refused, "a connection is reset");
+            return reset_on_drop(&stream);
+        }
+    };
+    let upstream = match dial(&admission).await {
+        Ok(upstream) => upstream,
+        Err(error) => {
+            tracing::debug!(destination = %admission.destination(), %error, "can't dial");
+            admission.agent().coverage.refused();
+            return reset_on_drop(&stream);
+        }
+    };
+    // Failing that, small writes wait a little longer.
+    let _ = stream.set_nodelay(true);
+    let (agent, origin, destination, place) = admission.into_parts();
+    let recording = Arc::clone(&context.recording);
+    let local = upstream.local_addr().ok();
+    let connection = Connection::new(agent, &origin, destination, local, place, recording);
+    drop(context);
+    let mut relay = Relay::new(stream, upstream, Tap::new(connection));
+    tokio::select! {
+        biased;
+        () = &mut relay => return,
+        () = phase.reached(Phase::Draining) => {}
+    }
+    relay.drain();
+    relay.await;
+}
+
+fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let kind = Type::STREAM.nonblocking().cloexec();
+    let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(limits::ACCEPT_BACKLOG)?;
+    Ok(socket.into())
+}
