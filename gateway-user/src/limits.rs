@@ -45,4 +45,4 @@ pub const SNIFFED_BYTES: usize = 32 * 1024;
 /// `net.core.somaxconn`).
 pub const ACCEPT_BACKLOG: i32 = 4096;
 /// A handed-over origin older than this belongs to a connection that never came.
-pub const HANDOFF_AGE: std::time::Duration = std::time::Duration::from_secs(60);
+pub const HANDOFF_AGE: std::time::Duration = std::time::Duration::from_mins(1);

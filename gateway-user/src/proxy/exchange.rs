@@ -112,14 +112,11 @@ impl Exchange {
             content_encoding: head.content_encoding.as_deref(),
             client_retry: head.retry_count,
         });
-        let call = match observer {
-            Some(observer) => {
-                Call::Asked { observer: Box::new(observer), sha256: Sha256::new() }
-            }
-            None => {
-                add(&connection.agent.coverage.exchanges_other, 1);
-                Call::Other
-            }
+        let call = if let Some(observer) = observer {
+            Call::Asked { observer: Box::new(observer), sha256: Sha256::new() }
+        } else {
+            add(&connection.agent.coverage.exchanges_other, 1);
+            Call::Other
         };
         Self {
             seq,

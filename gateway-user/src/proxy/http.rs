@@ -108,10 +108,10 @@ impl Http {
 
     /// The server sends no more: that may be the end of an answer, or its loss.
     pub(super) fn server_ended(&mut self, connection: &Connection) {
-        if self.responses.eof() == Eof::Complete {
-            if let Some(exchange) = self.exchanges.front_mut() {
-                exchange.finish(connection, Ended::Whole);
-            }
+        if self.responses.eof() == Eof::Complete
+            && let Some(exchange) = self.exchanges.front_mut()
+        {
+            exchange.finish(connection, Ended::Whole);
         }
         self.finish_all(connection, Ended::Cut);
     }

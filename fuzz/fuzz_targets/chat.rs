@@ -1,0 +1,50 @@
+//! However the bodies of an exchange are cut, the dialect must read them alike, and fail on none.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use turnpike::{
+    call::Prompt,
+    dialect::{NotUnderstood, Reading, RequestInfo, ResponseInfo, detect},
+};
+
+// The first byte says where to cut, the second how the response is framed; then come the
+// request's body and the response's, with a NUL between them, which neither holds by rights.
+fuzz_target!(|data: &[u8]| {
+    let [cut, framing, bodies @ ..] = data else { return };
+    let middle = bodies.iter().position(|byte| *byte == 0).unwrap_or(bodies.len());
+    let (request, response) = bodies.split_at(middle);
+    let response = response.get(1..).unwrap_or_default();
+
+    let slice = usize::from(*cut) + 1;
+    let whole = read(*framing, [request], [response]);
+    assert_eq!(whole, read(*framing, request.chunks(slice), response.chunks(slice)));
+    assert_eq!(whole, read(*framing, request.chunks(1), response.chunks(1)));
+});
+
+fn read<'a>(
+    framing: u8,
+    request: impl IntoIterator<Item = &'a [u8]>,
+    response: impl IntoIterator<Item = &'a [u8]>,
+) -> (Result<Prompt, NotUnderstood>, Reading) {
+    let mut observer = detect(&RequestInfo {
+        method: "POST",
+        target: "/v1/chat/completions",
+        content_encoding: None,
+        client_retry: None,
+    })
+    .expect("a chat completion");
+    for bytes in request {
+        observer.request_body(bytes);
+    }
+    let prompt = observer.request_end();
+    let stream = framing & 1 == 1;
+    observer.response_head(&ResponseInfo {
+        status: 200,
+        content_type: Some(if stream { "text/event-stream" } else { "application/json" }),
+        content_encoding: None,
+    });
+    for bytes in response {
+        observer.response_body(bytes);
+    }
+    (prompt, observer.response_end(framing & 2 == 0))
+}

@@ -1,0 +1,194 @@
+//! A message's body: its bytes without their framing, and its end.
+
+use super::{Fault, Framing, scan::Section, scan::diagnose};
+use crate::limits;
+
+/// What is left of a message's body.
+#[derive(Debug)]
+pub(super) enum Body {
+    Length(u64),
+    Chunked(Chunked),
+    UntilClose,
+}
+
+/// What the next bytes of a body were.
+#[derive(Debug)]
+pub(super) enum Step<'a> {
+    Data(&'a [u8]),
+    /// The body has ended.
+    End,
+    /// All the input was framing, or there was none.
+    More,
+}
+
+impl From<Framing> for Body {
+    fn from(framing: Framing) -> Self {
+        match framing {
+            Framing::None => Self::Length(0),
+            Framing::Length(bytes) => Self::Length(bytes),
+            Framing::Chunked => Self::Chunked(Chunked::default()),
+            Framing::UntilClose => Self::UntilClose,
+        }
+    }
+}
+
+impl Body {
+    /// How many bytes of the input were taken, and what they were. `section` is where trailers
+    /// are put together.
+    pub(super) fn next<'a>(
+        &mut self,
+        section: &mut Section,
+        input: &'a [u8],
+    ) -> Result<(usize, Step<'a>), Fault> {
+        match self {
+            Self::Length(0) => Ok((0, Step::End)),
+            _ if input.is_empty() => Ok((0, Step::More)),
+            Self::Length(left) => {
+                let data = take(input, left);
+                Ok((data.len(), Step::Data(data)))
+            }
+            Self::UntilClose => Ok((input.len(), Step::Data(input))),
+            Self::Chunked(chunked) => chunked.next(section, input),
+        }
+    }
+}
+
+/// The chunked coding (RFC 9112, section 7.1).
+///
+/// ```text
+/// Size ─ws─► Padding ─;─► Extension          (Size ─;─► Extension as well)
+///   │                         │
+///   └────────────CR───────────┴──► SizeLf ─LF, size 0─► Trailers ─empty line─► end
+///   ▲                                 │
+///   └─LF─ DataLf ◄─CR─ DataCr ◄─ Data ◄─LF, size > 0
+/// ```
+#[derive(Debug, Default)]
+pub(super) struct Chunked {
+    state: ChunkState,
+    /// The chunk's size while it is read, then how many of its bytes are still to come.
+    left: u64,
+    digits: u32,
+    /// Bytes of the size's line so far.
+    line: usize,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum ChunkState {
+    #[default]
+    Size,
+    Padding,
+    Extension,
+    SizeLf,
+    Data,
+    DataCr,
+    DataLf,
+    Trailers,
+}
+
+impl Chunked {
+    fn next<'a>(
+        &mut self,
+        section: &mut Section,
+        input: &'a [u8],
+    ) -> Result<(usize, Step<'a>), Fault> {
+        let mut rest = input;
+        while let Some((&byte, after)) = rest.split_first() {
+            match self.state {
+                ChunkState::Data => {
+                    let data = take(rest, &mut self.left);
+                    if self.left == 0 {
+                        self.state = ChunkState::DataCr;
+                    }
+                    return Ok((input.len() - rest.len() + data.len(), Step::Data(data)));
+                }
+                ChunkState::Trailers => {
+                    let (taken, trailers) = section.take(rest)?;
+                    let step = match trailers {
+                        None => Step::More,
+                        Some(trailers) => {
+                            check_trailers(trailers)?;
+                            section.clear();
+                            Step::End
+                        }
+                    };
+                    return Ok((input.len() - rest.len() + taken, step));
+                }
+                ChunkState::DataCr | ChunkState::DataLf => self.data_end(byte)?,
+                _ => self.size_line(byte)?,
+            }
+            rest = after;
+        }
+        Ok((input.len(), Step::More))
+    }
+
+    /// One byte of `chunk-size [ chunk-ext ] CRLF`. A quoted string in an extension can't hold CR
+    /// or LF (RFC 9110, section 5.6.4), so its quotes need not be followed.
+    fn size_line(&mut self, byte: u8) -> Result<(), Fault> {
+        use ChunkState::{Data, Extension, Padding, Size, SizeLf, Trailers};
+
+        self.line += 1;
+        if self.line > limits::CHUNK_LINE_BYTES {
+            return Err(Fault::ChunkLineTooLong);
+        }
+        self.state = match (self.state, byte) {
+            (Size, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => return self.digit(byte),
+            (Size, _) if self.digits == 0 => return Err(Fault::ChunkSize),
+            (Size | Padding, b' ' | b'\t') => Padding,
+            (Size | Padding, b';') | (Extension, b'\t' | b' '..=b'~' | 0x80..) => Extension,
+            (Size | Extension, b'\r') => SizeLf,
+            (Size | Padding | Extension, b'\n') => return Err(Fault::BareLf),
+            (Extension, _) => return Err(Fault::ChunkExtension),
+            (SizeLf, b'\n') if self.left == 0 => Trailers,
+            (SizeLf, b'\n') => Data,
+            (SizeLf, _) => return Err(Fault::BareCr),
+            _ => return Err(Fault::ChunkSize),
+        };
+        Ok(())
+    }
+
+    fn digit(&mut self, byte: u8) -> Result<(), Fault> {
+        self.digits += 1;
+        if self.digits > u64::BITS / 4 {
+            return Err(Fault::ChunkSizeTooLong);
+        }
+        let digit = char::from(byte).to_digit(16).ok_or(Fault::ChunkSize)?;
+        self.left = self.left << 4 | u64::from(digit);
+        Ok(())
+    }
+
+    /// One byte of the CRLF after a chunk's data.
+    fn data_end(&mut self, byte: u8) -> Result<(), Fault> {
+        match (self.state, byte) {
+            (ChunkState::DataCr, b'\r') => self.state = ChunkState::DataLf,
+            (ChunkState::DataLf, b'\n') => *self = Self::default(),
+            _ => return Err(Fault::ChunkEnd),
+        }
+        Ok(())
+    }
+}
+
+/// As much of the input as is left to come.
+fn take<'a>(input: &'a [u8], left: &mut u64) -> &'a [u8] {
+    let data = usize::try_from(*left).ok().and_then(|left| input.get(..left)).unwrap_or(input);
+    *left -= data.len() as u64;
+    data
+}
+
+/// Trailers are fields like any others (RFC 9112, section 7.1.2); only their syntax matters here.
+fn check_trailers(trailers: &[u8]) -> Result<(), Fault> {
+    if trailers == b"\r\n" {
+        return Ok(());
+    }
+    let mut fields = [httparse::EMPTY_HEADER; limits::HEAD_FIELDS];
+    match httparse::parse_headers(trailers, &mut fields) {
+        Ok(httparse::Status::Complete(_)) => Ok(()),
+        Ok(httparse::Status::Partial) => Err(Fault::FieldName),
+        Err(error) => Err(diagnose_trailers(trailers, error)),
+    }
+}
+
+/// Trailers have no start line, so none must be skipped to find the fault.
+#[cold]
+fn diagnose_trailers(trailers: &[u8], error: httparse::Error) -> Fault {
+    diagnose(&[b"\r\n", trailers].concat(), error)
+}

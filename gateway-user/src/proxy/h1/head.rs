@@ -1,0 +1,315 @@
+//! A message's head, parsed once into what the proxy needs of it.
+
+use std::mem::MaybeUninit;
+
+use httparse::{Header, ParserConfig, Status};
+
+use super::{Fault, scan::diagnose};
+use crate::limits;
+
+/// The head of a request. Names that are not listed here are not looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestHead {
+    pub method: Method,
+    /// As written: a path and query, an absolute URI, an authority (CONNECT) or `*`.
+    pub target: String,
+    pub version: Version,
+    /// The Host field. An absolute URI in `target` overrides it (RFC 9112, section 3.2.2).
+    pub host: Option<String>,
+    pub content_type: Option<String>,
+    /// The codings as listed, several fields joined by a comma.
+    pub content_encoding: Option<String>,
+    /// `x-stainless-retry-count`: how often the client says that it has sent this before.
+    pub retry_count: Option<u32>,
+    /// Whether the client asks to switch protocols (RFC 9110, section 7.8).
+    pub upgrade: bool,
+    /// Whether the connection is to end after this exchange (RFC 9112, section 9.3).
+    pub close: bool,
+    /// Whether the client waits for 100 (Continue) before it sends the body.
+    pub expect_continue: bool,
+    pub framing: Framing,
+}
+
+/// The head of a response.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResponseHead {
+    /// From 100 to 999.
+    pub status: u16,
+    pub version: Version,
+    pub content_type: Option<String>,
+    /// The codings as listed, several fields joined by a comma.
+    pub content_encoding: Option<String>,
+    /// Whether the connection is to end after this exchange (RFC 9112, section 9.3).
+    pub close: bool,
+    /// As it applies: [`Framing::None`] for an answer to HEAD, whatever its fields say.
+    pub framing: Framing,
+}
+
+/// How a message's body is delimited (RFC 9112, section 6.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    None,
+    /// In bytes.
+    Length(u64),
+    Chunked,
+    /// Of a response only.
+    UntilClose,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Version {
+    Http10,
+    Http11,
+}
+
+/// A request's method. Case matters (RFC 9110, section 9.1): `get` is an [`Other`](Self::Other).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Method {
+    Get,
+    Head,
+    Post,
+    Put,
+    Patch,
+    Delete,
+    Options,
+    Connect,
+    Other(Box<str>),
+}
+
+impl Method {
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Get => "GET",
+            Self::Head => "HEAD",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
+            Self::Options => "OPTIONS",
+            Self::Connect => "CONNECT",
+            Self::Other(name) => name,
+        }
+    }
+}
+
+impl From<&str> for Method {
+    fn from(name: &str) -> Self {
+        match name {
+            "GET" => Self::Get,
+            "HEAD" => Self::Head,
+            "POST" => Self::Post,
+            "PUT" => Self::Put,
+            "PATCH" => Self::Patch,
+            "DELETE" => Self::Delete,
+            "OPTIONS" => Self::Options,
+            "CONNECT" => Self::Connect,
+            other => Self::Other(other.into()),
+        }
+    }
+}
+
+impl Version {
+    fn parse(minor: Option<u8>) -> Result<Self, Fault> {
+        match minor {
+            Some(0) => Ok(Self::Http10),
+            Some(1) => Ok(Self::Http11),
+            _ => Err(Fault::Version),
+        }
+    }
+}
+
+impl RequestHead {
+    /// Parses a whole head, its empty line included.
+    pub(super) fn parse(section: &[u8]) -> Result<Self, Fault> {
+        let mut headers = [const { MaybeUninit::uninit() }; limits::HEAD_FIELDS];
+        let mut request = httparse::Request::new(&mut []);
+        match request.parse_with_uninit_headers(section, &mut headers) {
+            Ok(Status::Complete(end)) if end == section.len() => {}
+            Ok(_) => return Err(Fault::RequestLine),
+            Err(error) => return Err(diagnose(section, error)),
+        }
+        let version = Version::parse(request.version)?;
+        let fields = Fields::read(request.headers)?;
+        let framing = fields.framing(version)?.unwrap_or(Framing::None);
+        Ok(Self {
+            method: request.method.ok_or(Fault::RequestLine)?.into(),
+            target: request.path.ok_or(Fault::RequestLine)?.to_owned(),
+            version,
+            // A server must ignore the Upgrade of an HTTP/1.0 request (RFC 9110, section 7.8).
+            upgrade: fields.upgrade && fields.upgrade_option && version == Version::Http11,
+            close: fields.close(version),
+            expect_continue: fields.expect_continue,
+            framing,
+            host: fields.host,
+            content_type: fields.content_type,
+            content_encoding: fields.content_encoding,
+            retry_count: fields.retry_count,
+        })
+    }
+}
+
+impl ResponseHead {
+    /// Parses a whole head, its empty line included, of a response that may have a body: the
+    /// request decides too ([`ResponseHead::without_body`]).
+    pub(super) fn parse(section: &[u8]) -> Result<Self, Fault> {
+        let mut headers = [const { MaybeUninit::uninit() }; limits::HEAD_FIELDS];
+        let mut response = httparse::Response::new(&mut []);
+        let parsed = ParserConfig::default().parse_response_with_uninit_headers(
+            &mut response,
+            section,
+            &mut headers,
+        );
+        match parsed {
+            Ok(Status::Complete(end)) if end == section.len() => {}
+            Ok(_) => return Err(Fault::StatusLine),
+            Err(error) => return Err(diagnose(section, error)),
+        }
+        let version = Version::parse(response.version)?;
+        let status = response.code.filter(|&code| code >= 100).ok_or(Fault::StatusLine)?;
+        let fields = Fields::read(response.headers)?;
+        let framing = match (fields.framing(version)?, status) {
+            // Rule 1 of RFC 9112, section 6.3: these have no body, whatever their fields say.
+            (_, 100..200 | 204 | 304) => Framing::None,
+            (Some(framing), _) => framing,
+            (None, _) => Framing::UntilClose,
+        };
+        Ok(Self {
+            status,
+            version,
+            close: fields.close(version),
+            framing,
+            content_type: fields.content_type,
+            content_encoding: fields.content_encoding,
+        })
+    }
+
+    pub(super) fn without_body(self) -> Self {
+        Self { framing: Framing::None, ..self }
+    }
+}
+
+/// What the fields of a head say.
+#[derive(Default)]
+#[allow(clippy::struct_excessive_bools, reason = "what is said or not, each for itself")]
+struct Fields {
+    host: Option<String>,
+    content_type: Option<String>,
+    content_encoding: Option<String>,
+    content_length: Option<u64>,
+    chunked: bool,
+    connection_close: bool,
+    keep_alive: bool,
+    upgrade_option: bool,
+    upgrade: bool,
+    expect_continue: bool,
+    retry_count: Option<u32>,
+}
+
+impl Fields {
+    fn read(headers: &[Header<'_>]) -> Result<Self, Fault> {
+        let mut fields = Self::default();
+        for header in headers {
+            fields.add(header)?;
+        }
+        Ok(fields)
+    }
+
+    fn add(&mut self, &Header { name, value }: &Header<'_>) -> Result<(), Fault> {
+        let is = |other: &str| name.eq_ignore_ascii_case(other);
+        // The length tells most fields apart without reading them.
+        match name.len() {
+            4 if is("host") => self.host(value)?,
+            6 if is("expect") => {
+                self.expect_continue |= value.eq_ignore_ascii_case(b"100-continue");
+            }
+            7 if is("upgrade") => self.upgrade = true,
+            10 if is("connection") => self.connection(value),
+            12 if is("content-type") => self.content_type = text(value),
+            14 if is("content-length") => self.content_length(value)?,
+            16 if is("content-encoding") => self.content_encoding(value),
+            17 if is("transfer-encoding") => self.transfer_encoding(value)?,
+            23 if is("x-stainless-retry-count") => {
+                self.retry_count = decimal(value).and_then(|count| count.try_into().ok());
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn host(&mut self, value: &[u8]) -> Result<(), Fault> {
+        let is_host = value.iter().all(u8::is_ascii_graphic) && !value.contains(&b',');
+        if self.host.is_some() || !is_host {
+            return Err(Fault::Host);
+        }
+        self.host = text(value);
+        Ok(())
+    }
+
+    fn connection(&mut self, value: &[u8]) {
+        for option in value.split(|&b| b == b',').map(<[u8]>::trim_ascii) {
+            self.connection_close |= option.eq_ignore_ascii_case(b"close");
+            self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+            self.upgrade_option |= option.eq_ignore_ascii_case(b"upgrade");
+        }
+    }
+
+    /// RFC 9112, section 6.3 lets a recipient accept equal values that are repeated; peers differ
+    /// in whether they do, so they are refused here.
+    fn content_length(&mut self, value: &[u8]) -> Result<(), Fault> {
+        if self.content_length.is_some() {
+            return Err(Fault::RepeatedContentLength);
+        }
+        self.content_length = Some(decimal(value).ok_or(Fault::ContentLength)?);
+        Ok(())
+    }
+
+    fn content_encoding(&mut self, value: &[u8]) {
+        match (&mut self.content_encoding, text(value)) {
+            (Some(codings), Some(more)) => {
+                codings.push_str(", ");
+                codings.push_str(&more);
+            }
+            (none, coding) => *none = coding,
+        }
+    }
+
+    /// RFC 9112, section 6.1 allows other codings before `chunked`. No client or server in use
+    /// sends them, and those that look only for the word frame them differently.
+    fn transfer_encoding(&mut self, value: &[u8]) -> Result<(), Fault> {
+        if self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
+            return Err(Fault::TransferCoding);
+        }
+        self.chunked = true;
+        Ok(())
+    }
+
+    fn framing(&self, version: Version) -> Result<Option<Framing>, Fault> {
+        match (self.chunked, self.content_length) {
+            (true, Some(_)) => Err(Fault::LengthAndCoding),
+            (true, None) if version == Version::Http10 => Err(Fault::CodingInHttp10),
+            (true, None) => Ok(Some(Framing::Chunked)),
+            (false, length) => Ok(length.map(Framing::Length)),
+        }
+    }
+
+    fn close(&self, version: Version) -> bool {
+        self.connection_close || (version == Version::Http10 && !self.keep_alive)
+    }
+}
+
+/// `1*DIGIT`, and nothing else: no sign, no list, no space.
+fn decimal(value: &[u8]) -> Option<u64> {
+    if value.is_empty() {
+        return None;
+    }
+    value.iter().try_fold(0_u64, |number, &byte| {
+        let digit = char::from(byte).to_digit(10)?;
+        number.checked_mul(10)?.checked_add(u64::from(digit))
+    })
+}
+
+/// A value that is not UTF-8 means nothing to the proxy.
+fn text(value: &[u8]) -> Option<String> {
+    std::str::from_utf8(value).ok().map(str::to_owned)
+}
