@@ -1,0 +1,143 @@
+//! JSON as clients and servers really write it: types that borrow, bound and forgive.
+
+use std::{borrow::Cow, fmt, marker::PhantomData};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{IgnoredAny, SeqAccess, Visitor},
+};
+
+use super::NotUnderstood;
+
+/// A string, borrowed from the input unless escapes are in it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Text<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
+
+/// The text, unless it is absent or empty: servers write both for the same.
+pub(super) fn given<'t>(text: Option<&'t Text<'_>>) -> Option<&'t str> {
+    text.map(|text| &*text.0).filter(|text| !text.is_empty())
+}
+
+/// The first `N` items of an array; the others are skipped. `null` is an empty array.
+#[derive(Debug)]
+pub(super) struct UpTo<const N: usize, T>(pub(super) Vec<T>);
+
+impl<const N: usize, T> Default for UpTo<N, T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<'de, const N: usize, T: Deserialize<'de>> Deserialize<'de> for UpTo<N, T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Items<const N: usize, T>(PhantomData<T>);
+
+        impl<'de, const N: usize, T: Deserialize<'de>> Visitor<'de> for Items<N, T> {
+            type Value = UpTo<N, T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an array or null")
+            }
+
+            fn visit_unit<E>(self) -> Result<UpTo<N, T>, E> {
+                Ok(UpTo::default())
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<UpTo<N, T>, A::Error> {
+                let mut items = Vec::new();
+                while items.len() < N {
+                    match seq.next_element()? {
+                        Some(item) => items.push(item),
+                        None => return Ok(UpTo(items)),
+                    }
+                }
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(UpTo(items))
+            }
+        }
+
+        deserializer.deserialize_any(Items(PhantomData))
+    }
+}
+
+/// A `T`, or something else that is passed over.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Maybe<T> {
+    Is(T),
+    IsNot(IgnoredAny),
+}
+
+impl<T> Maybe<T> {
+    pub(super) fn known(self) -> Option<T> {
+        match self {
+            Self::Is(value) => Some(value),
+            Self::IsNot(IgnoredAny) => None,
+        }
+    }
+}
+
+/// How many. Some servers write whole numbers as floats.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Count {
+    Whole(u64),
+    Float(f64),
+    Unknown(IgnoredAny),
+}
+
+impl Count {
+    /// The number, unless it is negative, broken or no number.
+    pub(super) fn get(self) -> Option<u64> {
+        match self {
+            Self::Whole(count) => Some(count),
+            #[allow(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "whole, not negative, and the cast saturates"
+            )]
+            Self::Float(count) if count >= 0.0 && count.fract() == 0.0 => Some(count as u64),
+            Self::Float(_) | Self::Unknown(IgnoredAny) => None,
+        }
+    }
+}
+
+impl From<serde_json::Error> for NotUnderstood {
+    fn from(error: serde_json::Error) -> Self {
+        if error.is_data() { Self::NotThisShape } else { Self::NotJson }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_without_escapes_is_borrowed() {
+        let texts: Vec<Option<Text<'_>>> =
+            serde_json::from_str(r#"["plain", "a\nb", null]"#).expect("texts");
+        assert!(matches!(&texts[0], Some(Text(Cow::Borrowed("plain")))));
+        assert!(matches!(&texts[1], Some(Text(Cow::Owned(text))) if text == "a\nb"));
+        assert!(texts[2].is_none());
+    }
+
+    #[test]
+    fn counts_forgive_what_servers_write() {
+        let counts: Vec<Option<Count>> =
+            serde_json::from_str(r#"[3, 4.0, -1, -2.0, 1.5, 1e300, "7", null, {}]"#)
+                .expect("counts");
+        let counts: Vec<_> = counts.into_iter().map(|count| count.and_then(Count::get)).collect();
+        let mut expected = vec![Some(3), Some(4), None, None, None, Some(u64::MAX)];
+        expected.extend([None; 3]);
+        assert_eq!(counts, expected);
+    }
+
+    #[test]
+    fn items_beyond_the_bound_are_skipped() {
+        let items: UpTo<2, u8> = serde_json::from_str("[1, 2, 300, {}]").expect("items");
+        assert_eq!(items.0, [1, 2]);
+        let none: UpTo<2, u8> = serde_json::from_str("null").expect("no items");
+        assert!(none.0.is_empty());
+    }
+}

@@ -1,0 +1,333 @@
+//! A message: as it is written, and in canonical form.
+
+use std::{borrow::Cow, fmt};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, SeqAccess, Visitor, value::SeqAccessDeserializer},
+};
+
+use super::super::{
+    PARTS_PER_MESSAGE,
+    canonical::{self, Fields, Items, Json, JsonVisitor},
+    json::{Text, UpTo, given},
+};
+use crate::{
+    call::{self, Role},
+    limits::TOOL_CALLS_PER_ANSWER,
+};
+
+/// A message of a request's history or of an answer. What is not read does not count: what
+/// servers add to an answer (`annotations`, `reasoning_content`, …), some clients send back and
+/// some don't.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Message<'a> {
+    #[serde(borrow)]
+    pub(super) role: Option<Text<'a>>,
+    #[serde(borrow)]
+    name: Option<Text<'a>>,
+    #[serde(borrow)]
+    content: Content<'a>,
+    #[serde(borrow)]
+    refusal: Option<Text<'a>>,
+    #[serde(borrow)]
+    audio: Option<Audio<'a>>,
+    #[serde(borrow)]
+    pub(super) tool_calls: UpTo<TOOL_CALLS_PER_ANSWER, ToolCall<'a>>,
+    /// The form before there were `tool_calls`.
+    #[serde(borrow)]
+    pub(super) function_call: Option<Function<'a>>,
+    #[serde(borrow)]
+    tool_call_id: Option<Text<'a>>,
+}
+
+impl Message<'_> {
+    /// Who speaks; `default` if that is not said.
+    pub(super) fn draft<'m>(&'m self, default: &'m str) -> Draft {
+        let mut draft = Draft::new(given(self.role.as_ref()).unwrap_or(default));
+        draft.name(given(self.name.as_ref()));
+
+        let mut content = canonical::Content::default();
+        for piece in &self.content.0 {
+            match piece {
+                Piece::Text(text) => content.text(text),
+                Piece::Other(piece) => content.other(*piece),
+            }
+        }
+        content.text(given(self.refusal.as_ref()).unwrap_or_default());
+        draft.content(content);
+        draft.audio(self.audio.as_ref().and_then(|audio| given(audio.id.as_ref())));
+
+        for call in &self.tool_calls.0 {
+            draft.call(given(call.id.as_ref()), call.name(), call.arguments());
+        }
+        if let Some(call) = &self.function_call {
+            draft.call(None, given(call.name.as_ref()).unwrap_or_default(), call.arguments.get());
+        }
+        draft.answers(given(self.tool_call_id.as_ref()));
+        draft
+    }
+
+    /// The text of the content, up to `limit` bytes.
+    pub(super) fn text(&self, limit: usize) -> String {
+        let mut text = String::new();
+        for piece in &self.content.0 {
+            if let Piece::Text(piece) = piece {
+                text.push_str(&piece[..piece.floor_char_boundary(limit - text.len())]);
+            }
+        }
+        text
+    }
+}
+
+/// The reference to audio that an answer spoke. The sound itself is sent once and never echoed.
+#[derive(Debug, Deserialize)]
+pub(super) struct Audio<'a> {
+    #[serde(borrow)]
+    pub(super) id: Option<Text<'a>>,
+}
+
+/// A call of a function, with JSON arguments, or of a custom tool, with text as input.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct ToolCall<'a> {
+    #[serde(borrow)]
+    pub(super) id: Option<Text<'a>>,
+    #[serde(borrow)]
+    function: Option<Function<'a>>,
+    #[serde(borrow)]
+    custom: Option<Custom<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Function<'a> {
+    #[serde(borrow)]
+    pub(super) name: Option<Text<'a>>,
+    #[serde(default)]
+    arguments: Arguments,
+}
+
+#[derive(Debug, Deserialize)]
+struct Custom<'a> {
+    #[serde(borrow)]
+    name: Option<Text<'a>>,
+    #[serde(borrow)]
+    input: Option<Text<'a>>,
+}
+
+impl ToolCall<'_> {
+    pub(super) fn name(&self) -> &str {
+        let function = self.function.as_ref().and_then(|function| function.name.as_ref());
+        let custom = self.custom.as_ref().and_then(|custom| custom.name.as_ref());
+        given(function.or(custom)).unwrap_or_default()
+    }
+
+    fn arguments(&self) -> Json {
+        match (&self.function, &self.custom) {
+            (None, Some(custom)) => Json::in_text(given(custom.input.as_ref()).unwrap_or_default()),
+            (Some(function), _) => function.arguments.get(),
+            (None, None) => Json::in_text(""),
+        }
+    }
+}
+
+/// The arguments of a call, hashed: JSON in a string or, from some, the JSON itself.
+#[derive(Debug, Default)]
+struct Arguments(Option<Json>);
+
+impl Arguments {
+    fn get(&self) -> Json {
+        self.0.unwrap_or_else(|| Json::in_text(""))
+    }
+}
+
+impl<'de> Deserialize<'de> for Arguments {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ArgumentsVisitor;
+
+        impl<'de> Visitor<'de> for ArgumentsVisitor {
+            type Value = Arguments;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string or an object")
+            }
+
+            fn visit_unit<E>(self) -> Result<Arguments, E> {
+                Ok(Arguments::default())
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Arguments, E> {
+                Ok(Arguments(Some(Json::in_text(text))))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Arguments, A::Error> {
+                JsonVisitor.visit_map(map).map(|json| Arguments(Some(json)))
+            }
+        }
+
+        deserializer.deserialize_any(ArgumentsVisitor)
+    }
+}
+
+/// What a message says: a string, `null`, or an array of parts.
+#[derive(Debug, Default)]
+pub(super) struct Content<'a>(pub(super) Vec<Piece<'a>>);
+
+#[derive(Debug)]
+pub(super) enum Piece<'a> {
+    Text(Cow<'a, str>),
+    /// An image, a file or the like, hashed.
+    Other(Json),
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Content<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ContentVisitor;
+
+        impl<'de> Visitor<'de> for ContentVisitor {
+            type Value = Content<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string, an array of parts or null")
+            }
+
+            fn visit_unit<E>(self) -> Result<Content<'de>, E> {
+                Ok(Content::default())
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Content<'de>, E> {
+                Ok(Content(vec![Piece::Text(Cow::Borrowed(text))]))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Content<'de>, E> {
+                Ok(Content(vec![Piece::Text(Cow::Owned(text.to_owned()))]))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Content<'de>, A::Error> {
+                let parts = SeqAccessDeserializer::new(seq);
+                Ok(Content(UpTo::<PARTS_PER_MESSAGE, _>::deserialize(parts)?.0))
+            }
+        }
+
+        deserializer.deserialize_any(ContentVisitor)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Piece<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct PartVisitor;
+
+        impl<'de> Visitor<'de> for PartVisitor {
+            type Value = Piece<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a content part")
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Piece<'de>, E> {
+                Ok(Piece::Text(Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Piece<'de>, E> {
+                Ok(Piece::Text(Cow::Owned(text.to_owned())))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Piece<'de>, A::Error> {
+                let mut kind = None;
+                let mut text = None;
+                let mut fields = Fields::default();
+                while let Some(Text(name)) = map.next_key()? {
+                    match &*name {
+                        "type" => kind = map.next_value::<Option<Text<'de>>>()?,
+                        "text" | "refusal" => text = map.next_value::<Option<Text<'de>>>()?,
+                        _ => fields.add(&name, map.next_value()?),
+                    }
+                }
+                match (given(kind.as_ref()), text) {
+                    (Some("text" | "refusal"), text) => {
+                        Ok(Piece::Text(text.map(|Text(text)| text).unwrap_or_default()))
+                    }
+                    (None, Some(Text(text))) => Ok(Piece::Text(text)),
+                    (kind, text) => {
+                        fields.add_some("type", kind.map(Json::text));
+                        fields.add_some("text", text.map(|Text(text)| Json::text(&text)));
+                        Ok(Piece::Other(fields.hash()))
+                    }
+                }
+            }
+        }
+
+        deserializer.deserialize_any(PartVisitor)
+    }
+}
+
+/// A message in canonical form, in the making. The order of the calls counts, that of all else
+/// doesn't.
+#[derive(Debug)]
+pub(super) struct Draft {
+    role: Role,
+    fields: Fields,
+    calls: Items,
+    tool_calls: Vec<String>,
+    tool_result: Option<String>,
+}
+
+impl Draft {
+    pub(super) fn new(name: &str) -> Self {
+        let (role, canonical) = match name {
+            "system" | "developer" => (Role::System, "system"),
+            "user" => (Role::User, "user"),
+            "assistant" => (Role::Assistant, "assistant"),
+            "tool" | "function" => (Role::Tool, "tool"),
+            other => (Role::Other, other),
+        };
+        let mut fields = Fields::default();
+        fields.add("role", Json::text(canonical));
+        Self { role, fields, calls: Items::default(), tool_calls: Vec::new(), tool_result: None }
+    }
+
+    pub(super) fn role(&self) -> Role {
+        self.role
+    }
+
+    /// The speaker's name. An assistant's is left out: clients add it to answers, which have none.
+    pub(super) fn name(&mut self, name: Option<&str>) {
+        if self.role != Role::Assistant {
+            self.fields.add_some("name", name.map(Json::text));
+        }
+    }
+
+    pub(super) fn content(&mut self, content: canonical::Content) {
+        self.fields.add_some("content", content.if_any());
+    }
+
+    pub(super) fn audio(&mut self, id: Option<&str>) {
+        self.fields.add_some("audio", id.map(Json::text));
+    }
+
+    pub(super) fn call(&mut self, id: Option<&str>, name: &str, arguments: Json) {
+        let mut call = Fields::default();
+        call.add_some("id", id.map(Json::text));
+        call.add("name", Json::text(name));
+        call.add("arguments", arguments);
+        self.calls.push(call.hash());
+        self.tool_calls.extend(id.map(str::to_owned));
+    }
+
+    /// The id of the tool call that the message answers.
+    pub(super) fn answers(&mut self, id: Option<&str>) {
+        self.fields.add_some("tool_call_id", id.map(Json::text));
+        self.tool_result = id.map(str::to_owned);
+    }
+
+    pub(super) fn finish(mut self) -> call::Message {
+        self.fields.add_some("tool_calls", self.calls.if_any());
+        call::Message {
+            role: self.role,
+            hash: self.fields.hash().get(),
+            tool_calls: self.tool_calls,
+            tool_result: self.tool_result,
+        }
+    }
+}

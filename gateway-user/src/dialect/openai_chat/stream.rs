@@ -1,0 +1,284 @@
+//! The response as a stream of chunks, each an event with JSON in it. Text is hashed as it
+//! passes, not kept; arguments of tool calls are kept until the end, since only then they are JSON.
+
+use serde::{Deserialize, de::IgnoredAny};
+
+use super::super::{
+    CHOICES_PER_ANSWER, NotUnderstood, Reading,
+    canonical::{self, Json},
+    json::{Maybe, Text, UpTo, given},
+    sse::{Event, Parser},
+};
+use super::{
+    message::{Audio, Content, Draft, Piece},
+    response::{Usage, emit},
+};
+use crate::{
+    call::{self, Answer},
+    limits::{OBSERVED_RESPONSE_BYTES, TOOL_CALLS_PER_ANSWER},
+};
+
+/// Reads a stream.
+#[derive(Debug)]
+pub(super) struct Stream {
+    events: Parser,
+    read: Read,
+}
+
+impl Default for Stream {
+    fn default() -> Self {
+        Self { events: Parser::new(OBSERVED_RESPONSE_BYTES), read: Read::default() }
+    }
+}
+
+impl Stream {
+    pub(super) fn feed(&mut self, bytes: &[u8]) {
+        let Self { events, read } = self;
+        events.feed(bytes, |event| match event {
+            Event::Data(data) => read.event(data),
+            Event::TooLarge => read.lose(NotUnderstood::TooLarge),
+        });
+    }
+
+    pub(super) fn end(self, whole: bool) -> Reading {
+        self.read.end(whole)
+    }
+}
+
+/// What the chunks so far add up to.
+#[derive(Debug, Default)]
+struct Read {
+    id: Option<String>,
+    model: Option<String>,
+    usage: Option<call::Usage>,
+    choices: Vec<Choice>,
+    /// Tool calls in all choices.
+    calls: usize,
+    /// Bytes of tool calls that are kept, in all choices.
+    kept: usize,
+    /// `[DONE]` was read: nothing follows.
+    done: bool,
+    /// The server reported an error.
+    failed: bool,
+    not_understood: Option<NotUnderstood>,
+}
+
+impl Read {
+    fn event(&mut self, data: &[u8]) {
+        if data.trim_ascii() == b"[DONE]" {
+            self.done = true;
+        } else if !self.done {
+            match serde_json::from_slice(data) {
+                Ok(chunk) => self.chunk(chunk),
+                Err(error) => self.lose(error.into()),
+            }
+        }
+    }
+
+    fn chunk(&mut self, chunk: Chunk<'_>) {
+        // vLLM has written `"object": "error"` instead of an `error` field.
+        self.failed |= chunk.error.is_some() || given(chunk.object.as_ref()) == Some("error");
+        first(&mut self.id, chunk.id.as_ref());
+        first(&mut self.model, chunk.model.as_ref());
+        // Some servers report as they go: the last report holds.
+        let usage = chunk.usage.and_then(Maybe::known).and_then(Usage::normalised);
+        self.usage = usage.or(self.usage);
+        for part in chunk.choices.0 {
+            self.choice(part);
+        }
+    }
+
+    fn choice(&mut self, part: ChoicePart<'_>) {
+        let index = part.index.unwrap_or(0);
+        let at = match self.choices.iter().position(|choice| choice.index == index) {
+            Some(at) => at,
+            None if self.choices.len() == CHOICES_PER_ANSWER => return,
+            None => {
+                self.choices.push(Choice { index, ..Choice::default() });
+                self.choices.len() - 1
+            }
+        };
+        let choice = &mut self.choices[at];
+        first(&mut choice.finish_reason, part.finish_reason.as_ref());
+        let Some(delta) = part.delta else { return };
+        first(&mut choice.role, delta.role.as_ref());
+        first(&mut choice.audio, delta.audio.as_ref().and_then(|audio| audio.id.as_ref()));
+        for piece in &delta.content.0 {
+            match piece {
+                Piece::Text(text) => choice.content.text(text),
+                Piece::Other(piece) => choice.content.other(*piece),
+            }
+        }
+        choice.content.text(given(delta.refusal.as_ref()).unwrap_or_default());
+        for part in &delta.tool_calls.0 {
+            self.call(at, part);
+        }
+        if let Some(function) = delta.function_call {
+            self.call(at, &CallPart { function: Some(function), ..CallPart::default() });
+        }
+    }
+
+    /// Adds a part of a tool call to the choice at `at`.
+    fn call(&mut self, at: usize, part: &CallPart<'_>) {
+        let tool = part.function.as_ref().or(part.custom.as_ref());
+        let id = given(part.id.as_ref());
+        let name = given(tool.and_then(|tool| tool.name.as_ref()));
+        let arguments = given(tool.and_then(|tool| tool.arguments.as_ref())).unwrap_or_default();
+
+        self.kept += id.map_or(0, str::len) + name.map_or(0, str::len) + arguments.len();
+        if self.kept > OBSERVED_RESPONSE_BYTES {
+            self.lose(NotUnderstood::TooLarge);
+            return;
+        }
+        let calls = &mut self.choices[at].calls;
+        let open = match calls.iter().rposition(|call| call.goes_on(part.index, id, name)) {
+            Some(open) => open,
+            None if self.calls == TOOL_CALLS_PER_ANSWER => return,
+            None => {
+                self.calls += 1;
+                calls.push(Call { index: part.index, ..Call::default() });
+                calls.len() - 1
+            }
+        };
+        let call = &mut calls[open];
+        first(&mut call.id, part.id.as_ref());
+        first(&mut call.name, tool.and_then(|tool| tool.name.as_ref()));
+        call.arguments.push_str(arguments);
+    }
+
+    fn lose(&mut self, reason: NotUnderstood) {
+        self.not_understood.get_or_insert(reason);
+    }
+
+    fn end(mut self, whole: bool) -> Reading {
+        if whole && self.choices.is_empty() && !self.done && !self.failed {
+            self.lose(NotUnderstood::NotThisShape);
+        }
+        // Not every server says `[DONE]`, but each says why it finished.
+        let finished = whole && self.choices.iter().all(|choice| choice.finish_reason.is_some());
+        let mut answer = Answer {
+            model: self.model,
+            response_id: self.id,
+            usage: self.usage,
+            complete: (self.done || finished) && !self.failed && self.not_understood.is_none(),
+            ..Answer::default()
+        };
+        self.choices.sort_unstable_by_key(|choice| choice.index);
+        for choice in self.choices {
+            choice.end(&mut answer);
+        }
+        Reading { answer, not_understood: self.not_understood }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Choice {
+    index: u64,
+    role: Option<String>,
+    content: canonical::Content,
+    audio: Option<String>,
+    calls: Vec<Call>,
+    finish_reason: Option<String>,
+}
+
+impl Choice {
+    fn end(self, answer: &mut Answer) {
+        let mut draft = Draft::new(self.role.as_deref().unwrap_or("assistant"));
+        draft.content(self.content);
+        draft.audio(self.audio.as_deref());
+        for call in &self.calls {
+            let name = call.name.as_deref().unwrap_or_default();
+            draft.call(call.id.as_deref(), name, Json::in_text(&call.arguments));
+            emit(answer, call.id.as_deref(), name);
+        }
+        answer.choices.push(draft.finish());
+        answer.finish_reasons.extend(self.finish_reason);
+    }
+}
+
+/// A tool call, as far as it has come.
+#[derive(Debug, Default)]
+struct Call {
+    index: Option<u64>,
+    id: Option<String>,
+    name: Option<String>,
+    arguments: String,
+}
+
+impl Call {
+    /// Whether a part with these marks belongs to this call. Some servers give all calls the same
+    /// index, or none: there, a part with an id and a name of its own begins another call. An
+    /// id alone does not, since some servers make up a fresh one for every part.
+    fn goes_on(&self, index: Option<u64>, id: Option<&str>, name: Option<&str>) -> bool {
+        let begins =
+            id.is_some() && name.is_some() && self.id.is_some() && id != self.id.as_deref();
+        (index.is_none() || index == self.index) && !begins
+    }
+}
+
+/// The first that is given holds: some servers repeat it in every chunk, some leave it empty at
+/// the beginning.
+fn first(kept: &mut Option<String>, text: Option<&Text<'_>>) {
+    if kept.is_none() {
+        *kept = given(text).map(str::to_owned);
+    }
+}
+
+#[derive(Deserialize)]
+struct Chunk<'a> {
+    #[serde(borrow)]
+    id: Option<Text<'a>>,
+    #[serde(borrow)]
+    object: Option<Text<'a>>,
+    #[serde(borrow)]
+    model: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    choices: UpTo<CHOICES_PER_ANSWER, ChoicePart<'a>>,
+    usage: Option<Maybe<Usage>>,
+    error: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct ChoicePart<'a> {
+    index: Option<u64>,
+    #[serde(borrow)]
+    delta: Option<Delta<'a>>,
+    #[serde(borrow)]
+    finish_reason: Option<Text<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Delta<'a> {
+    #[serde(borrow)]
+    role: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    content: Content<'a>,
+    #[serde(borrow)]
+    refusal: Option<Text<'a>>,
+    #[serde(borrow)]
+    audio: Option<Audio<'a>>,
+    #[serde(borrow, default)]
+    tool_calls: UpTo<TOOL_CALLS_PER_ANSWER, CallPart<'a>>,
+    #[serde(borrow)]
+    function_call: Option<ToolPart<'a>>,
+}
+
+#[derive(Default, Deserialize)]
+struct CallPart<'a> {
+    index: Option<u64>,
+    #[serde(borrow)]
+    id: Option<Text<'a>>,
+    #[serde(borrow)]
+    function: Option<ToolPart<'a>>,
+    #[serde(borrow)]
+    custom: Option<ToolPart<'a>>,
+}
+
+#[derive(Deserialize)]
+struct ToolPart<'a> {
+    #[serde(borrow)]
+    name: Option<Text<'a>>,
+    /// A custom tool's are called its input.
+    #[serde(borrow, alias = "input")]
+    arguments: Option<Text<'a>>,
+}

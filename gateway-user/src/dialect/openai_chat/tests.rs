@@ -1,0 +1,550 @@
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::call::{Answer, Message, Role, ToolCall, Usage};
+use crate::dialect::{Coding, Observer, WISH_BYTES, detect};
+
+const JSON: Option<&str> = Some("application/json");
+const EVENTS: Option<&str> = Some("text/event-stream; charset=utf-8");
+
+fn request_info(target: &str) -> RequestInfo<'_> {
+    RequestInfo { method: "POST", target, content_encoding: None, client_retry: Some(1) }
+}
+
+fn observer() -> Observer {
+    detect(&request_info("/v1/chat/completions")).expect("a chat completion")
+}
+
+fn ask(body: &Value) -> Result<Prompt, NotUnderstood> {
+    let mut observer = observer();
+    observer.request_body(body.to_string().as_bytes());
+    observer.request_end()
+}
+
+/// What a request's history with this one message comes to.
+fn message(message: &Value) -> Message {
+    ask(&json!({"messages": [message]})).expect("a prompt").messages.remove(0)
+}
+
+fn read(content_type: Option<&str>, whole: bool, pieces: &[&[u8]]) -> Reading {
+    let mut observer = observer();
+    observer.response_head(&ResponseInfo { status: 200, content_type, content_encoding: None });
+    for piece in pieces {
+        observer.response_body(piece);
+    }
+    observer.response_end(whole)
+}
+
+fn answer(content_type: Option<&str>, body: &str) -> Answer {
+    let reading = read(content_type, true, &[body.as_bytes()]);
+    assert_eq!(reading.not_understood, None);
+    reading.answer
+}
+
+/// An answer in one document that holds this message.
+fn answered(message: &Value) -> Message {
+    answer(JSON, &json!({"choices": [{"message": message}]}).to_string()).choices.remove(0)
+}
+
+fn events(chunks: &[Value]) -> String {
+    chunks.iter().map(|chunk| format!("data: {chunk}\n\n")).collect::<Vec<_>>().concat()
+}
+
+fn delta(delta: &Value) -> Value {
+    json!({"id": "chatcmpl-1", "model": "m", "choices": [{"index": 0, "delta": delta}]})
+}
+
+fn finish(reason: &str) -> Value {
+    json!({"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]})
+}
+
+/// Two parallel tool calls whose parts are interleaved.
+fn tool_stream() -> String {
+    let part = |index: u32, part: Value| {
+        let mut part = part;
+        part["index"] = index.into();
+        delta(&json!({"tool_calls": [part]}))
+    };
+    events(&[
+        delta(&json!({"role": "assistant", "content": null, "refusal": null})),
+        part(
+            0,
+            json!({"id": "call_a", "type": "function", "function": {"name": "get", "arguments": ""}}),
+        ),
+        part(
+            1,
+            json!({"id": "call_b", "type": "function", "function": {"name": "put", "arguments": ""}}),
+        ),
+        part(0, json!({"function": {"arguments": "{\"city\": \"Zür"}})),
+        part(1, json!({"function": {"arguments": "{\"n\":"}})),
+        part(0, json!({"function": {"arguments": "ich\"}"}})),
+        part(1, json!({"function": {"arguments": "1}"}})),
+        finish("tool_calls"),
+        json!({"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 4}}),
+    ]) + "data: [DONE]\n\n"
+}
+
+fn tool_message() -> Value {
+    json!({"role": "assistant", "content": null, "tool_calls": [
+        {"id": "call_a", "type": "function",
+         "function": {"name": "get", "arguments": "{\"city\":\"Z\\u00fcrich\"}"}},
+        {"id": "call_b", "type": "function", "function": {"name": "put", "arguments": "{\"n\": 1.0}"}},
+    ]})
+}
+
+#[test]
+fn a_chat_completion_is_known_by_method_and_path() {
+    for target in [
+        "/v1/chat/completions",
+        "/chat/completions?x=/y",
+        "/openai/deployments/gpt/chat/completions?api-version=2024-10-21",
+        "http://host:8000/api/v1/chat/completions/",
+    ] {
+        assert!(detect(&request_info(target)).is_some(), "{target}");
+    }
+    for target in ["/v1/completions", "/v1/chat/completions/id", "/?q=/chat/completions", "*", ""] {
+        assert!(detect(&request_info(target)).is_none(), "{target}");
+    }
+    let get = RequestInfo { method: "GET", ..request_info("/v1/chat/completions") };
+    assert!(detect(&get).is_none());
+}
+
+#[test]
+fn a_request_with_tools_is_read() {
+    let prompt = ask(&json!({
+        "model": "gpt-x", "stream": true, "stream_options": {"include_usage": true},
+        "messages": [
+            {"role": "developer", "content": "Be brief."},
+            {"role": "user", "content": [{"type": "text", "text": "Book "}, {"type": "text", "text": "a hotel"}]},
+            tool_message(),
+            {"role": "tool", "tool_call_id": "call_a", "content": "Zürich it is"},
+        ],
+        "tools": [{"type": "function", "function": {"name": "get", "parameters": {"type": "object"}}}],
+    }))
+    .expect("a prompt");
+    assert_eq!(prompt.model.as_deref(), Some("gpt-x"));
+    assert!(prompt.stream);
+    assert_eq!(prompt.client_retry, Some(1));
+    assert_eq!(prompt.wish.as_deref(), Some("Book a hotel"));
+    assert!(prompt.tools_hash.is_some());
+    let roles: Vec<_> = prompt.messages.iter().map(|message| message.role).collect();
+    assert_eq!(roles, [Role::System, Role::User, Role::Assistant, Role::Tool]);
+    assert_eq!(prompt.messages[2].tool_calls, ["call_a", "call_b"]);
+    assert_eq!(prompt.messages[3].tool_result.as_deref(), Some("call_a"));
+}
+
+#[test]
+fn tools_hash_alike_whatever_their_spelling_and_none_is_none() {
+    let hash = |tools: &str| {
+        let mut observer = observer();
+        observer.request_body(format!(r#"{{"messages":[]{tools}}}"#).as_bytes());
+        observer.request_end().expect("a prompt").tools_hash
+    };
+    assert_eq!(hash(r#","tools":[{"a":1,"b":null}]"#), hash(r#", "tools": [ {"a": 1.0} ]"#));
+    assert_ne!(hash(r#","tools":[{"a":1}]"#), hash(r#","functions":[{"a":1}],"tools":[{"a":1}]"#));
+    for none in ["", r#","tools":null"#, r#","tools":[],"functions":[]"#] {
+        assert_eq!(hash(none), None, "{none}");
+    }
+}
+
+#[test]
+fn the_wish_is_the_first_user_message_cut_at_a_character() {
+    let wish = |messages: Value| ask(&json!({"messages": messages})).expect("a prompt").wish;
+    assert_eq!(wish(json!([{"role": "system", "content": "s"}])), None);
+    assert_eq!(
+        wish(json!([{"role": "user", "content": ""}, {"role": "user", "content": "b"}])),
+        None
+    );
+    let long = format!("x{}", "é".repeat(WISH_BYTES));
+    let cut = wish(json!([{"role": "user", "content": long}])).expect("a wish");
+    assert_eq!(cut.len(), WISH_BYTES - 1);
+    assert!(long.starts_with(&cut));
+}
+
+#[test]
+fn what_is_no_chat_request_is_said() {
+    assert_eq!(ask(&json!({"input": "x"})), Err(NotUnderstood::NotThisShape));
+    assert_eq!(
+        ask(&json!({"messages": [{"role": "user", "content": 7}]})),
+        Err(NotUnderstood::NotThisShape)
+    );
+    let many = vec![json!({}); super::super::MESSAGES_PER_PROMPT + 1];
+    assert_eq!(ask(&json!({"messages": many})), Err(NotUnderstood::TooLarge));
+    let mut cut = observer();
+    cut.request_body(b"{\"messages\": [");
+    assert_eq!(cut.request_end(), Err(NotUnderstood::NotJson));
+    let info = RequestInfo { content_encoding: Some("gzip"), ..request_info("/chat/completions") };
+    let mut encoded = detect(&info).expect("a chat completion");
+    assert_eq!(encoded.request_end(), Err(NotUnderstood::Encoded(Coding::Gzip)));
+}
+
+#[test]
+fn messages_that_mean_the_same_hash_the_same() {
+    let image = json!({"type": "image_url", "image_url": {"url": "data:x", "detail": "low"}});
+    let groups = [
+        vec![
+            json!({"role": "user", "content": "a\nb"}),
+            json!({"content": [{"text": "a", "type": "text"}, {"type": "text", "text": "\nb",
+                    "cache_control": {"type": "ephemeral"}}], "role": "user", "name": null}),
+        ],
+        vec![
+            json!({"role": "system", "content": "s"}),
+            json!({"role": "developer", "content": ["s"]}),
+        ],
+        vec![
+            json!({"role": "user", "content": [{"type": "text", "text": "look"}, image]}),
+            json!({"role": "user", "content": [{"type": "text", "text": "lo"}, {"type": "text", "text": "ok"},
+                {"image_url": {"detail": "low", "url": "data:x"}, "type": "image_url", "cache_control": {}},
+                {"type": "text", "text": ""}]}),
+        ],
+        vec![
+            json!({"role": "assistant"}),
+            json!({"role": "assistant", "content": "", "tool_calls": [], "function_call": null}),
+            json!({"role": "assistant", "content": [], "tool_calls": null}),
+        ],
+    ];
+    for group in &groups {
+        for same in group {
+            assert_eq!(message(same), message(&group[0]), "{same}");
+        }
+    }
+}
+
+#[test]
+fn messages_that_differ_hash_differently() {
+    let image = |url: &str| json!({"type": "image_url", "image_url": {"url": url}});
+    let call = |id: &str, name: &str, arguments: &str| json!({"id": id, "function": {"name": name, "arguments": arguments}});
+    let messages = [
+        json!({"role": "user", "content": "ab"}),
+        json!({"role": "user", "content": "ab "}),
+        json!({"role": "assistant", "content": "ab"}),
+        json!({"role": "critic", "content": "ab"}),
+        json!({"role": "user", "content": "ab", "name": "c"}),
+        json!({"role": "user", "content": [{"type": "text", "text": "ab"}, image("x")]}),
+        json!({"role": "user", "content": [image("x"), {"type": "text", "text": "ab"}]}),
+        json!({"role": "user", "content": ["a", image("x"), "b"]}),
+        json!({"role": "user", "content": [image("y")]}),
+        json!({"role": "tool", "tool_call_id": "a", "content": "ab"}),
+        json!({"role": "tool", "tool_call_id": "b", "content": "ab"}),
+        json!({"role": "assistant", "tool_calls": [call("a", "b", "{}")]}),
+        json!({"role": "assistant", "tool_calls": [call("b", "a", "{}")]}),
+        json!({"role": "assistant", "tool_calls": [call("a", "b", "{\"c\":1}")]}),
+        json!({"role": "assistant", "tool_calls": [call("a", "b", "{}"), call("b", "b", "{}")]}),
+        json!({"role": "assistant", "tool_calls": [call("b", "b", "{}"), call("a", "b", "{}")]}),
+    ];
+    for (i, a) in messages.iter().enumerate() {
+        for b in &messages[..i] {
+            assert_ne!(message(a).hash, message(b).hash, "{a} and {b}");
+        }
+    }
+}
+
+#[test]
+fn a_whole_answer_with_tools_is_read() {
+    let body = json!({
+        "id": "chatcmpl-9", "object": "chat.completion", "model": "gpt-x-2026", "choices": [{
+            "index": 0, "finish_reason": "tool_calls", "logprobs": null, "message": tool_message(),
+        }],
+        "usage": {"prompt_tokens": 100, "completion_tokens": 20.0, "total_tokens": 120,
+            "prompt_tokens_details": {"cached_tokens": 64, "cache_write_tokens": 8, "audio_tokens": 0},
+            "completion_tokens_details": {"reasoning_tokens": 5}},
+        "service_tier": "default",
+    });
+    let answer = answer(JSON, &body.to_string());
+    assert_eq!(answer.response_id.as_deref(), Some("chatcmpl-9"));
+    assert_eq!(answer.model.as_deref(), Some("gpt-x-2026"));
+    assert_eq!(answer.finish_reasons, ["tool_calls"]);
+    assert!(answer.complete);
+    let call = |id: &str, name: &str| ToolCall { id: Some(id.into()), name: name.into() };
+    assert_eq!(answer.tool_calls, [call("call_a", "get"), call("call_b", "put")]);
+    assert_eq!(
+        answer.usage,
+        Some(Usage {
+            input: 100,
+            output: 20,
+            cache_read: Some(64),
+            cache_creation: Some(8),
+            reasoning: Some(5),
+            estimated: false,
+        })
+    );
+}
+
+#[test]
+fn usage_that_makes_no_sense_is_no_usage() {
+    for usage in [json!(null), json!({}), json!("x"), json!({"prompt_tokens": -1}), json!([])] {
+        let body = json!({"choices": [], "usage": usage});
+        assert_eq!(answer(JSON, &body.to_string()).usage, None, "{usage}");
+    }
+    let odd = json!({"prompt_tokens": 3, "completion_tokens": null, "prompt_tokens_details": "none",
+        "completion_tokens_details": null});
+    let body = json!({"choices": [], "usage": odd});
+    let usage = answer(JSON, &body.to_string()).usage;
+    assert_eq!(usage, Some(Usage { input: 3, ..Usage::default() }));
+}
+
+#[test]
+fn a_streamed_answer_is_the_same_as_a_whole_one() {
+    let streamed = answer(EVENTS, &tool_stream());
+    assert!(streamed.complete);
+    assert_eq!(streamed.choices, [answered(&tool_message())]);
+    assert_eq!(streamed.tool_calls.len(), 2);
+    assert_eq!(streamed.finish_reasons, ["tool_calls"]);
+    assert_eq!(streamed.usage, Some(Usage { input: 9, output: 4, ..Usage::default() }));
+    assert_eq!(streamed.response_id.as_deref(), Some("chatcmpl-1"));
+}
+
+#[test]
+fn an_echo_has_the_hash_of_its_answer() {
+    let said = answered(
+        &json!({"role": "assistant", "content": "Hi", "refusal": null, "annotations": []}),
+    );
+    for echo in [
+        json!({"role": "assistant", "content": "Hi"}),
+        json!({"role": "assistant", "content": [{"type": "text", "text": "Hi"}], "name": "writer"}),
+        json!({"role": "assistant", "content": "Hi", "refusal": null, "annotations": [], "audio": null,
+            "function_call": null, "tool_calls": null, "reasoning_content": "hm", "reasoning": "hm"}),
+    ] {
+        assert_eq!(message(&echo), said, "{echo}");
+    }
+
+    let called = answer(EVENTS, &tool_stream()).choices.remove(0);
+    let calls = |arguments: [Value; 2]| {
+        let mut message = tool_message();
+        for (at, arguments) in arguments.into_iter().enumerate() {
+            message["tool_calls"][at]["function"]["arguments"] = arguments;
+        }
+        message
+    };
+    let mut empty = tool_message();
+    empty["content"] = "".into();
+    let mut absent = tool_message();
+    absent.as_object_mut().expect("an object").remove("content");
+    absent["tool_calls"][0]["index"] = 0.into();
+    let respelled = calls([json!("{ \"city\" : \"Zürich\" }"), json!("{\"n\":1}")]);
+    let unwrapped = calls([json!({"city": "Zürich"}), json!({"n": 1})]);
+    for echo in [tool_message(), empty, absent, respelled, unwrapped] {
+        assert_eq!(message(&echo), called, "{echo}");
+    }
+
+    let refused = answer(EVENTS, &(events(&[delta(&json!({"refusal": "No"})), finish("stop")])));
+    for echo in [
+        json!({"role": "assistant", "content": null, "refusal": "No"}),
+        json!({"role": "assistant", "content": [{"type": "refusal", "refusal": "No"}]}),
+    ] {
+        assert_eq!(message(&echo), refused.choices[0], "{echo}");
+    }
+}
+
+#[test]
+fn arguments_that_are_no_json_echo_as_text() {
+    let call = |arguments: &str| json!({"role": "assistant", "tool_calls": [{"id": "a", "function": {"name": "f", "arguments": arguments}}]});
+    assert_eq!(message(&call("{\"a\":")), answered(&call("{\"a\":")));
+    assert_ne!(message(&call("{\"a\":")), answered(&call("{\"a\" :")));
+    assert_eq!(message(&call("{}")), answered(&call("")));
+}
+
+#[test]
+fn custom_and_legacy_calls_are_followed() {
+    let custom = json!({"role": "assistant", "tool_calls": [
+        {"id": "c", "type": "custom", "custom": {"name": "patch", "input": "*** Begin"}}]});
+    let stream = events(&[
+        delta(
+            &json!({"tool_calls": [{"index": 0, "id": "c", "type": "custom", "custom": {"name": "patch", "input": "***"}}]}),
+        ),
+        delta(&json!({"tool_calls": [{"index": 0, "custom": {"input": " Begin"}}]})),
+        finish("tool_calls"),
+    ]);
+    assert_eq!(answer(EVENTS, &stream).choices, [message(&custom)]);
+
+    let legacy = json!({"role": "assistant", "content": null, "function_call": {"name": "f", "arguments": "{}"}});
+    let stream = events(&[
+        delta(&json!({"function_call": {"name": "f", "arguments": "{"}})),
+        delta(&json!({"function_call": {"arguments": "}"}})),
+        finish("function_call"),
+    ]);
+    let answer = answer(EVENTS, &stream);
+    assert_eq!(answer.choices, [message(&legacy)]);
+    assert_eq!(answer.tool_calls, [ToolCall { id: None, name: "f".into() }]);
+}
+
+#[test]
+fn calls_come_apart_though_a_server_misuses_the_index() {
+    let part = |part: Value| delta(&json!({"tool_calls": [part]}));
+    let full = |id: &str| json!({"id": id, "function": {"name": "f", "arguments": "{}"}});
+    let names = |chunks: &[Value]| -> Vec<_> {
+        answer(EVENTS, &events(chunks)).tool_calls.into_iter().filter_map(|call| call.id).collect()
+    };
+    let mut zero = [full("a"), full("b")];
+    assert_eq!(names(&[part(zero[0].clone()), part(zero[1].clone()), finish("x")]), ["a", "b"]);
+    for call in &mut zero {
+        call["index"] = 0.into();
+    }
+    assert_eq!(names(&[part(zero[0].clone()), part(zero[1].clone()), finish("x")]), ["a", "b"]);
+    // A fresh id in every part, but one call.
+    let more = json!({"index": 0, "id": "z", "function": {"arguments": " "}});
+    assert_eq!(names(&[part(zero[0].clone()), part(more), finish("x")]), ["a"]);
+}
+
+#[test]
+fn several_choices_are_several_messages_in_order() {
+    let chunk =
+        |index: u32, text: &str| json!({"choices": [{"index": index, "delta": {"content": text}}]});
+    let ends = json!({"choices": [{"index": 0, "finish_reason": "stop"}, {"index": 1, "finish_reason": "length"}]});
+    let answer = answer(EVENTS, &events(&[chunk(1, "b"), chunk(0, "a"), chunk(1, "B"), ends]));
+    let expected = ["a", "bB"].map(|text| message(&json!({"role": "assistant", "content": text})));
+    assert_eq!(answer.choices, expected);
+    assert_eq!(answer.finish_reasons, ["stop", "length"]);
+    assert!(answer.complete);
+}
+
+#[test]
+fn other_servers_flavours_are_read() {
+    let llama = events(&[
+        delta(&json!({"role": "assistant", "content": ""})),
+        json!({"id": "chatcmpl-1", "choices": [{"index": 0, "delta": {"content": "Hi"}, "finish_reason": null}], "usage": null}),
+        json!({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "timings": {"n": 1.5},
+            "usage": {"prompt_tokens": 2, "completion_tokens": 1, "prompt_tokens_details": null}}),
+    ]) + ": keep-alive\r\n\r\ndata: [DONE]\r\n\r\n";
+    let azure = events(&[
+        json!({"id": "", "model": "", "object": "", "created": 0, "choices": [], "prompt_filter_results": [{"prompt_index": 0}]}),
+        json!({"id": "chatcmpl-1", "model": "m", "choices": [{"index": 0, "content_filter_results": {},
+            "delta": {"role": "assistant", "content": "Hi"}, "finish_reason": null}]}),
+        finish("stop"),
+        json!({"choices": [], "usage": {"prompt_tokens": 2, "completion_tokens": 1}}),
+    ]) + "data: [DONE]\n\n";
+    for stream in [llama, azure] {
+        let answer = answer(EVENTS, &stream);
+        assert!(answer.complete);
+        assert_eq!(answer.response_id.as_deref(), Some("chatcmpl-1"));
+        assert_eq!(answer.model.as_deref(), Some("m"));
+        assert_eq!(answer.choices, [message(&json!({"role": "assistant", "content": "Hi"}))]);
+        assert_eq!(answer.usage, Some(Usage { input: 2, output: 1, ..Usage::default() }));
+    }
+}
+
+#[test]
+fn a_stream_is_complete_when_it_is_done_or_all_choices_are_finished() {
+    let said = events(&[delta(&json!({"content": "Hi"}))]);
+    let finished = said.clone() + &events(&[finish("stop")]);
+    let complete = |stream: &str, whole| {
+        let reading = read(EVENTS, whole, &[stream.as_bytes()]);
+        assert_eq!(reading.not_understood, None, "{stream}");
+        reading.answer.complete
+    };
+    assert!(!complete(&said, true));
+    assert!(complete(&finished, true));
+    assert!(!complete(&finished, false));
+    // Clients hang up once they have read this.
+    assert!(complete(&(finished.clone() + "data: [DONE]\n\n"), false));
+    for error in
+        [json!({"error": {"message": "overloaded"}}), json!({"object": "error", "message": "x"})]
+    {
+        let failed = finished.clone() + &events(&[error]) + "data: [DONE]\n\n";
+        assert!(!complete(&failed, true));
+    }
+}
+
+#[test]
+fn an_error_is_an_answer_without_choices() {
+    let mut refused = observer();
+    refused.response_head(&ResponseInfo {
+        status: 429,
+        content_type: JSON,
+        content_encoding: Some("gzip"),
+    });
+    refused.response_body(b"\x1f\x8b");
+    let complete = Answer { complete: true, ..Answer::default() };
+    assert_eq!(refused.response_end(true), Reading { answer: complete, not_understood: None });
+    assert_eq!(answer(JSON, r#"{"error": {"message": "x"}}"#), Answer::default());
+    assert_eq!(observer().response_end(false), Reading::default());
+}
+
+#[test]
+fn what_is_no_answer_is_said() {
+    let lost = |content_type, whole, body: &str| {
+        let reading = read(content_type, whole, &[body.as_bytes()]);
+        assert!(!reading.answer.complete, "{body}");
+        reading.not_understood
+    };
+    assert_eq!(lost(JSON, true, "<html>"), Some(NotUnderstood::NotJson));
+    assert_eq!(lost(JSON, true, "{}"), Some(NotUnderstood::NotThisShape));
+    assert_eq!(lost(JSON, false, r#"{"choices": [{"mess"#), None);
+    assert_eq!(lost(EVENTS, true, "data: {\"type\":\"x\"}\n\n"), Some(NotUnderstood::NotThisShape));
+    assert_eq!(lost(EVENTS, true, "data: hello\n\n"), Some(NotUnderstood::NotJson));
+    let long = "x".repeat(limits::OBSERVED_RESPONSE_BYTES + 1);
+    assert_eq!(lost(JSON, true, &long), Some(NotUnderstood::TooLarge));
+    assert_eq!(lost(EVENTS, true, &format!("data: {long}\n\n")), Some(NotUnderstood::TooLarge));
+
+    let mut encoded = observer();
+    encoded.response_head(&ResponseInfo {
+        status: 200,
+        content_type: JSON,
+        content_encoding: Some("br"),
+    });
+    let reading = encoded.response_end(true);
+    assert_eq!(reading.not_understood, Some(NotUnderstood::Encoded(Coding::Brotli)));
+}
+
+#[test]
+fn arguments_of_a_stream_are_kept_up_to_the_bound() {
+    let part = |text: &str| {
+        delta(
+            &json!({"tool_calls": [{"index": 0, "id": "a", "function": {"name": "f", "arguments": text}}]}),
+        )
+    };
+    let mebibyte = events(&[part(&"x".repeat(1024 * 1024))]);
+    let stream = vec![mebibyte.as_bytes(); limits::OBSERVED_RESPONSE_BYTES / (1024 * 1024)];
+    let reading = read(EVENTS, true, &stream);
+    assert_eq!(reading.not_understood, Some(NotUnderstood::TooLarge));
+    assert_eq!(reading.answer.tool_calls.len(), 1);
+}
+
+/// Bodies that are real, real but damaged, or nothing at all.
+fn body() -> impl Strategy<Value = Vec<u8>> {
+    let whole = json!({"choices": [{"message": tool_message()}]}).to_string();
+    let asked = json!({"messages": [tool_message(), {"role": "user", "content": "x"}]}).to_string();
+    let real =
+        prop_oneof![Just(tool_stream()), Just(whole), Just(asked)].prop_map(String::into_bytes);
+    let damaged = (real.clone(), any::<prop::sample::Index>(), any::<u8>()).prop_map(
+        |(mut body, at, byte)| {
+            let at = at.index(body.len());
+            body[at] = byte;
+            body
+        },
+    );
+    prop_oneof![real, damaged, prop::collection::vec(any::<u8>(), 0..200)]
+}
+
+proptest! {
+    #[test]
+    fn where_bodies_are_cut_does_not_matter(body in body(), stride in 1_usize..100, whole: bool) {
+        let pieces: Vec<_> = body.chunks(stride).collect();
+        for content_type in [JSON, EVENTS, None] {
+            let one = read(content_type, whole, &[&body]);
+            prop_assert_eq!(read(content_type, whole, &pieces), one);
+        }
+        let mut one = observer();
+        one.request_body(&body);
+        let mut many = observer();
+        for piece in pieces {
+            many.request_body(piece);
+        }
+        prop_assert_eq!(many.request_end(), one.request_end());
+    }
+
+    #[test]
+    fn text_hashes_the_same_in_any_parts(text in ".{0,60}", stride in 1_usize..10) {
+        let chars: Vec<_> = text.chars().collect();
+        let parts: Vec<_> = chars
+            .chunks(stride)
+            .map(|part| json!({"type": "text", "text": part.iter().collect::<String>()}))
+            .collect();
+        let chunks: Vec<_> = parts.iter().map(|part| delta(&json!({"content": part["text"]}))).collect();
+        let said = message(&json!({"role": "assistant", "content": text}));
+        prop_assert_eq!(&message(&json!({"role": "assistant", "content": parts})), &said);
+        let streamed = answer(EVENTS, &(events(&chunks) + &events(&[finish("stop")])));
+        prop_assert_eq!(&streamed.choices[0], &said);
+    }
+}

@@ -1,0 +1,294 @@
+//! Server-sent events (WHATWG HTML, section 9.2.6 "Interpreting an event stream"), read as their
+//! bytes pass, cut anywhere.
+
+use std::{fmt, mem};
+
+/// What an event stream holds, event by event.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Event<'a> {
+    /// An event's data: its `data` lines, joined by line feeds. Fields of other names are left
+    /// out, no dialect needs them: what `event` names, the data names too.
+    Data(&'a [u8]),
+    /// An event or a line of it was longer than the bound; nothing of it was kept.
+    TooLarge,
+}
+
+/// Cuts a stream into events. Holds at most one line and one event's data, each up to `limit`
+/// bytes. An event that lies whole in one slice is handed out from there, without a copy.
+pub(super) struct Parser {
+    limit: usize,
+    /// The beginning of a line whose end has not come.
+    line: Kept,
+    /// The data of an event whose end has not come.
+    data: Kept,
+    has_data: bool,
+    /// The last line ended in CR: a LF that follows belongs to it.
+    after_cr: bool,
+    /// No line has ended yet: a byte order mark may stand at the beginning.
+    first_line: bool,
+}
+
+impl Parser {
+    pub(super) fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            line: Kept::default(),
+            data: Kept::default(),
+            has_data: false,
+            after_cr: false,
+            first_line: true,
+        }
+    }
+
+    /// More of the stream: `on_event` is called for each event that ends in it. An event that
+    /// never ends, for want of its empty line, is none.
+    pub(super) fn feed<'a>(&mut self, mut bytes: &'a [u8], mut on_event: impl FnMut(Event<'_>)) {
+        // The event's one data line so far, while it is still in `bytes`.
+        let mut in_place: Option<&'a [u8]> = None;
+        while let Some((&first, after_first)) = bytes.split_first() {
+            if mem::take(&mut self.after_cr) && first == b'\n' {
+                bytes = after_first;
+                continue;
+            }
+            let Some(end) = memchr::memchr2(b'\n', b'\r', bytes) else {
+                self.line.push(bytes, self.limit);
+                break;
+            };
+            let (head, tail) = bytes.split_at(end);
+            self.after_cr = tail.starts_with(b"\r");
+            bytes = tail.get(1..).unwrap_or_default();
+
+            if self.line.is_empty() && head.len() <= self.limit {
+                match self.field(head) {
+                    Field::End => self.end_event(in_place.take(), &mut on_event),
+                    Field::Data(value) if in_place.is_none() && !self.has_data => {
+                        in_place = Some(value);
+                    }
+                    Field::Data(value) => {
+                        self.spill(in_place.take());
+                        self.add_data(value);
+                    }
+                    Field::Other => {}
+                }
+            } else {
+                self.spill(in_place.take());
+                self.line.push(head, self.limit);
+                self.end_kept_line(&mut on_event);
+            }
+        }
+        self.spill(in_place);
+    }
+
+    fn end_kept_line(&mut self, on_event: &mut impl FnMut(Event<'_>)) {
+        let mut line = mem::take(&mut self.line);
+        if line.overflowed {
+            self.first_line = false;
+            self.data.overflow();
+        } else {
+            match self.field(&line.bytes) {
+                Field::End => self.end_event(None, on_event),
+                Field::Data(value) => self.add_data(value),
+                Field::Other => {}
+            }
+        }
+        line.reset();
+        self.line = line;
+    }
+
+    fn field<'l>(&mut self, line: &'l [u8]) -> Field<'l> {
+        let line = if mem::take(&mut self.first_line) {
+            line.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(line)
+        } else {
+            line
+        };
+        if line.is_empty() {
+            return Field::End;
+        }
+        match line.strip_prefix(b"data") {
+            Some([b':', b' ', value @ ..] | [b':', value @ ..] | value @ []) => Field::Data(value),
+            _ => Field::Other,
+        }
+    }
+
+    fn spill(&mut self, in_place: Option<&[u8]>) {
+        if let Some(value) = in_place {
+            self.add_data(value);
+        }
+    }
+
+    fn add_data(&mut self, value: &[u8]) {
+        if mem::replace(&mut self.has_data, true) {
+            self.data.push(b"\n", self.limit);
+        }
+        self.data.push(value, self.limit);
+    }
+
+    fn end_event(&mut self, in_place: Option<&[u8]>, on_event: &mut impl FnMut(Event<'_>)) {
+        if self.data.overflowed {
+            on_event(Event::TooLarge);
+        } else if let Some(data) = in_place {
+            on_event(Event::Data(data));
+        } else if self.has_data {
+            on_event(Event::Data(&self.data.bytes));
+        }
+        self.has_data = false;
+        self.data.reset();
+    }
+}
+
+/// Sizes only: streams are private.
+impl fmt::Debug for Parser {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parser")
+            .field("line", &self.line.bytes.len())
+            .field("data", &self.data.bytes.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a line says.
+enum Field<'l> {
+    /// The event ends.
+    End,
+    Data(&'l [u8]),
+    /// A comment or a field of another name.
+    Other,
+}
+
+/// Bytes kept up to a limit; all are let go when it is passed.
+#[derive(Default)]
+struct Kept {
+    bytes: Vec<u8>,
+    overflowed: bool,
+}
+
+impl Kept {
+    fn is_empty(&self) -> bool {
+        self.bytes.is_empty() && !self.overflowed
+    }
+
+    fn push(&mut self, bytes: &[u8], limit: usize) {
+        if self.overflowed || bytes.len() > limit - self.bytes.len() {
+            self.overflow();
+        } else {
+            self.bytes.extend_from_slice(bytes);
+        }
+    }
+
+    fn overflow(&mut self) {
+        self.overflowed = true;
+        self.bytes = Vec::new();
+    }
+
+    /// Empties the buffer, and gives back what one long event made it grow to: a stream may go on
+    /// for long.
+    fn reset(&mut self) {
+        const RETAINED_BYTES: usize = 8 * 1024;
+        self.overflowed = false;
+        self.bytes.clear();
+        if self.bytes.capacity() > RETAINED_BYTES {
+            self.bytes = Vec::new();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The data of each event; `None` for one that is too large.
+    fn events(limit: usize, pieces: &[&[u8]]) -> Vec<Option<Vec<u8>>> {
+        let mut parser = Parser::new(limit);
+        let mut events = Vec::new();
+        for piece in pieces {
+            parser.feed(piece, |event| {
+                events.push(match event {
+                    Event::Data(data) => Some(data.to_vec()),
+                    Event::TooLarge => None,
+                });
+            });
+        }
+        events
+    }
+
+    fn texts(stream: &str) -> Vec<String> {
+        let events = events(1024, &[stream.as_bytes()]);
+        events.into_iter().flatten().map(|data| String::from_utf8(data).expect("text")).collect()
+    }
+
+    #[test]
+    fn every_line_end_ends_a_line() {
+        for end in ["\n", "\r", "\r\n"] {
+            let stream = ["data: a", "", "data: b", "data:c", "", ""].join(end);
+            assert_eq!(texts(&stream), ["a", "b\nc"], "{end:?}");
+        }
+    }
+
+    #[test]
+    fn comments_and_other_fields_are_passed_over() {
+        let stream = "\u{feff}data: a\n: ping\nevent: x\nid: 7\n\n:\n\ndatum: b\n\ndata\n\n";
+        assert_eq!(texts(stream), ["a", ""]);
+    }
+
+    #[test]
+    fn only_one_space_is_taken_off() {
+        assert_eq!(texts("data:  a \n\n"), [" a "]);
+    }
+
+    #[test]
+    fn an_event_without_its_empty_line_is_none() {
+        assert_eq!(texts("data: a\n\ndata: b\n"), ["a"]);
+    }
+
+    #[test]
+    fn an_event_beyond_the_bound_is_dropped_and_the_next_one_read() {
+        let stream =
+            b"data: 123456\n\ndata: 1\ndata: 2\n\ndata: a\n\ndata:123\ndata:456\ndata:7\n\n";
+        let read = events(10, &[stream]);
+        assert_eq!(
+            read,
+            [None, Some(b"1\n2".to_vec()), Some(b"a".to_vec()), Some(b"123\n456\n7".to_vec())]
+        );
+        let read = events(8, &[b"data:123\ndata:456\ndata:78\n\ndata:9\n\n"]);
+        assert_eq!(read, [None, Some(b"9".to_vec())]);
+    }
+
+    fn stream() -> impl Strategy<Value = Vec<u8>> {
+        let atom = prop_oneof![
+            Just(&b"data: "[..]),
+            Just(&b"data:"[..]),
+            Just(&b"data"[..]),
+            Just(&b"event: x"[..]),
+            Just(&b": c"[..]),
+            Just(&b"\n"[..]),
+            Just(&b"\n\n"[..]),
+            Just(&b"\r"[..]),
+            Just(&b"\r\n"[..]),
+            Just(&b"\xEF\xBB\xBF"[..]),
+            Just(&b"abcdef"[..]),
+            Just(&b" "[..]),
+        ];
+        prop::collection::vec(atom, 0..40).prop_map(|atoms| atoms.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn where_the_stream_is_cut_does_not_matter(
+            stream in stream(),
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8),
+            limit in 8_usize..40,
+        ) {
+            let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(stream.len() + 1)).collect();
+            cuts.extend([0, stream.len()]);
+            cuts.sort_unstable();
+            let pieces: Vec<_> = cuts.windows(2).map(|cut| &stream[cut[0]..cut[1]]).collect();
+            let bytes: Vec<_> = stream.chunks(1).collect();
+
+            let whole = events(limit, &[&stream]);
+            prop_assert_eq!(&events(limit, &pieces), &whole);
+            prop_assert_eq!(&events(limit, &bytes), &whole);
+        }
+    }
+}
