@@ -1,0 +1,255 @@
+//! What the control socket answers to: HTTP/1.1 and JSON, under `/v1`.
+//!
+//! | request | answer |
+//! | --- | --- |
+//! | `GET /v1/status` | [`Status`] |
+//! | `GET /v1/agents` | a list of [`AgentInfo`] |
+//! | `POST /v1/agents` with an [`AttachRequest`] | the [`AgentInfo`], 201 |
+//! | `DELETE /v1/agents/{name}?force=true` | 204 |
+//! | `GET /v1/workflows?agent=&session=&state=&limit=` | a list of [`WorkflowSummary`] |
+//! | `GET /v1/workflows/{the id or its beginning}` | a [`Workflow`] |
+//! | `GET /v1/traces`, filtered as `/v1/workflows` is | each [`Workflow`] on a line of its own |
+//!
+//! Whatever is not done is answered by a [`Refusal`]: 400 for what can't be read, 403 for a peer
+//! that may not ask, 404 for what is not there, 409 for what the gateway refuses.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    vec,
+};
+
+use axum::{
+    Extension, Json, Router,
+    body::{Body, Bytes},
+    extract::{
+        DefaultBodyLimit, Path, Query, Request, State,
+        rejection::{JsonRejection, PathRejection, QueryRejection},
+    },
+    http::{StatusCode, header::CONTENT_TYPE},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::{delete, get},
+};
+use hyper::body::Frame;
+use serde::Deserialize;
+
+use super::model::{AgentInfo, AttachRequest, Refusal, Status};
+use crate::{
+    call::{self, SessionId, Workflow, WorkflowSummary},
+    store::Filter,
+};
+
+/// What the control API shows and steers.
+pub trait Gateway: Send + Sync + 'static {
+    fn status(&self) -> Status;
+
+    fn agents(&self) -> Vec<AgentInfo>;
+
+    /// Runs to its end even if the peer goes away meanwhile.
+    fn attach(
+        &self,
+        peer: Peer,
+        request: AttachRequest,
+    ) -> impl Future<Output = Result<AgentInfo, Refusal>> + Send;
+
+    /// Runs to its end even if the peer goes away meanwhile.
+    fn detach(&self, name: &str, force: bool) -> impl Future<Output = Result<(), Refusal>> + Send;
+
+    fn workflows(&self, filter: &Filter) -> Vec<WorkflowSummary>;
+
+    /// The workflow whose id begins so; refused if there is none, or more than one.
+    fn workflow(&self, id_prefix: &str) -> Result<Workflow, Refusal>;
+
+    fn all_workflows(&self, filter: &Filter) -> Vec<Workflow>;
+
+    /// Whether the process may use the control socket: false for one in an attached cgroup.
+    fn admits(&self, peer: &Peer) -> bool;
+}
+
+/// Who is at the other end of a connection to the control socket, as the kernel says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    pub pid: u32,
+    pub uid: u32,
+}
+
+/// The routes. Each request must carry a [`Peer`] as an extension; one without is refused.
+pub fn router<G: Gateway>(gateway: Arc<G>) -> Router {
+    Router::new()
+        .route("/v1/status", get(status::<G>))
+        .route("/v1/agents", get(agents::<G>).post(attach::<G>))
+        .route("/v1/agents/{name}", delete(detach::<G>))
+        .route("/v1/workflows", get(workflows::<G>))
+        .route("/v1/workflows/{id}", get(workflow::<G>))
+        .route("/v1/traces", get(traces::<G>))
+        .fallback(async || refuse(StatusCode::NOT_FOUND, "the control API has no such path"))
+        .method_not_allowed_fallback(async || {
+            refuse(StatusCode::METHOD_NOT_ALLOWED, "the control API has no such method here")
+        })
+        .layer(middleware::from_fn_with_state(Arc::clone(&gateway), admit::<G>))
+        .layer(DefaultBodyLimit::max(REQUEST_BYTES))
+        .with_state(gateway)
+}
+
+/// Bytes of a request's body: a path and a few words.
+const REQUEST_BYTES: usize = 64 * 1024;
+
+/// A refusal with its HTTP status.
+#[derive(Debug)]
+struct Refused(StatusCode, Refusal);
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        (self.0, Json(self.1)).into_response()
+    }
+}
+
+fn refuse(status: StatusCode, error: impl Into<String>) -> Refused {
+    Refused(status, Refusal::new(error))
+}
+
+fn refused(refusal: Refusal) -> Refused {
+    Refused(StatusCode::CONFLICT, refusal)
+}
+
+/// Which workflows, as the query says it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FilterQuery {
+    agent: Option<String>,
+    session: Option<SessionId>,
+    state: Option<call::State>,
+    limit: Option<usize>,
+}
+
+impl From<FilterQuery> for Filter {
+    fn from(query: FilterQuery) -> Self {
+        let FilterQuery { agent, session, state, limit } = query;
+        Self { agent, session, state, limit }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DetachQuery {
+    #[serde(default)]
+    force: bool,
+}
+
+/// Lets a request through if its peer may use the control socket.
+async fn admit<G: Gateway>(
+    State(gateway): State<Arc<G>>,
+    peer: Option<Extension<Peer>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match peer {
+        Some(Extension(peer)) if gateway.admits(&peer) => next.run(request).await,
+        _ => Refused(
+            StatusCode::FORBIDDEN,
+            Refusal::new("an agent's own processes may not use the control socket")
+                .fix("run the command from a shell that is not attached"),
+        )
+        .into_response(),
+    }
+}
+
+async fn status<G: Gateway>(State(gateway): State<Arc<G>>) -> Json<Status> {
+    Json(gateway.status())
+}
+
+async fn agents<G: Gateway>(State(gateway): State<Arc<G>>) -> Json<Vec<AgentInfo>> {
+    Json(gateway.agents())
+}
+
+async fn attach<G: Gateway>(
+    State(gateway): State<Arc<G>>,
+    Extension(peer): Extension<Peer>,
+    request: Result<Json<AttachRequest>, JsonRejection>,
+) -> Result<(StatusCode, Json<AgentInfo>), Refused> {
+    let Json(request) =
+        request.map_err(|rejection| refuse(rejection.status(), rejection.body_text()))?;
+    let agent = to_its_end(async move { gateway.attach(peer, request).await }).await?;
+    Ok((StatusCode::CREATED, Json(agent)))
+}
+
+async fn detach<G: Gateway>(
+    State(gateway): State<Arc<G>>,
+    name: Result<Path<String>, PathRejection>,
+    query: Result<Query<DetachQuery>, QueryRejection>,
+) -> Result<StatusCode, Refused> {
+    let Path(name) = name.map_err(|rejection| refuse(rejection.status(), rejection.body_text()))?;
+    let Query(query) =
+        query.map_err(|rejection| refuse(rejection.status(), rejection.body_text()))?;
+    to_its_end(async move { gateway.detach(&name, query.force).await }).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn workflows<G: Gateway>(
+    State(gateway): State<Arc<G>>,
+    query: Result<Query<FilterQuery>, QueryRejection>,
+) -> Result<Json<Vec<WorkflowSummary>>, Refused> {
+    Ok(Json(gateway.workflows(&filter(query)?)))
+}
+
+async fn workflow<G: Gateway>(
+    State(gateway): State<Arc<G>>,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<Json<Workflow>, Refused> {
+    let Path(id) = id.map_err(|rejection| refuse(rejection.status(), rejection.body_text()))?;
+    match gateway.workflow(&id) {
+        Ok(workflow) => Ok(Json(workflow)),
+        Err(refusal) => Err(Refused(StatusCode::NOT_FOUND, refusal)),
+    }
+}
+
+async fn traces<G: Gateway>(
+    State(gateway): State<Arc<G>>,
+    query: Result<Query<FilterQuery>, QueryRejection>,
+) -> Result<Response, Refused> {
+    let lines = Lines(gateway.all_workflows(&filter(query)?).into_iter());
+    Ok(([(CONTENT_TYPE, "application/x-ndjson")], Body::new(lines)).into_response())
+}
+
+fn filter(query: Result<Query<FilterQuery>, QueryRejection>) -> Result<Filter, Refused> {
+    match query {
+        Ok(Query(query)) => Ok(query.into()),
+        Err(rejection) => Err(refuse(rejection.status(), rejection.body_text())),
+    }
+}
+
+/// Runs the work apart from the request. A request is dropped when its peer goes away, and what is
+/// half attached or half detached must not be left so.
+async fn to_its_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Refusal>> + Send + 'static,
+) -> Result<T, Refused> {
+    match tokio::spawn(work).await {
+        Ok(result) => result.map_err(refused),
+        Err(_) => Err(refuse(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the gateway failed to do this; its log says why",
+        )),
+    }
+}
+
+/// Workflows as lines of JSON, each written out when there is room for it.
+#[derive(Debug)]
+struct Lines(vec::IntoIter<Workflow>);
+
+impl hyper::body::Body for Lines {
+    type Data = Bytes;
+    type Error = serde_json::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, serde_json::Error>>> {
+        Poll::Ready(self.0.next().map(|workflow| {
+            let mut line = serde_json::to_vec(&workflow)?;
+            line.push(b'\n');
+            Ok(Frame::data(line.into()))
+        }))
+    }
+}

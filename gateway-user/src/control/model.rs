@@ -1,0 +1,268 @@
+//! What the control API says and hears, as JSON.
+
+use std::{collections::BTreeMap, fmt, path::PathBuf};
+
+use gateway_common::{Counter, Counters};
+use serde::{Deserialize, Serialize};
+
+use super::text;
+use crate::{
+    call::{State, Timestamp},
+    config::Mode,
+};
+
+/// The gateway itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    pub pid: u32,
+    /// Names this run of the gateway, in hex.
+    pub boot_id: String,
+    /// Whether agents can be attached.
+    pub ready: bool,
+    /// Whether this is the gateway inside a `turnpike run`, not the daemon.
+    pub embedded: bool,
+    pub version: String,
+    pub started_at: Timestamp,
+    /// How many agents there are.
+    pub agents: usize,
+}
+
+/// One agent, and how much of what it does is seen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentInfo {
+    pub name: String,
+    pub mode: Mode,
+    /// The path below the cgroup2 mount, from `/`.
+    pub cgroup: String,
+    /// The inode number of the cgroup's directory.
+    pub cgroup_id: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<String>,
+    pub state: AgentState,
+    /// The gateway that holds the agent; absent if none does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway_pid: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attached_at: Option<Timestamp>,
+    #[serde(default)]
+    pub coverage: Coverage,
+}
+
+/// Where an agent stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AgentState {
+    /// A live gateway sees its connections.
+    Attached,
+    /// Its gateway is dead; what that one pinned in the kernel remains.
+    Pinned,
+    /// It may not connect anywhere.
+    Killed,
+}
+
+/// What of an agent's traffic was understood, and what was not.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Coverage {
+    /// Connections whose exchanges were read.
+    pub connections_observed: u64,
+    /// Connections that were forwarded without being understood.
+    pub connections_opaque: u64,
+    /// Connections that the gateway had to reset.
+    pub connections_reset: u64,
+    pub bytes_observed: u64,
+    pub bytes_opaque: u64,
+    /// Model and tool calls.
+    pub calls: u64,
+    /// Exchanges that look like calls but could not be read.
+    pub calls_not_understood: u64,
+    /// Connects that the kernel handed to the gateway.
+    pub redirected: u64,
+    /// Connects that the kernel let pass by the gateway (audit).
+    pub left_direct: u64,
+    /// Connects that the kernel refused.
+    pub denied: u64,
+    /// Connects on sockets that are not TCP.
+    pub not_tcp: u64,
+    /// Redirected connections whose destination had to be recovered or was lost.
+    pub lost: u64,
+    /// The figures above taken apart by cause, where there is more than one.
+    pub reasons: BTreeMap<String, u64>,
+}
+
+impl Coverage {
+    /// Adds what the kernel counted.
+    pub fn add_kernel(&mut self, counters: &Counters) {
+        for (counter, name) in KERNEL_COUNTERS {
+            let count = counters[counter as usize];
+            let total = match counter {
+                Counter::Redirected => &mut self.redirected,
+                Counter::LeftDead
+                | Counter::LeftNoListener
+                | Counter::LeftFull
+                | Counter::LeftLinkLocal => &mut self.left_direct,
+                Counter::DeniedDead
+                | Counter::DeniedNoListener
+                | Counter::DeniedFull
+                | Counter::DeniedLinkLocal
+                | Counter::DeniedKilled
+                | Counter::DeniedLoop => &mut self.denied,
+                Counter::NotTcp => &mut self.not_tcp,
+                Counter::HandoffFailed => &mut self.lost,
+            };
+            *total = total.saturating_add(count);
+            if count > 0 && counter != Counter::Redirected {
+                let reason = self.reasons.entry(name.to_owned()).or_default();
+                *reason = reason.saturating_add(count);
+            }
+        }
+    }
+
+    /// Connects that the gateway never saw.
+    #[must_use]
+    pub const fn missed(&self) -> u64 {
+        self.left_direct.saturating_add(self.not_tcp).saturating_add(self.lost)
+    }
+}
+
+const KERNEL_COUNTERS: [(Counter, &str); Counter::COUNT] = [
+    (Counter::Redirected, "redirected"),
+    (Counter::LeftDead, "left_dead"),
+    (Counter::LeftNoListener, "left_no_listener"),
+    (Counter::LeftFull, "left_full"),
+    (Counter::LeftLinkLocal, "left_link_local"),
+    (Counter::DeniedDead, "denied_dead"),
+    (Counter::DeniedNoListener, "denied_no_listener"),
+    (Counter::DeniedFull, "denied_full"),
+    (Counter::DeniedLinkLocal, "denied_link_local"),
+    (Counter::DeniedKilled, "denied_killed"),
+    (Counter::DeniedLoop, "denied_loop"),
+    (Counter::NotTcp, "not_tcp"),
+    (Counter::HandoffFailed, "handoff_failed"),
+];
+
+/// What to attach, and how.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AttachRequest {
+    pub target: Target,
+    /// Absent: the container's name, or the last part of the cgroup's path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Absent: what the configuration says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub existing: Option<Existing>,
+}
+
+/// What names the cgroup to attach.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Target {
+    /// The directory itself.
+    Cgroup(PathBuf),
+    /// The cgroup of a process.
+    Pid(u32),
+    /// The cgroup of a container: its name, its id, or the beginning of its id.
+    Container(String),
+}
+
+/// What becomes of the connections that an agent has open when it is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Existing {
+    /// They stay as they are, unseen.
+    Keep,
+}
+
+/// A workflow's state as it is written.
+pub(super) const fn state_name(state: State) -> &'static str {
+    match state {
+        State::Active => "active",
+        State::Done => "done",
+        State::Cancelled => "cancelled",
+        State::Failed => "failed",
+    }
+}
+
+/// Why something was not done and what to do about it. Displayed as one line: "error; fix".
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub struct Refusal {
+    pub error: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fix: Option<String>,
+}
+
+impl Refusal {
+    /// A refusal that says what went wrong, for want of anything to do about it.
+    pub fn new(error: impl Into<String>) -> Self {
+        Self { error: error.into(), fix: None }
+    }
+
+    /// The same refusal, with what to do.
+    #[must_use]
+    pub fn fix(mut self, fix: impl Into<String>) -> Self {
+        self.fix = Some(fix.into());
+        self
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&text::escape(&self.error))?;
+        match &self.fix {
+            Some(fix) => write!(f, "; {}", text::escape(fix)),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_one_line_whatever_it_quotes() {
+        let refusal = Refusal::new("no container \"a\nb\"").fix("see `podman ps`");
+        assert_eq!(refusal.to_string(), "no container \"a\\nb\"; see `podman ps`");
+    }
+
+    #[test]
+    fn every_kernel_counter_ends_up_in_one_total() {
+        let mut counters: Counters = [0; Counter::COUNT];
+        for (place, count) in counters.iter_mut().enumerate() {
+            *count = 1 << place;
+        }
+        let mut coverage = Coverage::default();
+        coverage.add_kernel(&counters);
+        let totals = coverage.redirected
+            + coverage.left_direct
+            + coverage.denied
+            + coverage.not_tcp
+            + coverage.lost;
+        assert_eq!(totals, (1 << Counter::COUNT) - 1);
+        assert_eq!(coverage.reasons["left_full"], 1 << (Counter::LeftFull as usize));
+        assert_eq!(coverage.reasons.len(), Counter::COUNT - 1);
+    }
+
+    #[test]
+    fn kernel_counters_are_named_in_their_order() {
+        for (place, (counter, name)) in KERNEL_COUNTERS.into_iter().enumerate() {
+            assert_eq!(counter as usize, place, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_request_to_attach_reads_as_it_is_documented() {
+        let request: AttachRequest =
+            serde_json::from_str(r#"{"target":{"container":"research-1"},"mode":"enforce"}"#)
+                .expect("valid");
+        assert_eq!(request.target, Target::Container("research-1".to_owned()));
+        assert_eq!(request.mode, Some(Mode::Enforce));
+        let json = serde_json::to_string(&request).expect("plain data");
+        assert_eq!(json, r#"{"target":{"container":"research-1"},"mode":"enforce"}"#);
+    }
+}

@@ -1,0 +1,245 @@
+//! Agents, workflows, and the gateway itself.
+
+use std::io::{self, Write};
+
+use super::{
+    Color, Screen, number,
+    table::{Align, Cell, Column, Table},
+};
+use crate::{
+    call::{State, WorkflowId, WorkflowSummary},
+    control::model::{self, AgentInfo, AgentState, Coverage, Status},
+};
+
+/// What the gateway says of itself.
+pub fn status(out: &mut dyn Write, screen: &Screen, status: &Status) -> io::Result<()> {
+    let (state, color) =
+        if status.ready { ("ready", Color::Good) } else { ("not ready", Color::Busy) };
+    let part = if status.embedded { "run" } else { "daemon" };
+    let lines = [
+        ("state", Cell::default().and(state, color)),
+        ("gateway", Cell::new(&format!("{part} {}, pid {}", status.version, status.pid))),
+        ("started", Cell::new(&screen.time(status.started_at))),
+        ("agents", Cell::new(&status.agents.to_string())),
+        ("boot id", Cell::new(&status.boot_id)),
+    ];
+    for (name, value) in lines {
+        let value = value.paint(screen, usize::MAX).0;
+        writeln!(out, "{}  {value}", screen.paint(&format!("{name:<7}"), Color::Faint))?;
+    }
+    Ok(())
+}
+
+/// A table of agents, each with what was not covered.
+pub fn agents(out: &mut dyn Write, screen: &Screen, agents: &[AgentInfo]) -> io::Result<()> {
+    if agents.is_empty() {
+        return writeln!(
+            out,
+            "no agents; attach one with `turnpike attach` or start one with `turnpike run -- CMD`"
+        );
+    }
+    let mut table = Table::new(&AGENTS);
+    for agent in agents {
+        let seen = &agent.coverage;
+        table.row(vec![
+            Cell::default().and(&agent.name, Color::Strong),
+            Cell::new(&agent.mode.to_string()),
+            state_of(agent.state),
+            Cell::new(&number::count(seen.connections_observed)),
+            Cell::new(&number::count(seen.connections_opaque)),
+            counted(seen.missed()),
+            Cell::new(&number::count(seen.denied)),
+            Cell::new(&number::count(seen.calls)),
+            Cell::new(&number::bytes(seen.bytes_observed.saturating_add(seen.bytes_opaque))),
+            Cell::new(&workload(agent)),
+        ]);
+        if let Some(note) = not_covered(seen) {
+            table.note(Cell::default().and(&note, Color::Busy));
+        }
+    }
+    table.write(out, screen)
+}
+
+/// That an agent has been attached, and as what.
+pub fn attached(out: &mut dyn Write, screen: &Screen, agent: &AgentInfo) -> io::Result<()> {
+    let line = Cell::new("attached ")
+        .and(&agent.name, Color::Strong)
+        .and(&format!(" in {} mode: {}", agent.mode, workload(agent)), Color::Plain);
+    writeln!(out, "{}", line.paint(screen, usize::MAX).0)
+}
+
+/// That an agent has been detached.
+pub fn detached(out: &mut dyn Write, screen: &Screen, name: &str) -> io::Result<()> {
+    let line = Cell::new("detached ").and(name, Color::Strong);
+    writeln!(out, "{}", line.paint(screen, usize::MAX).0)
+}
+
+/// A table of workflows.
+pub fn workflows(
+    out: &mut dyn Write,
+    screen: &Screen,
+    workflows: &[WorkflowSummary],
+) -> io::Result<()> {
+    if workflows.is_empty() {
+        return writeln!(out, "no workflows");
+    }
+    let mut table = Table::new(&WORKFLOWS);
+    for workflow in workflows {
+        let totals = &workflow.totals;
+        table.row(vec![
+            Cell::new(&short(workflow.workflow_id)),
+            Cell::default().and(&workflow.agent.name, Color::Strong),
+            state(workflow.state),
+            Cell::new(&number::count(totals.model_calls)),
+            Cell::new(&number::count(totals.tool_calls)),
+            Cell::new(&number::count(totals.input_tokens)),
+            Cell::new(&number::count(totals.output_tokens)),
+            Cell::new(&number::duration(totals.wall_ms)),
+            Cell::new(&screen.time(workflow.started_at)),
+        ]);
+    }
+    table.write(out, screen)
+}
+
+/// A workflow's state, in its colour.
+pub(super) fn state(state: State) -> Cell {
+    let color = match state {
+        State::Active | State::Cancelled => Color::Busy,
+        State::Done => Color::Good,
+        State::Failed => Color::Bad,
+    };
+    Cell::default().and(model::state_name(state), color)
+}
+
+/// The beginning of a workflow's id, which every command takes for the whole.
+pub(super) fn short(id: WorkflowId) -> String {
+    let mut id = id.to_string();
+    id.truncate(SHORT_ID_DIGITS);
+    id
+}
+
+fn state_of(state: AgentState) -> Cell {
+    let (text, color) = match state {
+        AgentState::Attached => ("attached", Color::Good),
+        AgentState::Pinned => ("pinned", Color::Busy),
+        AgentState::Killed => ("killed", Color::Bad),
+    };
+    Cell::default().and(text, color)
+}
+
+/// A count that should be zero.
+fn counted(count: u64) -> Cell {
+    let color = if count == 0 { Color::Plain } else { Color::Busy };
+    Cell::default().and(&number::count(count), color)
+}
+
+/// The pod, the container, or the cgroup: what the user most likely knows the agent by.
+fn workload(agent: &AgentInfo) -> String {
+    if let Some(pod) = &agent.pod {
+        return format!("pod {pod}");
+    }
+    match &agent.container_id {
+        Some(id) => format!("container {}", id.chars().take(SHORT_ID_DIGITS).collect::<String>()),
+        None => format!("cgroup {}", agent.cgroup),
+    }
+}
+
+/// What was not understood, missed or refused, in words.
+fn not_covered(seen: &Coverage) -> Option<String> {
+    let mut causes: Vec<_> =
+        seen.reasons.iter().map(|(reason, count)| (reason.replace('_', " "), *count)).collect();
+    causes.push(("connections reset".to_owned(), seen.connections_reset));
+    causes.push(("calls not understood".to_owned(), seen.calls_not_understood));
+    let listed: Vec<_> = causes
+        .into_iter()
+        .filter(|(_, count)| *count > 0)
+        .map(|(cause, count)| format!("{cause}: {}", number::count(count)))
+        .collect();
+    (!listed.is_empty()).then(|| format!("  {}", listed.join(", ")))
+}
+
+const fn column(title: &'static str, align: Align, flexible: bool) -> Column {
+    Column { title, align, flexible }
+}
+
+const AGENTS: [Column; 10] = [
+    column("NAME", Align::Left, true),
+    column("MODE", Align::Left, false),
+    column("STATE", Align::Left, false),
+    column("OBSERVED", Align::Right, false),
+    column("OPAQUE", Align::Right, false),
+    column("MISSED", Align::Right, false),
+    column("DENIED", Align::Right, false),
+    column("CALLS", Align::Right, false),
+    column("BYTES", Align::Right, false),
+    column("WORKLOAD", Align::Left, true),
+];
+
+const WORKFLOWS: [Column; 9] = [
+    column("WORKFLOW", Align::Left, false),
+    column("AGENT", Align::Left, true),
+    column("STATE", Align::Left, false),
+    column("CALLS", Align::Right, false),
+    column("TOOLS", Align::Right, false),
+    column("IN", Align::Right, false),
+    column("OUT", Align::Right, false),
+    column("TOOK", Align::Right, false),
+    column("STARTED", Align::Left, false),
+];
+
+/// Digits of an id that tell it from the others on a screen.
+pub(super) const SHORT_ID_DIGITS: usize = 12;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        call::{Micros, Timestamp},
+        control::sample,
+    };
+
+    const PIPE: Screen = Screen { color: false, columns: None, now: Timestamp(0) };
+
+    fn shown(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> String {
+        let mut out = Vec::new();
+        write(&mut out).expect("a Vec takes it all");
+        String::from_utf8(out).expect("text")
+    }
+
+    #[test]
+    fn agents_are_listed_with_what_was_missed() {
+        let mut blind = sample::agent("blind\u{7}");
+        blind.state = AgentState::Pinned;
+        blind.container_id = None;
+        blind.coverage.left_direct = 3;
+        blind.coverage.reasons.insert("left_dead".to_owned(), 3);
+        blind.coverage.calls_not_understood = 2;
+        let list = [sample::agent("research"), blind];
+        insta::assert_snapshot!(shown(|out| agents(out, &PIPE, &list)));
+    }
+
+    #[test]
+    fn no_agents_says_what_to_do() {
+        assert!(shown(|out| agents(out, &PIPE, &[])).contains("turnpike attach"));
+    }
+
+    #[test]
+    fn workflows_are_listed_by_the_beginning_of_their_ids() {
+        let list = [sample::workflow(0xaa << 56).summary, sample::workflow(1).summary];
+        insta::assert_snapshot!(shown(|out| workflows(out, &PIPE, &list)));
+    }
+
+    #[test]
+    fn a_terminal_shows_how_long_ago_something_was() {
+        let now = sample::START.after(Micros(150_000_000));
+        let screen = Screen { color: false, columns: Some(80), now };
+        let text = shown(|out| workflows(out, &screen, &[sample::workflow(1).summary]));
+        assert!(text.contains("2 min ago"), "{text}");
+    }
+
+    #[test]
+    fn the_status_is_a_few_plain_lines() {
+        let status_now = Status { pid: 12, ..sample::status() };
+        insta::assert_snapshot!(shown(|out| status(out, &PIPE, &status_now)));
+    }
+}

@@ -1,0 +1,301 @@
+//! One workflow with its steps.
+
+use std::io::{self, Write};
+
+use super::{
+    Color, Screen, lists, number,
+    table::{Align, Cell, Column, Table},
+    tree::{self, Node},
+};
+use crate::call::{
+    CallKind, Evidence, EvidenceKind, RetryReason, State, Step, StepKind, Usage, Workflow,
+    WorkflowSummary,
+};
+
+/// A line for the workflow, then its steps as a tree; `why` adds what each was placed by.
+pub fn trace(
+    out: &mut dyn Write,
+    screen: &Screen,
+    workflow: &Workflow,
+    why: bool,
+) -> io::Result<()> {
+    write_summary(out, screen, &workflow.summary)?;
+    if workflow.steps.is_empty() {
+        return Ok(());
+    }
+    let active = workflow.summary.state == State::Active;
+    let mut table = Table::new(&COLUMNS);
+    for node in tree::arrange(&workflow.steps) {
+        let step = node.step;
+        table.row(vec![
+            label(&node, active),
+            Cell::new(&step.usage.as_ref().map(tokens).unwrap_or_default()),
+            Cell::new(&step.ttft_ms.map(number::duration).unwrap_or_default()),
+            Cell::new(&step.duration_ms.map(number::duration).unwrap_or_default()),
+            Cell::default()
+                .and(if why { short(step) } else { String::new() }.as_str(), Color::Faint),
+            notes(step, active),
+        ]);
+        if why {
+            for evidence in &step.evidence {
+                table.note(reason(&node, evidence));
+            }
+        }
+    }
+    table.write(out, screen)
+}
+
+fn write_summary(
+    out: &mut dyn Write,
+    screen: &Screen,
+    workflow: &WorkflowSummary,
+) -> io::Result<()> {
+    let totals = &workflow.totals;
+    let spent = Usage {
+        input: totals.input_tokens,
+        output: totals.output_tokens,
+        cache_read: Some(totals.cache_read_tokens),
+        ..Usage::default()
+    };
+    let mut line = Cell::default()
+        .and("workflow ", Color::Faint)
+        .and(&lists::short(workflow.workflow_id), Color::Strong)
+        .and("  ", Color::Plain)
+        .and(&workflow.agent.name, Color::Strong)
+        .and("  ", Color::Plain)
+        .append(lists::state(workflow.state));
+    for part in [
+        number::of(totals.model_calls, "model call"),
+        number::of(totals.tool_calls, "tool call"),
+        format!("{} tokens", tokens(&spent)),
+        number::duration(totals.wall_ms),
+        format!("started {}", screen.time(workflow.started_at)),
+    ] {
+        line = line.and("  ", Color::Plain).and(&part, Color::Plain);
+    }
+    let columns = screen.columns.unwrap_or(usize::MAX);
+    writeln!(out, "{}", line.paint(screen, columns).0)
+}
+
+/// The step's place, its kind, and the model or tool.
+fn label(node: &Node<'_>, active: bool) -> Cell {
+    let step = node.step;
+    let (mark, color) = match outcome(step, active) {
+        Outcome::Ended => ("●", Color::Good),
+        Outcome::Running => ("○", Color::Busy),
+        Outcome::Unfinished => ("○", Color::Faint),
+        Outcome::Failed => ("✗", Color::Bad),
+    };
+    let (kind, kind_color) = match step.kind {
+        StepKind::Planner => ("planner", Color::Strong),
+        StepKind::Worker => ("worker", Color::Strong),
+        StepKind::Tool => ("tool", Color::Tool),
+        StepKind::Final => ("final", Color::Strong),
+        StepKind::Utility => ("utility", Color::Plain),
+    };
+    Cell::default()
+        .and(&node.lead, Color::Faint)
+        .and(mark, color)
+        .and(" ", Color::Plain)
+        .and(kind, kind_color)
+        .and(" ", Color::Plain)
+        .and(callee(step), Color::Plain)
+}
+
+/// The model that answered, the tool that was called, or the host.
+fn callee(step: &Step) -> &str {
+    let model = step.response_model.as_ref().or(step.request_model.as_ref());
+    let tool = step.tool.as_ref().map(|tool| &tool.name);
+    let named = match step.call {
+        CallKind::Model => model.or(tool),
+        CallKind::Tool | CallKind::Other => tool.or(model),
+    };
+    named.or(step.host.as_ref()).map_or("", String::as_str)
+}
+
+/// `1.2k → 340 (800 cached)`; estimated figures with a tilde.
+fn tokens(usage: &Usage) -> String {
+    let about = if usage.estimated { "~" } else { "" };
+    let cached = usage.cache_read.filter(|cached| *cached > 0);
+    let cached = cached.map(|cached| format!(" ({} cached)", number::count(cached)));
+    let (input, output) = (number::count(usage.input), number::count(usage.output));
+    format!("{about}{input} → {output}{}", cached.unwrap_or_default())
+}
+
+enum Outcome {
+    Running,
+    /// The workflow ended before the step did.
+    Unfinished,
+    Failed,
+    Ended,
+}
+
+fn outcome(step: &Step, active: bool) -> Outcome {
+    let answered = step.status.is_none_or(|status| status < 400);
+    if !answered {
+        Outcome::Failed
+    } else if !step.settled {
+        if active { Outcome::Running } else { Outcome::Unfinished }
+    } else if step.call == CallKind::Model && step.status.is_none() {
+        Outcome::Failed
+    } else {
+        Outcome::Ended
+    }
+}
+
+/// What is out of the ordinary.
+fn notes(step: &Step, active: bool) -> Cell {
+    let mut notes = Vec::new();
+    match outcome(step, active) {
+        Outcome::Running => notes.push(("running".to_owned(), Color::Busy)),
+        Outcome::Unfinished => notes.push(("unfinished".to_owned(), Color::Busy)),
+        Outcome::Failed if step.status.is_none() => {
+            notes.push(("no answer".to_owned(), Color::Bad));
+        }
+        Outcome::Failed | Outcome::Ended => {}
+    }
+    if let Some(status) = step.status.filter(|status| *status != 200) {
+        let color = if status < 400 { Color::Plain } else { Color::Bad };
+        notes.push((format!("HTTP {status}"), color));
+    }
+    if let Some(retry) = &step.retry {
+        let text = format!("retry {}: {}", retry.attempt, cause(retry.reason));
+        notes.push((text, Color::Busy));
+    }
+    let others = step.parent_step_ids.len().saturating_sub(1);
+    if others > 0 {
+        let plural = if others == 1 { "" } else { "s" };
+        notes.push((format!("+{others} parent{plural}"), Color::Faint));
+    }
+    let mut cell = Cell::default();
+    for (at, (text, color)) in notes.iter().enumerate() {
+        cell = cell.and(if at == 0 { "" } else { ", " }, Color::Plain).and(text, *color);
+    }
+    cell
+}
+
+const fn cause(reason: RetryReason) -> &'static str {
+    match reason {
+        RetryReason::RateLimit => "rate limit",
+        RetryReason::Overloaded => "overloaded",
+        RetryReason::Timeout => "timeout",
+        RetryReason::Auth => "credentials",
+        RetryReason::ConnReset => "connection lost",
+        RetryReason::StreamTruncated => "answer cut short",
+        RetryReason::ClientAbort => "client gave up",
+        RetryReason::Rejected => "rejected",
+    }
+}
+
+/// One piece of evidence, under its step.
+fn reason(node: &Node<'_>, evidence: &Evidence) -> Cell {
+    let fact = match evidence.kind {
+        EvidenceKind::ToolCallId => "the tool call's id comes from",
+        EvidenceKind::AnswerEcho => "the history holds the answer of",
+        EvidenceKind::HistoryPrefix => "the history goes on from",
+        EvidenceKind::SameRequest => "the same request failed as",
+        EvidenceKind::NewHistory => "nothing seen before leads here",
+    };
+    let from = evidence.from_step_id.map(|id| format!(" {}", beginning(&id.to_string())));
+    let text =
+        format!("{fact}{} (confidence {:.2})", from.unwrap_or_default(), evidence.confidence.get());
+    Cell::default()
+        .and(&node.below, Color::Faint)
+        .and("because ", Color::Faint)
+        .and(&text, Color::Faint)
+}
+
+fn short(step: &Step) -> String {
+    beginning(&step.step_id.to_string()).to_owned()
+}
+
+fn beginning(id: &str) -> &str {
+    id.get(..lists::SHORT_ID_DIGITS).unwrap_or(id)
+}
+
+const COLUMNS: [Column; 6] = [
+    Column { title: "STEP", align: Align::Left, flexible: true },
+    Column { title: "TOKENS", align: Align::Left, flexible: false },
+    Column { title: "FIRST", align: Align::Right, flexible: false },
+    Column { title: "TOOK", align: Align::Right, flexible: false },
+    Column { title: "ID", align: Align::Left, flexible: false },
+    Column { title: "NOTES", align: Align::Left, flexible: false },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        call::{Micros, Retry, Timestamp},
+        control::sample,
+    };
+
+    const PIPE: Screen = Screen { color: false, columns: None, now: Timestamp(0) };
+
+    fn shown(screen: &Screen, workflow: &Workflow, why: bool) -> String {
+        let mut out = Vec::new();
+        trace(&mut out, screen, workflow, why).expect("a Vec takes it all");
+        String::from_utf8(out).expect("text")
+    }
+
+    #[test]
+    fn a_workflow_is_a_line_and_a_tree() {
+        insta::assert_snapshot!(shown(&PIPE, &sample::workflow(0xaa << 56), false));
+    }
+
+    #[test]
+    fn the_evidence_stands_under_each_step() {
+        insta::assert_snapshot!(shown(&PIPE, &sample::workflow(1), true));
+    }
+
+    #[test]
+    fn what_is_out_of_the_ordinary_is_said() {
+        let mut workflow = sample::workflow(1);
+        workflow.summary.state = State::Active;
+        workflow.steps.truncate(1);
+        let mut failed = sample::model(5, StepKind::Planner, &[1]);
+        failed.status = Some(429);
+        let mut retry = sample::model(6, StepKind::Planner, &[1]);
+        retry.retry =
+            Some(Retry { of_step_id: failed.step_id, reason: RetryReason::RateLimit, attempt: 1 });
+        let mut broken = sample::model(7, StepKind::Planner, &[]);
+        broken.status = None;
+        let mut running = sample::tool(8, "search", &[6]);
+        running.settled = false;
+        running.duration_ms = None;
+        workflow.steps.extend([failed, retry, broken, running]);
+        insta::assert_snapshot!(shown(&PIPE, &workflow, false));
+        workflow.summary.state = State::Failed;
+        assert!(shown(&PIPE, &workflow, false).contains("unfinished"));
+    }
+
+    #[test]
+    fn names_from_outside_can_t_steer_the_terminal() {
+        let mut workflow = sample::workflow(1);
+        workflow.summary.agent.name = "a\u{1b}[2J".to_owned();
+        workflow.steps[0].response_model = Some("gpt\r\n\u{9b}31m".to_owned());
+        workflow.steps[1].tool.as_mut().expect("a tool").name = "x".repeat(100_000);
+        let text = shown(&PIPE, &workflow, false);
+        assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{text:?}");
+        assert!(text.contains("gpt\\r\\n\\u{9b}31m") && text.contains("a\\u{1b}[2J"), "{text}");
+        assert!(text.len() < 5_000, "a name is bounded");
+    }
+
+    #[test]
+    fn a_narrow_terminal_is_kept_to() {
+        let now = sample::START.after(Micros(200_000_000));
+        let mut workflow = sample::workflow(1);
+        workflow.steps[0].response_model = Some("a-model-with-quite-a-long-name".to_owned());
+        let screen = Screen { color: false, columns: Some(66), now };
+        let text = shown(&screen, &workflow, false);
+        assert!(text.lines().all(|line| line.chars().count() <= 66), "{text}");
+        insta::assert_snapshot!(text);
+    }
+
+    #[test]
+    fn colour_is_there_only_when_asked_for() {
+        let screen = Screen { color: true, ..PIPE };
+        assert!(shown(&screen, &sample::workflow(1), false).contains("\u{1b}[32m●\u{1b}[0m"));
+        assert!(!shown(&PIPE, &sample::workflow(1), false).contains('\u{1b}'));
+    }
+}

@@ -1,0 +1,147 @@
+//! Documents for tests.
+
+use super::model::{AgentInfo, AgentState, Coverage, Status};
+use crate::{
+    call::{
+        AgentRef, CallKind, Confidence, Evidence, EvidenceKind, Micros, SessionId, State, Step,
+        StepId, StepKind, Timestamp, Tool, Totals, TraceId, Usage, Workflow, WorkflowId,
+        WorkflowSummary,
+    },
+    config::Mode,
+};
+
+/// 2023-11-14T22:13:20Z.
+pub(super) const START: Timestamp = Timestamp(1_700_000_000_000_000);
+
+pub(super) fn status() -> Status {
+    Status {
+        pid: std::process::id(),
+        boot_id: "00ff".to_owned(),
+        ready: true,
+        embedded: false,
+        version: "0.1.0".to_owned(),
+        started_at: START,
+        agents: 1,
+    }
+}
+
+pub(super) fn agent(name: &str) -> AgentInfo {
+    AgentInfo {
+        name: name.to_owned(),
+        mode: Mode::Audit,
+        cgroup: format!("/machine.slice/{name}.scope"),
+        cgroup_id: 4711,
+        container_id: Some("0123456789abcdef0123".to_owned()),
+        pod: None,
+        state: AgentState::Attached,
+        gateway_pid: Some(12),
+        attached_at: Some(START),
+        coverage: Coverage {
+            connections_observed: 1_234,
+            bytes_observed: 35_000_000,
+            calls: 17,
+            ..Coverage::default()
+        },
+    }
+}
+
+/// A planner, two tools at a time, and the answer; each step is placed by evidence.
+pub(super) fn workflow(id: u64) -> Workflow {
+    let mut planner = model(1, StepKind::Planner, &[]);
+    planner.evidence = vec![evidence(EvidenceKind::NewHistory, None)];
+    let mut last = model(4, StepKind::Final, &[2, 3]);
+    last.usage = Some(Usage { cache_read: Some(800), ..usage(1_234, 340) });
+    last.evidence = vec![evidence(EvidenceKind::ToolCallId, Some(3))];
+    Workflow {
+        summary: WorkflowSummary {
+            workflow_id: WorkflowId(id),
+            session_id: SessionId(7),
+            trace_id: TraceId(8),
+            revision: 9,
+            agent: AgentRef {
+                name: "research".to_owned(),
+                cgroup: "/machine.slice/research.scope".to_owned(),
+                container_id: None,
+                pod: None,
+            },
+            state: State::Done,
+            started_at: START,
+            ended_at: Some(START.after(Micros(4_200_000))),
+            wish_hmac: None,
+            totals: Totals {
+                model_calls: 2,
+                tool_calls: 2,
+                input_tokens: 1_734,
+                output_tokens: 390,
+                cache_read_tokens: 800,
+                wall_ms: Micros(4_200_000),
+                ..Totals::default()
+            },
+        },
+        steps: vec![planner, tool(2, "search", &[1]), tool(3, "fetch", &[1]), last],
+    }
+}
+
+pub(super) fn model(id: u64, kind: StepKind, parents: &[u64]) -> Step {
+    Step {
+        request_model: Some("gpt-4o".to_owned()),
+        usage: Some(usage(500, 50)),
+        ttft_ms: Some(Micros(340_000)),
+        duration_ms: Some(Micros(2_100_000)),
+        status: Some(200),
+        ..step(id, CallKind::Model, kind, parents)
+    }
+}
+
+pub(super) fn tool(id: u64, name: &str, parents: &[u64]) -> Step {
+    Step {
+        tool: Some(Tool { name: name.to_owned(), call_id: None }),
+        duration_ms: Some(Micros(12_000)),
+        ..step(id, CallKind::Tool, StepKind::Tool, parents)
+    }
+}
+
+fn step(id: u64, call: CallKind, kind: StepKind, parents: &[u64]) -> Step {
+    Step {
+        step_id: StepId(id << 32),
+        parent_step_ids: parents.iter().map(|parent| StepId(parent << 32)).collect(),
+        confidence: Confidence::CERTAIN,
+        kind,
+        call,
+        agent: "research".to_owned(),
+        dialect: None,
+        operation: None,
+        request_model: None,
+        response_model: None,
+        response_id: None,
+        request_sha256: None,
+        tool: None,
+        host: None,
+        original_dst: None,
+        upstream_local: None,
+        pid: None,
+        connection_id: None,
+        exchange_seq: None,
+        started_at: START.after(Micros(id)),
+        ttft_ms: None,
+        duration_ms: None,
+        status: None,
+        finish_reasons: Vec::new(),
+        usage: None,
+        settled: true,
+        evidence: Vec::new(),
+        retry: None,
+    }
+}
+
+fn usage(input: u64, output: u64) -> Usage {
+    Usage { input, output, ..Usage::default() }
+}
+
+fn evidence(kind: EvidenceKind, from: Option<u64>) -> Evidence {
+    Evidence {
+        kind,
+        confidence: Confidence::CERTAIN,
+        from_step_id: from.map(|from| StepId(from << 32)),
+    }
+}
