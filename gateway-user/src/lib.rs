@@ -1,6 +1,7 @@
 //! turnpike: an eBPF-assisted gateway for AI-agent traffic. The modules are listed in the order
 //! in which data flows; `ARCHITECTURE.md` has the map.
 
+pub mod app;
 pub mod attach;
 pub mod call;
 pub mod config;

@@ -13,6 +13,8 @@ use std::{
     ptr,
 };
 
+use tokio::io::unix::AsyncFd;
+
 /// The cookie of the network namespace that a socket lives in (`SO_NETNS_COOKIE`, Linux 5.14):
 /// what BPF programs see as `bpf_get_netns_cookie`.
 pub fn netns_cookie(socket: impl AsFd) -> io::Result<u64> {
@@ -47,6 +49,23 @@ pub fn choose_port_on_connect(socket: impl AsFd) -> io::Result<()> {
             libc::socklen_t::try_from(size_of::<libc::c_int>()).unwrap_or(4),
         )
     })
+}
+
+/// Watches a descriptor for being readable.
+pub fn watch<T: AsRawFd>(owner: T) -> io::Result<AsyncFd<T>> {
+    // SAFETY: the value given away owns its descriptor and keeps it, unchanged, until it is
+    // dropped, which the `AsyncFd` that it moves into does last.
+    unsafe { AsyncFd::register(owner) }.map_err(|error| error.into_parts().1)
+}
+
+/// Raises this process's bound on open files as far as it may: each connection takes two.
+pub fn allow_many_files() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the bound on open files stays where it is");
+    }
 }
 
 /// A user as the system's user database has it.
@@ -107,10 +126,10 @@ fn passwd_entry(
 ///
 /// `cgroup_procs` is the cgroup's `cgroup.procs`, open for writing.
 pub fn confine(command: &mut Command, cgroup_procs: OwnedFd, user: Option<User>) {
+    let groups = user.as_ref().map(groups_of).unwrap_or_default();
     // SAFETY: between fork and exec the closure makes plain system calls only: nothing in it
     // allocates or takes a lock (`initgroups` reads a database and does not qualify, so the
     // groups are looked up before).
-    let groups = user.as_ref().map(groups_of).unwrap_or_default();
     unsafe {
         command.pre_exec(move || {
             rustix::io::write(&cgroup_procs, b"0")?;

@@ -32,14 +32,12 @@ pub enum ContainerError {
 /// alone, so those that are installed are asked.
 pub fn resolve(text: &str) -> Result<(Cgroup, ContainerRef), ContainerError> {
     let running = running()?;
-    match choose(&running, text)? {
-        Some(found) => Ok(found),
-        None => {
-            let named = ids_named(text);
-            let found = running.into_iter().find(|(_, container)| named.contains(&container.id));
-            found.ok_or_else(|| ContainerError::Unknown(text.into()))
-        }
+    if let Some(found) = choose(&running, text)? {
+        return Ok(found);
     }
+    let named = ids_named(text);
+    let found = running.into_iter().find(|(_, container)| named.contains(&container.id));
+    found.ok_or_else(|| ContainerError::Unknown(text.into()))
 }
 
 /// The container that a cgroup belongs to, if its path names one.
@@ -68,10 +66,9 @@ fn running() -> Result<Vec<(Cgroup, ContainerRef)>, CgroupError> {
         };
         let Some(container) = of_cgroup(path) else { continue };
         // In sorted order a container's own cgroup comes before those below it.
-        if found.iter().all(|(_, known)| known.id != container.id) {
-            if let Ok(cgroup) = Cgroup::open(&directory) {
-                found.push((cgroup, container));
-            }
+        let is_known = found.iter().any(|(_, known)| known.id == container.id);
+        if !is_known && let Ok(cgroup) = Cgroup::open(&directory) {
+            found.push((cgroup, container));
         }
     }
     Ok(found)

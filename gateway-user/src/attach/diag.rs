@@ -40,7 +40,7 @@ pub fn socket_cookie(local: SocketAddr, remote: SocketAddr) -> io::Result<Option
 /// One socket's description is a few hundred bytes.
 const ANSWER_BYTES: usize = 16 * 1024;
 
-/// A request for exactly one socket: no dump flag (`inet_diag_req_v2` in linux/inet_diag.h).
+/// A request for exactly one socket: no dump flag (`inet_diag_req_v2` in `linux/inet_diag.h`).
 fn request(local: SocketAddr, remote: SocketAddr) -> NetlinkMessage<SockDiagMessage> {
     /// `INET_DIAG_NOCOOKIE`: the cookie is what is asked for.
     const NO_COOKIE: [u8; 8] = [0xff; 8];

@@ -246,6 +246,14 @@ impl Hooks {
         remove(&mut view_mut::<u64, Listener>(&mut ebpf, "LISTENERS")?, &netns)
     }
 
+    /// Forgets every listener: an earlier gateway's.
+    pub fn forget_listeners(&self) -> Result<(), EbpfFailure> {
+        let mut ebpf = lock(&self.ebpf);
+        let mut listeners: HashMap<_, u64, Listener> = view_mut(&mut ebpf, "LISTENERS")?;
+        let found: Vec<u64> = listeners.keys().flatten().collect();
+        found.iter().try_for_each(|netns| remove(&mut listeners, netns))
+    }
+
     /// Says that the gateway lives, and for how long that may be believed.
     pub fn beat(&self, now: Duration, max_age: Duration) -> Result<(), EbpfFailure> {
         let nanos = |span: Duration| u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);

@@ -132,11 +132,25 @@ impl Instance {
         fs::rename(&fresh, &path).map_err(|source| io_error(&path, source))
     }
 
-    /// Removes the state file and the directories of pins, and the BPF file system when nothing is
-    /// left in it.
+    /// Keeps every other gateway of this runtime directory from attaching or detaching an agent
+    /// until it is dropped.
+    pub fn lock(&self) -> Result<fs::File, PinsError> {
+        let path = self.runtime.join("lock");
+        let open = fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+        let file = open.map_err(|source| io_error(&path, source))?;
+        file.lock().map_err(|source| io_error(&path, source))?;
+        Ok(file)
+    }
+
+    /// Removes the state file, and every pin.
     pub fn remove(&self) -> Result<(), PinsError> {
         let path = self.state_path();
         ignore_missing(fs::remove_file(&path)).map_err(|source| io_error(&path, source))?;
+        self.remove_pins()
+    }
+
+    /// Removes the pins, and the BPF file system when nothing is left in it.
+    pub fn remove_pins(&self) -> Result<(), PinsError> {
         let pins = self.pins();
         if pins.exists() {
             fs::remove_dir_all(&pins).map_err(|source| io_error(&pins, source))?;

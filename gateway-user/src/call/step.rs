@@ -179,4 +179,8 @@ pub enum RetryReason {
     ConnReset,
     /// The answer ended before its end.
     StreamTruncated,
+    /// The client gave up before the answer's end.
+    ClientAbort,
+    /// Any other HTTP 4xx.
+    Rejected,
 }

@@ -1,0 +1,71 @@
+//! Builds everything, owns the tasks, and ends them in order. The only module that knows all
+//! others.
+
+mod agents;
+mod daemon;
+mod doctor;
+mod gateway;
+mod kernel;
+mod netns;
+mod node;
+mod pinned;
+mod run;
+
+use std::io;
+
+use anyhow::Context as _;
+
+use crate::{
+    config::Config,
+    control::cli::{Cli, Command, ConfigCommand},
+    control::commands::{self, Console},
+    control::render::Screen,
+    proxy::Clock,
+};
+
+/// Does what the command line says. The value is the process's exit status.
+pub fn main(cli: Cli) -> anyhow::Result<u8> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(CONTROL_THREADS)
+        .enable_all()
+        .build()
+        .context("can't start the runtime")?;
+    runtime.block_on(dispatch(cli))
+}
+
+/// For the control socket and the upkeep; each network namespace has a thread of its own.
+const CONTROL_THREADS: usize = 2;
+
+async fn dispatch(cli: Cli) -> anyhow::Result<u8> {
+    let Cli { global, command } = cli;
+    let control = global.control.as_deref();
+    let mut out = io::stdout().lock();
+    let pinned = pinned::PinnedAgents::default();
+    let screen = Screen::of(&io::stdout(), global.color.forced(), Clock::start().now());
+    let mut console = Console { control, screen, out: &mut out };
+    match command {
+        Command::Run(args) => return run::run(args, &global).await,
+        Command::Daemon(args) => daemon::run(&args, control, global.verbose).await?,
+        Command::Attach(args) => commands::attach(&mut console, &args).await?,
+        Command::Detach(args) => commands::detach(&mut console, &args, &pinned).await?,
+        Command::Agents(args) => commands::agents(&mut console, args, &pinned).await?,
+        Command::Status(args) => commands::status(&mut console, args).await?,
+        Command::Workflows(args) => commands::workflows(&mut console, &args).await?,
+        Command::Trace(args) => commands::trace(&mut console, &args).await?,
+        Command::Doctor(args) => return doctor::run(args.json, control, console.out).await,
+        Command::Config(ConfigCommand::Check { file }) => {
+            Config::load(file.as_deref())?;
+            writeln!(console.out, "the configuration is valid")?;
+        }
+        Command::Config(ConfigCommand::Show { config, json }) => {
+            let config = Config::load(config.as_deref())?;
+            let text = if json {
+                serde_json::to_string_pretty(&config)? + "\n"
+            } else {
+                toml::to_string(&config)?
+            };
+            console.out.write_all(text.as_bytes())?;
+        }
+    }
+    Ok(0)
+}

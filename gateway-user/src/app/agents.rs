@@ -1,0 +1,166 @@
+//! What may be attached, and under which name.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    attach::{
+        cgroup::{self, Cgroup, CgroupError, CgroupPath},
+        container::{self, ContainerError, ContainerRef},
+        netns::{Netns, NetnsId},
+    },
+    control::model::{AttachRequest, Target},
+};
+
+/// A cgroup that is to become an agent.
+#[derive(Clone, Debug)]
+pub(super) struct Candidate {
+    pub(super) name: AgentName,
+    pub(super) cgroup: Cgroup,
+    pub(super) container: Option<ContainerRef>,
+}
+
+/// An agent's name: letters, digits, `.`, `_` and `-`, so that it can be written anywhere.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct AgentName(String);
+
+/// Why something can't become an agent. The caller's fault.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unfit {
+    #[error(transparent)]
+    Cgroup(#[from] CgroupError),
+    #[error(transparent)]
+    Container(#[from] ContainerError),
+    #[error("{0:?} can't be an agent's name; use 1 to 64 letters, digits, dots, dashes or underscores")]
+    Name(String),
+    #[error("another agent is called {0}; choose a name with --name, or detach that one first")]
+    NameTaken(String),
+    #[error("the root cgroup holds every process of the machine; give the agent a cgroup of its own: turnpike run -- CMD, or: systemd-run --scope CMD")]
+    Root,
+    #[error("the cgroup {0} holds the gateway itself; give the agent a cgroup of its own: turnpike run -- CMD, or: systemd-run --scope CMD")]
+    HoldsGateway(CgroupPath),
+    #[error("the cgroup {0} holds the shell that you are calling from; give the agent a cgroup of its own: turnpike run -- CMD, or: systemd-run --scope CMD")]
+    HoldsCaller(CgroupPath),
+    #[error("the cgroup {path} overlaps with that of the agent {agent} ({agent_path}); detach that one first: turnpike detach {agent}")]
+    Overlaps { path: CgroupPath, agent: String, agent_path: String },
+}
+
+impl AgentName {
+    pub(super) fn parse(text: &str) -> Result<Self, Unfit> {
+        let legal = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+        if (1..=64).contains(&text.len()) && text.bytes().all(legal) {
+            Ok(Self(text.into()))
+        } else {
+            Err(Unfit::Name(text.into()))
+        }
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Candidate {
+    /// Finds what the request means.
+    pub(super) fn find(request: &AttachRequest) -> Result<Self, Unfit> {
+        let (cgroup, container, given) = match &request.target {
+            Target::Cgroup(path) => (Cgroup::open(path)?, None, None),
+            Target::Pid(pid) => (Cgroup::of_process(*pid)?, None, None),
+            Target::Container(text) => {
+                let (cgroup, container) = container::resolve(text)?;
+                let is_name = !container.id.starts_with(text.as_str());
+                (cgroup, Some(container), is_name.then(|| text.clone()))
+            }
+        };
+        cgroup.check_depth()?;
+        let container = container.or_else(|| container::of_cgroup(cgroup.path().as_str()));
+        let name = match (&request.name, given) {
+            (Some(name), _) => AgentName::parse(name)?,
+            (None, Some(name)) => AgentName::parse(&name)?,
+            (None, None) => default_name(&cgroup, container.as_ref())?,
+        };
+        Ok(Self { name, cgroup, container })
+    }
+
+    /// Refuses what would catch more than an agent, or the same agent twice. `others` are the
+    /// agents of every gateway: their names and cgroups.
+    pub(super) fn check(
+        &self,
+        caller: u32,
+        own: &[&str],
+        others: &BTreeMap<String, String>,
+    ) -> Result<(), Unfit> {
+        let path = self.cgroup.path();
+        if path.is_root() {
+            return Err(Unfit::Root);
+        }
+        if path.holds(&cgroup::path_of_process(std::process::id())?) {
+            return Err(Unfit::HoldsGateway(path.clone()));
+        }
+        // A caller that is gone holds nothing.
+        if cgroup::path_of_process(caller).is_ok_and(|caller| path.holds(&caller)) {
+            return Err(Unfit::HoldsCaller(path.clone()));
+        }
+        if own.contains(&self.name.as_str()) {
+            return Err(Unfit::NameTaken(self.name.0.clone()));
+        }
+        for (agent_path, agent) in others {
+            if overlap(path.as_str(), agent_path) {
+                let (agent, agent_path) = (agent.clone(), agent_path.clone());
+                return Err(Unfit::Overlaps { path: path.clone(), agent, agent_path });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn overlap(a: &str, b: &str) -> bool {
+    let holds = |outer: &str, inner: &str| {
+        inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    holds(a, b) || holds(b, a)
+}
+
+/// The beginning of a container's id, as its runtime shows it; else the cgroup's own name, with
+/// what a name can't have replaced.
+fn default_name(cgroup: &Cgroup, container: Option<&ContainerRef>) -> Result<AgentName, Unfit> {
+    let text = match container {
+        Some(container) => container.id.chars().take(12).collect(),
+        None => cgroup.path().as_str().rsplit('/').next().unwrap_or_default().to_owned(),
+    };
+    let legal = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' };
+    AgentName::parse(&text.chars().take(64).map(legal).collect::<String>())
+}
+
+/// The network namespaces that a cgroup's processes live in.
+pub(super) fn namespaces(cgroup: &Cgroup) -> Vec<Netns> {
+    let mut found: BTreeMap<NetnsId, Netns> = BTreeMap::new();
+    for pid in cgroup.processes() {
+        // A process may have ended since it was listed.
+        if let Ok(netns) = Netns::of_process(pid) {
+            found.entry(netns.id()).or_insert(netns);
+        }
+    }
+    found.into_values().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_can_be_written_anywhere() {
+        assert!(AgentName::parse("research-1.2_x").is_ok());
+        for text in ["", "a b", "a/b", "ä", &"x".repeat(65)] {
+            assert!(AgentName::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn cgroups_overlap_when_one_holds_the_other() {
+        assert!(overlap("/a", "/a"));
+        assert!(overlap("/a/b", "/a"));
+        assert!(overlap("/a", "/a/b"));
+        assert!(!overlap("/a", "/ab"));
+        assert!(!overlap("/a/b", "/a/c"));
+    }
+}

@@ -1,0 +1,88 @@
+//! `turnpike doctor`: whether this machine has what turnpike needs.
+
+use std::{io::Write, path::Path};
+
+use serde::Serialize;
+
+use super::pinned::PinnedAgents;
+use crate::{
+    attach::preflight::{self, Verdict},
+    config::Config,
+    control::{Client, commands::Pinned as _},
+};
+
+/// One line of the report.
+#[derive(Debug, Serialize)]
+struct Finding {
+    what: String,
+    found: String,
+    ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fix: Option<String>,
+}
+
+/// Prints the report. The value is the exit status: 1 if something is missing.
+pub(super) async fn run(json: bool, control: Option<&Path>, out: &mut dyn Write) -> anyhow::Result<u8> {
+    let mut findings: Vec<Finding> = preflight::checks()
+        .into_iter()
+        .map(|check| {
+            let fix = match check.verdict {
+                Verdict::Met => None,
+                Verdict::Unmet(fix) => Some(fix),
+            };
+            Finding { what: check.what.into(), found: check.found, ok: fix.is_none(), fix }
+        })
+        .collect();
+    findings.push(configuration());
+    findings.push(daemon(control).await);
+    findings.extend(pinned());
+    if json {
+        serde_json::to_writer_pretty(&mut *out, &findings)?;
+        writeln!(out)?;
+    } else {
+        for Finding { what, found, ok, fix } in &findings {
+            let mark = if *ok { "ok     " } else { "missing" };
+            write!(out, "{mark}  {what}: {found}")?;
+            match fix {
+                Some(fix) => writeln!(out, "; {fix}")?,
+                None => writeln!(out)?,
+            }
+        }
+    }
+    Ok(u8::from(findings.iter().any(|finding| !finding.ok)))
+}
+
+fn configuration() -> Finding {
+    let what = "configuration".to_owned();
+    match Config::load(None) {
+        Ok(_) => Finding { what, found: "valid".into(), ok: true, fix: None },
+        Err(error) => Finding { what, found: error.to_string(), ok: false, fix: None },
+    }
+}
+
+/// No daemon is no fault: `turnpike run` works without one.
+async fn daemon(control: Option<&Path>) -> Finding {
+    let found = match Client::discover(control).await {
+        Ok(client) => format!("answers at {}", client.path().display()),
+        Err(error) => error.to_string(),
+    };
+    Finding { what: "daemon".into(), found, ok: true, fix: None }
+}
+
+/// Agents that a dead gateway left closed.
+fn pinned() -> Vec<Finding> {
+    let agents = match PinnedAgents::default().list() {
+        Ok(agents) => agents,
+        Err(error) => {
+            let found = error.to_string();
+            return vec![Finding { what: "pinned agents".into(), found, ok: false, fix: None }];
+        }
+    };
+    let finding = |name: String| Finding {
+        what: format!("agent {name}"),
+        found: "its gateway is dead, and it stays closed".into(),
+        ok: false,
+        fix: Some(format!("start the daemon again, or: turnpike detach {name} --force")),
+    };
+    agents.into_iter().map(|agent| finding(agent.name)).collect()
+}

@@ -1,0 +1,191 @@
+//! The gateway: its agents, and what it takes to attach and detach them.
+
+mod api;
+mod fleet;
+mod heartbeat;
+mod upkeep;
+
+use std::{
+    io,
+    path::PathBuf,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use tokio::sync::Mutex;
+
+use self::{fleet::Fleet, heartbeat::Heartbeat};
+use super::{
+    agents::Unfit,
+    kernel::{KernelOrigins, ToStore},
+    netns::Threads,
+    node,
+};
+use crate::{
+    attach::{
+        cgroup::CgroupError,
+        ebpf::{EbpfFailure, Hooks, OBJECT},
+        pins::{HeldAgent, Instance, PinsError, StateFile},
+        preflight::{self, Unmet},
+    },
+    call::Timestamp,
+    config::Config,
+    control::model::Refusal,
+    proxy::{self, Agents, Clock, Recording},
+    store::Workflows,
+};
+
+/// A running gateway. Clones are the same gateway.
+#[derive(Clone, Debug)]
+pub(super) struct Gateway(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    config: Config,
+    instance: Instance,
+    embedded: bool,
+    boot: [u8; 8],
+    started_at: Timestamp,
+    hooks: Arc<Hooks>,
+    context: Arc<proxy::Context<KernelOrigins>>,
+    workflows: Arc<Workflows>,
+    /// Held while an agent is attached or detached: one at a time.
+    fleet: Mutex<Fleet>,
+    /// What `turnpike agents` shows, so that it need not wait for the fleet.
+    shown: RwLock<Vec<(HeldAgent, Arc<proxy::Agent>)>>,
+    heartbeat: Heartbeat,
+}
+
+/// Why the gateway could not start, or not attach or detach an agent.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum GatewayError {
+    #[error(transparent)]
+    Unmet(#[from] Unmet),
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
+    #[error(transparent)]
+    Cgroup(#[from] CgroupError),
+    #[error(transparent)]
+    Ebpf(#[from] EbpfFailure),
+    #[error(transparent)]
+    Pins(#[from] PinsError),
+    #[error(transparent)]
+    Key(#[from] node::KeyError),
+    #[error("a turnpike daemon runs already (pid {0}); stop it first, or use it")]
+    Running(u32),
+    #[error("no agent is called {0:?}; see `turnpike agents`")]
+    NoAgent(String),
+    #[error("can't listen in the agent's network namespace: {0}")]
+    Listen(#[source] io::Error),
+    #[error("the system refused {what}: {source}")]
+    System { what: &'static str, source: io::Error },
+}
+
+impl From<GatewayError> for Refusal {
+    fn from(error: GatewayError) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+impl Gateway {
+    /// Loads the programs, and takes over what an earlier gateway of the same instance held.
+    pub(super) async fn start(
+        config: Config,
+        instance: Instance,
+        embedded: bool,
+        verbose: bool,
+    ) -> Result<Self, GatewayError> {
+        preflight::require()?;
+        let earlier = instance.read()?;
+        if let Some(state) = earlier.as_ref().filter(|state| state.is_alive()) {
+            return Err(GatewayError::Running(state.pid));
+        }
+        let system = |what| move |source| GatewayError::System { what, source };
+        std::fs::create_dir_all(&config.daemon.runtime_dir)
+            .map_err(system("the runtime directory"))?;
+        upkeep::sweep(&config.daemon.runtime_dir, &instance)?;
+        let key = node::key(&config.daemon.state_dir)?;
+        let boot = node::random().map_err(system("random bytes"))?;
+
+        let hooks = Arc::new(Hooks::load(OBJECT, &instance.pins(), verbose)?);
+        if verbose {
+            heartbeat::log_messages(&hooks);
+        }
+        // What an earlier gateway's maps still say of its listeners leads nowhere now.
+        hooks.forget_listeners()?;
+        hooks.forget_handoffs()?;
+        let workflows = Arc::new(Workflows::new());
+        let clock = Clock::start();
+        let recorder = Box::new(ToStore(Arc::clone(&workflows)));
+        let context = Arc::new(proxy::Context {
+            origins: KernelOrigins(Arc::clone(&hooks)),
+            agents: Agents::default(),
+            recording: Arc::new(Recording { clock, key, recorder }),
+        });
+        let gateway = Self(Arc::new(Inner {
+            embedded,
+            boot,
+            started_at: clock.now(),
+            fleet: Mutex::new(Fleet::new(Threads::new(Arc::clone(&context)))),
+            shown: RwLock::default(),
+            heartbeat: Heartbeat::new(Arc::clone(&hooks)),
+            config,
+            instance,
+            hooks,
+            context,
+            workflows,
+        }));
+        gateway.pick_up(earlier).await?;
+        Ok(gateway)
+    }
+
+    /// Ends everything: agents are let go, connections drained. Enforced agents of the daemon stay
+    /// closed, as they would with a dead one: ending it is no way out for them. The others are
+    /// written down for the next daemon.
+    pub(super) async fn stop(&self) -> Result<(), GatewayError> {
+        let mut fleet = self.0.fleet.lock().await;
+        let remembered = if self.0.embedded { Vec::new() } else { fleet.living() };
+        let mut first_error = Ok(());
+        for name in fleet.names() {
+            if remembered.iter().any(|agent| agent.name == name && agent.pinned) {
+                tracing::warn!(
+                    agent = name,
+                    "stays closed without the gateway; to open it: turnpike detach {name} --force"
+                );
+                continue;
+            }
+            if let Err(error) = self.expel(&mut fleet, &name).await {
+                tracing::error!(agent = name, %error, "an agent could not be let go");
+                first_error = first_error.and(Err(error));
+            }
+        }
+        fleet.threads.end(self.0.config.daemon.drain.0).await;
+        self.0.heartbeat.stop();
+        if remembered.is_empty() {
+            self.0.instance.remove()?;
+        } else {
+            self.0.instance.write(&StateFile { agents: remembered, ..StateFile::own() })?;
+        }
+        first_error
+    }
+
+    pub(super) fn workflows(&self) -> &Workflows {
+        &self.0.workflows
+    }
+
+    /// Waits until the connections that were accepted have ended, at most so long.
+    pub(super) async fn drain(&self, deadline: Duration) {
+        self.0.fleet.lock().await.threads.end(deadline).await;
+    }
+
+    fn runtime_dir(&self) -> &PathBuf {
+        &self.0.config.daemon.runtime_dir
+    }
+
+    /// Writes down what is held, for the next gateway and for commands without one; and shows it.
+    fn publish(&self, fleet: &Fleet) -> Result<(), PinsError> {
+        let agents = fleet.held();
+        *self.0.shown.write().unwrap_or_else(PoisonError::into_inner) = fleet.shown();
+        self.0.instance.write(&StateFile { agents, ..StateFile::own() })
+    }
+}

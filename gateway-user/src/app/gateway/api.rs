@@ -1,0 +1,120 @@
+//! The gateway as the control socket sees it.
+
+use std::sync::PoisonError;
+
+use gateway_common::Counters;
+
+use super::{Gateway, GatewayError};
+use crate::{
+    app::agents::Candidate,
+    attach::{
+        cgroup::{self, Cgroup},
+        pins::HeldAgent,
+    },
+    call::{Workflow, WorkflowSummary},
+    control::{
+        api::{self, Peer},
+        model::{AgentInfo, AgentState, AttachRequest, Coverage, Refusal, Status},
+    },
+    proxy::CoverageSnapshot,
+    store::Filter,
+};
+
+impl api::Gateway for Gateway {
+    fn status(&self) -> Status {
+        Status {
+            pid: std::process::id(),
+            boot_id: format!("{:016x}", u64::from_be_bytes(self.0.boot)),
+            ready: true,
+            embedded: self.0.embedded,
+            version: env!("CARGO_PKG_VERSION").into(),
+            started_at: self.0.started_at,
+            agents: self.0.shown.read().unwrap_or_else(PoisonError::into_inner).len(),
+        }
+    }
+
+    fn agents(&self) -> Vec<AgentInfo> {
+        let shown = self.0.shown.read().unwrap_or_else(PoisonError::into_inner);
+        shown
+            .iter()
+            .map(|(held, agent)| {
+                let kernel = self.0.hooks.counters(held.cgroup_id);
+                info(held, agent.coverage.snapshot(), kernel.as_ref())
+            })
+            .collect()
+    }
+
+    async fn attach(&self, peer: Peer, request: AttachRequest) -> Result<AgentInfo, Refusal> {
+        // It may ask a container runtime for a name, which takes as long as it takes.
+        let asked = request.clone();
+        let found = tokio::task::spawn_blocking(move || Candidate::find(&asked)).await;
+        let candidate = found
+            .map_err(|error| Refusal::new(error.to_string()))?
+            .map_err(GatewayError::from)?;
+        let mode = request.mode.unwrap_or(self.0.config.defaults.mode);
+        let held = self.enlist(peer.pid, candidate, mode, Vec::new()).await?;
+        Ok(info(&held, CoverageSnapshot::default(), None))
+    }
+
+    async fn detach(&self, name: &str, _force: bool) -> Result<(), Refusal> {
+        let mut fleet = self.0.fleet.lock().await;
+        Ok(self.expel(&mut fleet, name).await?)
+    }
+
+    fn workflows(&self, filter: &Filter) -> Vec<WorkflowSummary> {
+        self.0.workflows.list(filter)
+    }
+
+    fn workflow(&self, id_prefix: &str) -> Result<Workflow, Refusal> {
+        self.0.workflows.get(id_prefix).map_err(|error| {
+            Refusal::new(error.to_string()).fix("see `turnpike workflows`")
+        })
+    }
+
+    fn all_workflows(&self, filter: &Filter) -> Vec<Workflow> {
+        self.0.workflows.all(filter)
+    }
+
+    fn admits(&self, peer: &Peer) -> bool {
+        // A process that can't be placed is not trusted.
+        let Ok(cgroup) = Cgroup::of_process(peer.pid) else { return false };
+        let agents = self.0.hooks.agents().unwrap_or_default();
+        let shown = self.0.shown.read().unwrap_or_else(PoisonError::into_inner);
+        let inside = |path: &str| {
+            let rest = cgroup.path().as_str().strip_prefix(path);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        !shown.iter().any(|(held, _)| inside(&held.cgroup))
+            && !agents.iter().any(|(id, _)| *id == cgroup.id())
+            && cgroup::mount_point().is_ok()
+    }
+}
+
+fn info(held: &HeldAgent, seen: CoverageSnapshot, kernel: Option<&Counters>) -> AgentInfo {
+    let mut coverage = Coverage {
+        connections_observed: seen.connections_observed,
+        connections_opaque: seen.connections_opaque,
+        connections_reset: seen.connections_reset,
+        bytes_observed: seen.bytes_observed,
+        bytes_opaque: seen.bytes_opaque,
+        calls: seen.calls,
+        calls_not_understood: seen.calls_not_understood,
+        reasons: seen.reasons.into_iter().map(|(name, n)| (name.to_owned(), n)).collect(),
+        ..Coverage::default()
+    };
+    if let Some(counters) = kernel {
+        coverage.add_kernel(counters);
+    }
+    AgentInfo {
+        name: held.name.clone(),
+        mode: held.mode,
+        cgroup: held.cgroup.clone(),
+        cgroup_id: held.cgroup_id,
+        container_id: held.container_id.clone(),
+        pod: held.pod.clone(),
+        state: AgentState::Attached,
+        gateway_pid: Some(std::process::id()),
+        attached_at: Some(held.attached_at),
+        coverage,
+    }
+}

@@ -1,0 +1,73 @@
+//! The data path's view of the kernel side.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use gateway_common::{Origin, PeerKey};
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::{
+    attach::{diag, ebpf::Hooks},
+    call::{AgentRef, Step, Timestamp, WorkflowId},
+    lineage::{Completion, Placement},
+    proxy::{Origins, Recorder},
+    store::Workflows,
+};
+
+/// Origins as the BPF maps and the kernel's socket tables have them.
+#[derive(Debug)]
+pub(super) struct KernelOrigins(pub(super) Arc<Hooks>);
+
+impl Origins for KernelOrigins {
+    fn handoff(&self, key: &PeerKey) -> Option<Origin> {
+        self.0.handoff(key)
+    }
+
+    fn take_handoff(&self, key: &PeerKey) {
+        if let Err(error) = self.0.take_handoff(key) {
+            tracing::warn!(%error, "a handed-over origin stays in its map");
+        }
+    }
+
+    fn recover(&self, client: SocketAddr, listener: SocketAddr) -> Option<Origin> {
+        let cookie = match diag::socket_cookie(client, listener) {
+            Ok(cookie) => cookie?,
+            Err(error) => {
+                tracing::warn!(%client, %error, "the kernel can't be asked for a socket");
+                return None;
+            }
+        };
+        self.0.origin(cookie)
+    }
+
+    fn now_ns(&self) -> u64 {
+        u64::try_from(monotonic().as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+/// `CLOCK_MONOTONIC`: the clock that BPF programs read.
+pub(super) fn monotonic() -> Duration {
+    let now = clock_gettime(ClockId::Monotonic);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+    Duration::new(seconds, u32::try_from(now.tv_nsec).unwrap_or(0))
+}
+
+/// Steps go to the store.
+#[derive(Debug)]
+pub(super) struct ToStore(pub(super) Arc<Workflows>);
+
+impl Recorder for ToStore {
+    fn placed(&self, agent: &AgentRef, placement: &Placement, step: &Step, wish: Option<String>) {
+        self.0.insert_placed(agent, placement, step.clone(), wish);
+    }
+
+    fn finished(
+        &self,
+        _agent: &AgentRef,
+        workflow: WorkflowId,
+        step: Step,
+        completion: &Completion,
+        at: Timestamp,
+    ) {
+        self.0.finish(workflow, step, completion, at);
+    }
+}

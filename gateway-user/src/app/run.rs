@@ -1,0 +1,282 @@
+//! `turnpike run`: a command as an agent, from its start to its trace.
+
+use std::{
+    ffi::OsStr,
+    fs,
+    io::{self, Write as _},
+    os::unix::process::ExitStatusExt as _,
+    path::Path,
+    process::{Command, ExitStatus},
+    time::Duration,
+};
+
+use anyhow::{Context as _, anyhow, bail};
+use tokio::signal::unix::SignalKind;
+
+use super::{agents::{AgentName, Candidate}, daemon::Ending, gateway::Gateway};
+use crate::{
+    attach::{cgroup::Cgroup, netns::Netns, pins::Instance, preflight},
+    call::Workflow,
+    config::{Config, Mode},
+    control::{
+        cli::{Global, RunArgs},
+        client::Client,
+        model::{AttachRequest, Target},
+        render::{self, Screen},
+        server,
+        socket::ControlSocket,
+    },
+    proxy::Clock,
+    store::Filter,
+    sys::{self, User},
+};
+
+/// Runs the command. The value is its exit status, as a shell would report it.
+pub(super) async fn run(args: RunArgs, global: &Global) -> anyhow::Result<u8> {
+    let config = Config::load(args.config.as_deref())?;
+    preflight::require()?;
+    let user = user(args.user.as_deref())?;
+    let mode = args.mode.unwrap_or(config.defaults.mode);
+    let pid = std::process::id();
+    let label = format!("turnpike-run-{pid}");
+    let name = match &args.name {
+        Some(name) => AgentName::parse(name)?.as_str().to_owned(),
+        None => default_name(&args.command, pid),
+    };
+    let mut trace_out = args
+        .trace_out
+        .as_deref()
+        .map(|path| {
+            fs::File::create(path).with_context(|| format!("can't write {}", path.display()))
+        })
+        .transpose()?;
+
+    // From here on signals are the command's: it decides whether to end, and we follow.
+    let ending = Ending::new()?;
+    let keeper = Keeper::find(config, global).await?;
+    let cgroup = Room::make(&label)?;
+    keeper.attach(&cgroup.0, &name, mode).await?;
+    let status = supervise(&args.command, &cgroup.0, user, ending, &keeper).await;
+    let left = cgroup.clear();
+    let workflows = keeper.leave(&name).await;
+    drop(cgroup);
+    left?;
+    let (status, workflows) = (status?, workflows?);
+
+    show(&workflows, global)?;
+    if let Some(file) = &mut trace_out {
+        for workflow in &workflows {
+            serde_json::to_writer(&mut *file, workflow)?;
+            file.write_all(b"\n")?;
+        }
+    }
+    Ok(shell_status(status))
+}
+
+/// The gateway that carries the agent: the daemon where there is one, else one of our own.
+#[derive(Debug)]
+enum Keeper {
+    Daemon(Client),
+    Own { gateway: Gateway, server: tokio::task::JoinHandle<()>, stop: tokio::sync::oneshot::Sender<()> },
+}
+
+impl Keeper {
+    async fn find(config: Config, global: &Global) -> anyhow::Result<Self> {
+        let runtime = config.daemon.runtime_dir.clone();
+        let shared = global.control.clone().unwrap_or_else(|| runtime.join("control.sock"));
+        let client = Client::new(&shared);
+        // One that belongs to another `run` ends with that.
+        if client.probe().await.is_ok_and(|status| !status.embedded) {
+            return Ok(Self::Daemon(client));
+        }
+        let pid = std::process::id();
+        let own = global.control.clone().unwrap_or_else(|| runtime.join(format!("run-{pid}.sock")));
+        sys::allow_many_files();
+        let socket = ControlSocket::bind(&own).await?;
+        let instance = Instance::run(&runtime, pid);
+        let gateway = Gateway::start(config, instance, true, global.verbose).await?;
+        let (stop, stopped) = tokio::sync::oneshot::channel();
+        let behind = std::sync::Arc::new(gateway.clone());
+        let server = tokio::spawn(server::serve(socket, behind, async {
+            // A sender that is dropped says the same.
+            let _ = stopped.await;
+        }));
+        Ok(Self::Own { gateway, server, stop })
+    }
+
+    async fn attach(&self, cgroup: &Cgroup, name: &str, mode: Mode) -> anyhow::Result<()> {
+        match self {
+            Self::Daemon(client) => {
+                let target = Target::Cgroup(cgroup.directory().into());
+                let (name, mode) = (Some(name.to_owned()), Some(mode));
+                client.attach(&AttachRequest { target, name, mode, existing: None }).await?;
+            }
+            Self::Own { gateway, .. } => {
+                let candidate = Candidate {
+                    name: AgentName::parse(name)?,
+                    cgroup: cgroup.clone(),
+                    container: None,
+                };
+                let here = vec![Netns::current().context("can't find the network namespace")?];
+                gateway.enlist(std::process::id(), candidate, mode, here).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks after the agent for as long as its command runs.
+    async fn look_after(&self) {
+        match self {
+            Self::Daemon(_) => std::future::pending().await,
+            Self::Own { gateway, .. } => gateway.look_after().await,
+        }
+    }
+
+    /// Lets the agent go. Its workflows, oldest first.
+    async fn leave(self, name: &str) -> anyhow::Result<Vec<Workflow>> {
+        let filter = Filter { agent: Some(name.into()), ..Filter::default() };
+        let mut workflows = match self {
+            Self::Daemon(client) => {
+                client.detach(name, false).await?;
+                let mut traces = client.traces(&filter).await?;
+                let mut found = Vec::new();
+                while let Some(workflow) = traces.next().await? {
+                    found.push(workflow);
+                }
+                found
+            }
+            Self::Own { gateway, server, stop } => {
+                gateway.drain(DRAIN).await;
+                let found = gateway.workflows().all(&filter);
+                gateway.stop().await?;
+                // The receiver is gone if the server has ended already.
+                let _ = stop.send(());
+                server.await?;
+                found
+            }
+        };
+        workflows.sort_by_key(|workflow| workflow.summary.started_at);
+        Ok(workflows)
+    }
+}
+
+/// The command's connections have ended with it; this is for what the kernel still holds of them.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// The command's own cgroup, removed when it is dropped.
+#[derive(Debug)]
+struct Room(Cgroup);
+
+impl Room {
+    fn make(label: &str) -> anyhow::Result<Self> {
+        Ok(Self(Cgroup::create(label)?))
+    }
+
+    /// Ends what the command left behind, as the end of a container would.
+    fn clear(&self) -> anyhow::Result<()> {
+        let left = self.0.processes().len();
+        if left > 0 {
+            eprintln!("turnpike: {left} processes outlived the command and are ended");
+            fs::write(self.0.directory().join("cgroup.kill"), "1")
+                .context("can't end the processes that the command left behind")?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        // Processes that were killed leave their cgroup a moment later.
+        for _ in 0..100 {
+            if self.0.remove().is_ok() || !self.0.is_alive() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        eprintln!("turnpike: the cgroup {} could not be removed", self.0.directory().display());
+    }
+}
+
+async fn supervise(
+    words: &[std::ffi::OsString],
+    cgroup: &Cgroup,
+    user: Option<User>,
+    mut ending: Ending,
+    keeper: &Keeper,
+) -> anyhow::Result<ExitStatus> {
+    let (program, arguments) = words.split_first().ok_or_else(|| anyhow!("no command given"))?;
+    let mut command = Command::new(program);
+    command.args(arguments);
+    if let Some(user) = &user {
+        let text = |text: &std::ffi::CStr| text.to_string_lossy().into_owned();
+        command.env("HOME", text(&user.home)).env("USER", text(&user.name));
+        command.env("LOGNAME", text(&user.name));
+    }
+    sys::confine(&mut command, cgroup.procs_for_joining()?, user);
+    let mut child = tokio::process::Command::from(command)
+        .spawn()
+        .with_context(|| format!("can't run {}", program.to_string_lossy()))?;
+    let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(rustix::process::Pid::from_raw);
+    loop {
+        tokio::select! {
+            status = child.wait() => return Ok(status?),
+            () = keeper.look_after() => {}
+            signal = ending.told() => {
+                // The terminal sends its interrupts to the command as well.
+                if let Some(pid) = pid.filter(|_| signal != SignalKind::interrupt()) {
+                    let signal = if signal == SignalKind::hangup() {
+                        rustix::process::Signal::HUP
+                    } else {
+                        rustix::process::Signal::TERM
+                    };
+                    // It fails only for a command that has just ended.
+                    let _ = rustix::process::kill_process(pid, signal);
+                }
+            }
+        }
+    }
+}
+
+/// Who the command runs as: the user given, else the one who called sudo, else unchanged.
+fn user(given: Option<&str>) -> anyhow::Result<Option<User>> {
+    let text = match (given, std::env::var("SUDO_UID")) {
+        (Some(name), _) => name.to_owned(),
+        (None, Ok(uid)) => uid,
+        (None, Err(_)) => {
+            eprintln!("turnpike: the command runs as root; choose another user with --user");
+            return Ok(None);
+        }
+    };
+    match sys::find_user(&text).context("can't read the user database")? {
+        Some(user) => Ok(Some(user)),
+        None => bail!("no user is called {text:?}; see `getent passwd`"),
+    }
+}
+
+/// The command's name, and our pid to tell it from another of the same name.
+fn default_name(words: &[std::ffi::OsString], pid: u32) -> String {
+    let program = words.first().map(Path::new).and_then(Path::file_name);
+    let text = program.and_then(OsStr::to_str).unwrap_or("run");
+    let legal = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' };
+    let text: String = text.chars().take(48).map(legal).collect();
+    format!("{text}-{pid}")
+}
+
+/// To standard error: standard output is the command's.
+fn show(workflows: &[Workflow], global: &Global) -> anyhow::Result<()> {
+    let screen = Screen::of(&io::stderr(), global.color.forced(), Clock::start().now());
+    let mut out = io::stderr().lock();
+    for workflow in workflows {
+        render::trace(&mut out, &screen, workflow, false)?;
+    }
+    if workflows.is_empty() {
+        writeln!(out, "turnpike: no workflow was seen")?;
+    }
+    Ok(())
+}
+
+/// 128 and the signal's number, for a command that a signal ended.
+fn shell_status(status: ExitStatus) -> u8 {
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
+    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)
+}
