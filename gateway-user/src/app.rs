@@ -40,7 +40,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<u8> {
     let Cli { global, command } = cli;
     let control = global.control.as_deref();
     let mut out = io::stdout().lock();
-    let pinned = pinned::PinnedAgents::default();
+    let pinned = pinned::PinnedAgents::beside(control);
     let screen = Screen::of(&io::stdout(), global.color.forced(), Clock::start().now());
     let mut console = Console { control, screen, out: &mut out };
     match command {

@@ -114,10 +114,7 @@ impl Candidate {
 }
 
 fn overlap(a: &str, b: &str) -> bool {
-    let holds = |outer: &str, inner: &str| {
-        inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
-    holds(a, b) || holds(b, a)
+    cgroup::path_holds(a, b) || cgroup::path_holds(b, a)
 }
 
 /// The beginning of a container's id, as its runtime shows it; else the cgroup's own name, with

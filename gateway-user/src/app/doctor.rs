@@ -35,7 +35,7 @@ pub(super) async fn run(json: bool, control: Option<&Path>, out: &mut dyn Write)
         .collect();
     findings.push(configuration());
     findings.push(daemon(control).await);
-    findings.extend(pinned());
+    findings.extend(pinned(control));
     if json {
         serde_json::to_writer_pretty(&mut *out, &findings)?;
         writeln!(out)?;
@@ -70,8 +70,8 @@ async fn daemon(control: Option<&Path>) -> Finding {
 }
 
 /// Agents that a dead gateway left closed.
-fn pinned() -> Vec<Finding> {
-    let agents = match PinnedAgents::default().list() {
+fn pinned(control: Option<&Path>) -> Vec<Finding> {
+    let agents = match PinnedAgents::beside(control).list() {
         Ok(agents) => agents,
         Err(error) => {
             let found = error.to_string();

@@ -1,6 +1,6 @@
 //! What dead gateways left behind: shown and removed without a daemon.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::{
     attach::{
@@ -20,15 +20,15 @@ pub(super) struct PinnedAgents {
     runtime: PathBuf,
 }
 
-impl Default for PinnedAgents {
-    fn default() -> Self {
-        // A configuration that can't be read is reported by the commands that need it.
-        let config = Config::load(None).unwrap_or_default();
-        Self { runtime: config.daemon.runtime_dir }
-    }
-}
-
 impl PinnedAgents {
+    /// Beside the control socket that the user named, else where the configuration says.
+    pub(super) fn beside(control: Option<&Path>) -> Self {
+        let named = control.and_then(Path::parent).map(Path::to_owned);
+        // A configuration that can't be read is reported by the commands that need it.
+        let configured = || Config::load(None).unwrap_or_default().daemon.runtime_dir;
+        Self { runtime: named.unwrap_or_else(configured) }
+    }
+
     /// With the instance that holds each.
     fn held(&self) -> Result<Vec<(Instance, StateFile)>, PinsError> {
         let mut found = Vec::new();

@@ -51,9 +51,7 @@ impl CgroupPath {
     /// Whether `self` is `other` or one of its ancestors.
     #[must_use]
     pub fn holds(&self, other: &Self) -> bool {
-        self.is_root()
-            || other.0 == self.0
-            || other.0.strip_prefix(&self.0).is_some_and(|rest| rest.starts_with('/'))
+        path_holds(&self.0, &other.0)
     }
 
     /// From `/`, without a slash at its end.
@@ -186,6 +184,13 @@ impl Cgroup {
         }
         pids
     }
+}
+
+/// Whether the cgroup at `outer` is the one at `inner` or one of its ancestors.
+#[must_use]
+pub fn path_holds(outer: &str, inner: &str) -> bool {
+    let below = inner.strip_prefix(outer.trim_end_matches('/'));
+    below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// The path of the cgroup that a process sits in.

@@ -7,10 +7,7 @@ use gateway_common::Counters;
 use super::{Gateway, GatewayError};
 use crate::{
     app::agents::Candidate,
-    attach::{
-        cgroup::{self, Cgroup},
-        pins::HeldAgent,
-    },
+    attach::{cgroup, pins::HeldAgent},
     call::{Workflow, WorkflowSummary},
     control::{
         api::{self, Peer},
@@ -76,17 +73,10 @@ impl api::Gateway for Gateway {
     }
 
     fn admits(&self, peer: &Peer) -> bool {
-        // A process that can't be placed is not trusted.
-        let Ok(cgroup) = Cgroup::of_process(peer.pid) else { return false };
-        let agents = self.0.hooks.agents().unwrap_or_default();
-        let shown = self.0.shown.read().unwrap_or_else(PoisonError::into_inner);
-        let inside = |path: &str| {
-            let rest = cgroup.path().as_str().strip_prefix(path);
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        };
-        !shown.iter().any(|(held, _)| inside(&held.cgroup))
-            && !agents.iter().any(|(id, _)| *id == cgroup.id())
-            && cgroup::mount_point().is_ok()
+        // Who can't be placed is not trusted.
+        let Ok(cgroup) = cgroup::path_of_process(peer.pid) else { return false };
+        let Ok(agents) = self.attached_anywhere() else { return false };
+        agents.keys().all(|agent| !cgroup::path_holds(agent, cgroup.as_str()))
     }
 }
 

@@ -18,7 +18,7 @@ use crate::{
         cgroup::Cgroup,
         ebpf::Links,
         netns::{Netns, NetnsId},
-        pins::{HeldAgent, Instance, StateFile},
+        pins::{HeldAgent, Instance, PinsError, StateFile},
     },
     call::AgentRef,
     config::Mode,
@@ -89,16 +89,16 @@ impl Gateway {
         let mut fleet = self.0.fleet.lock().await;
         let lock = self.0.instance.lock()?;
         let own: Vec<&str> = fleet.members.keys().map(String::as_str).collect();
-        candidate.check(caller, &own, &self.attached_anywhere(&fleet)?)?;
+        candidate.check(caller, &own, &self.attached_anywhere()?)?;
         let held = self.join(&mut fleet, candidate, mode, here).await?;
         drop(lock);
         Ok(held)
     }
 
-    /// The cgroups of the agents of every live gateway, with their names.
-    fn attached_anywhere(&self, fleet: &Fleet) -> Result<BTreeMap<String, String>, GatewayError> {
-        let mut found: BTreeMap<String, String> =
-            fleet.members.iter().map(|(name, m)| (m.held.cgroup.clone(), name.clone())).collect();
+    /// The cgroups of every agent of every gateway, with their names: of this one, of others that
+    /// live, and what dead ones left pinned.
+    pub(super) fn attached_anywhere(&self) -> Result<BTreeMap<String, String>, PinsError> {
+        let mut found = BTreeMap::new();
         for instance in Instance::all(self.runtime_dir())? {
             let Some(state) = instance.read()? else { continue };
             let pins = |agent: &HeldAgent| agent.pinned || state.is_alive();
@@ -263,6 +263,9 @@ impl Gateway {
             if let Err(error) = self.resume(&mut fleet, held).await {
                 tracing::error!(agent = name, %error, "can't attach an agent again");
             }
+        }
+        if fleet.held().iter().all(|agent| !agent.pinned) {
+            self.0.instance.remove_pins()?;
         }
         self.publish(&fleet)?;
         let begun = self.0.heartbeat.begin();
