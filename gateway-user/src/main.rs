@@ -1,6 +1,9 @@
 //! The `turnpike` binary: arguments in, exit status out.
 
-use std::{io, process::ExitCode};
+use std::{
+    io::{self, IsTerminal as _},
+    process::ExitCode,
+};
 
 use clap::Parser as _;
 use tracing_subscriber::EnvFilter;
@@ -22,7 +25,8 @@ fn main() -> ExitCode {
 fn log_to_stderr(verbose: bool) {
     let default = if verbose { "turnpike=debug,info" } else { "turnpike=warn" };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+    let ansi = io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(ansi).init();
 }
 
 fn one_line(error: &anyhow::Error) -> String {

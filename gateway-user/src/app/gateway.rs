@@ -144,6 +144,7 @@ impl Gateway {
     /// written down for the next daemon.
     pub(super) async fn stop(&self) -> Result<(), GatewayError> {
         let mut fleet = self.0.fleet.lock().await;
+        let _lock = self.0.instance.lock()?;
         let remembered = if self.0.embedded { Vec::new() } else { fleet.living() };
         let mut first_error = Ok(());
         for name in fleet.names() {

@@ -56,6 +56,9 @@ impl Pinned for PinnedAgents {
             };
             let agent = state.agents.remove(place);
             remove_agent_pins(&instance.pins(), agent.cgroup_id).map_err(|error| refuse(&error))?;
+            if state.agents.iter().all(|agent| !agent.pinned) {
+                instance.remove_pins().map_err(|error| refuse(&error))?;
+            }
             let done =
                 if state.agents.is_empty() { instance.remove() } else { instance.write(&state) };
             return done.map_err(|error| refuse(&error));

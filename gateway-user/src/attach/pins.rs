@@ -161,7 +161,7 @@ impl Instance {
             return Ok(());
         }
         let bpffs = bpffs(&self.runtime);
-        if is_bpffs(&bpffs) && fs::read_dir(&bpffs).is_ok_and(|mut left| left.next().is_none()) {
+        if is_bpffs(&bpffs) && !schema.exists() {
             unmount(&bpffs, UnmountFlags::DETACH)
                 .map_err(|source| io_error(&bpffs, source.into()))?;
             fs::remove_dir(&bpffs).map_err(|source| io_error(&bpffs, source))?;

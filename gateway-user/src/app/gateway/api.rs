@@ -54,8 +54,7 @@ impl api::Gateway for Gateway {
     }
 
     async fn detach(&self, name: &str, _force: bool) -> Result<(), Refusal> {
-        let mut fleet = self.0.fleet.lock().await;
-        Ok(self.expel(&mut fleet, name).await?)
+        Ok(self.dismiss(name).await?)
     }
 
     fn workflows(&self, filter: &Filter) -> Vec<WorkflowSummary> {

@@ -87,12 +87,10 @@ impl Gateway {
         here: Vec<Netns>,
     ) -> Result<HeldAgent, GatewayError> {
         let mut fleet = self.0.fleet.lock().await;
-        let lock = self.0.instance.lock()?;
+        let _lock = self.0.instance.lock()?;
         let own: Vec<&str> = fleet.members.keys().map(String::as_str).collect();
         candidate.check(caller, &own, &self.attached_anywhere()?)?;
-        let held = self.join(&mut fleet, candidate, mode, here).await?;
-        drop(lock);
-        Ok(held)
+        self.join(&mut fleet, candidate, mode, here).await
     }
 
     /// The cgroups of every agent of every gateway, with their names: of this one, of others that
@@ -208,7 +206,14 @@ impl Gateway {
         self.listen(fleet, name, Vec::new())
     }
 
-    /// Detaches an agent: its new connections go out directly, those it has go on through us.
+    /// Detaches an agent on request.
+    pub(super) async fn dismiss(&self, name: &str) -> Result<(), GatewayError> {
+        let mut fleet = self.0.fleet.lock().await;
+        let _lock = self.0.instance.lock()?;
+        self.expel(&mut fleet, name).await
+    }
+
+    /// Detaches an agent, with the runtime directory locked: its new connections go out directly, those it has go on through us.
     pub(super) async fn expel(&self, fleet: &mut Fleet, name: &str) -> Result<(), GatewayError> {
         let Some(member) = fleet.members.get_mut(name) else {
             return Err(GatewayError::NoAgent(name.into()));
@@ -258,6 +263,7 @@ impl Gateway {
     /// no connection is sent to a listener that is not there.
     pub(super) async fn pick_up(&self, earlier: Option<StateFile>) -> Result<(), GatewayError> {
         let mut fleet = self.0.fleet.lock().await;
+        let _lock = self.0.instance.lock()?;
         for held in earlier.map(|state| state.agents).unwrap_or_default() {
             let name = held.name.clone();
             if let Err(error) = self.resume(&mut fleet, held).await {

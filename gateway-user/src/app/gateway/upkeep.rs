@@ -21,11 +21,12 @@ impl Gateway {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let mut fleet = self.0.fleet.lock().await;
-            for agent in fleet.orphans() {
+            let orphans = self.0.fleet.lock().await.orphans();
+            for agent in orphans {
                 tracing::info!(agent, "its cgroup is gone");
-                report(&agent, self.expel(&mut fleet, &agent).await);
+                report(&agent, self.dismiss(&agent).await);
             }
+            let mut fleet = self.0.fleet.lock().await;
             for agent in fleet.names() {
                 report(&agent, self.follow(&mut fleet, &agent));
             }
