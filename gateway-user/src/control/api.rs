@@ -17,6 +17,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
     vec,
 };
 
@@ -24,8 +25,8 @@ use axum::{
     Extension, Json, Router,
     body::{Body, Bytes},
     extract::{
-        DefaultBodyLimit, Path, Query, Request, State,
-        rejection::{JsonRejection, PathRejection, QueryRejection},
+        DefaultBodyLimit, FromRequest, Path, Query, Request, State,
+        rejection::{PathRejection, QueryRejection},
     },
     http::{StatusCode, header::CONTENT_TYPE},
     middleware::{self, Next},
@@ -34,6 +35,7 @@ use axum::{
 };
 use hyper::body::Frame;
 use serde::Deserialize;
+use tokio::time;
 
 use super::model::{AgentInfo, AttachRequest, Refusal, Status};
 use crate::{
@@ -95,6 +97,8 @@ pub fn router<G: Gateway>(gateway: Arc<G>) -> Router {
 
 /// Bytes of a request's body: a path and a few words.
 const REQUEST_BYTES: usize = 64 * 1024;
+/// How long a request's body may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A refusal with its HTTP status.
 #[derive(Debug)]
@@ -167,10 +171,13 @@ async fn agents<G: Gateway>(State(gateway): State<Arc<G>>) -> Json<Vec<AgentInfo
 async fn attach<G: Gateway>(
     State(gateway): State<Arc<G>>,
     Extension(peer): Extension<Peer>,
-    request: Result<Json<AttachRequest>, JsonRejection>,
+    request: Request,
 ) -> Result<(StatusCode, Json<AgentInfo>), Refused> {
+    let body = time::timeout(BODY_TIMEOUT, Json::<AttachRequest>::from_request(request, &()))
+        .await
+        .map_err(|_| refuse(StatusCode::REQUEST_TIMEOUT, "the request did not come to its end"))?;
     let Json(request) =
-        request.map_err(|rejection| refuse(rejection.status(), rejection.body_text()))?;
+        body.map_err(|rejection| refuse(rejection.status(), rejection.body_text()))?;
     let agent = to_its_end(async move { gateway.attach(peer, request).await }).await?;
     Ok((StatusCode::CREATED, Json(agent)))
 }

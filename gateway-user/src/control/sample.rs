@@ -89,6 +89,7 @@ pub(super) fn model(id: u64, kind: StepKind, parents: &[u64]) -> Step {
         ttft_ms: Some(Micros(340_000)),
         duration_ms: Some(Micros(2_100_000)),
         status: Some(200),
+        finish_reasons: vec!["stop".to_owned()],
         ..step(id, CallKind::Model, kind, parents)
     }
 }

@@ -215,7 +215,12 @@ mod tests {
         blind.coverage.reasons.insert("left_dead".to_owned(), 3);
         blind.coverage.calls_not_understood = 2;
         let list = [sample::agent("research"), blind];
-        insta::assert_snapshot!(shown(|out| agents(out, &PIPE, &list)));
+        insta::assert_snapshot!(shown(|out| agents(out, &PIPE, &list)), @r"
+        NAME        MODE   STATE     OBSERVED  OPAQUE  MISSED  DENIED  CALLS  BYTES  WORKLOAD
+        research    audit  attached      1.2k       0       0       0     17  35 MB  container 0123456789ab
+        blind\u{7}  audit  pinned        1.2k       0       3       0     17  35 MB  cgroup /machine.slice/blind\u{7}.scope
+          left dead: 3, calls not understood: 2
+        ");
     }
 
     #[test]
@@ -226,7 +231,11 @@ mod tests {
     #[test]
     fn workflows_are_listed_by_the_beginning_of_their_ids() {
         let list = [sample::workflow(0xaa << 56).summary, sample::workflow(1).summary];
-        insta::assert_snapshot!(shown(|out| workflows(out, &PIPE, &list)));
+        insta::assert_snapshot!(shown(|out| workflows(out, &PIPE, &list)), @r"
+        WORKFLOW      AGENT     STATE  CALLS  TOOLS    IN  OUT   TOOK  STARTED
+        aa0000000000  research  done       2      2  1.7k  390  4.2 s  2023-11-14T22:13:20.000000Z
+        000000000000  research  done       2      2  1.7k  390  4.2 s  2023-11-14T22:13:20.000000Z
+        ");
     }
 
     #[test]
@@ -240,6 +249,12 @@ mod tests {
     #[test]
     fn the_status_is_a_few_plain_lines() {
         let status_now = Status { pid: 12, ..sample::status() };
-        insta::assert_snapshot!(shown(|out| status(out, &PIPE, &status_now)));
+        insta::assert_snapshot!(shown(|out| status(out, &PIPE, &status_now)), @r"
+        state    ready
+        gateway  daemon 0.1.0, pid 12
+        started  2023-11-14T22:13:20.000000Z
+        agents   1
+        boot id  00ff
+        ");
     }
 }

@@ -29,7 +29,7 @@ pub fn trace(
         let step = node.step;
         table.row(vec![
             label(&node, active),
-            Cell::new(&step.usage.as_ref().map(tokens).unwrap_or_default()),
+            Cell::new(&step.usage.as_ref().map(usage).unwrap_or_default()),
             Cell::new(&step.ttft_ms.map(number::duration).unwrap_or_default()),
             Cell::new(&step.duration_ms.map(number::duration).unwrap_or_default()),
             Cell::default()
@@ -45,36 +45,33 @@ pub fn trace(
     table.write(out, screen)
 }
 
+/// Which workflow it is and how it stands; then what it has spent.
 fn write_summary(
     out: &mut dyn Write,
     screen: &Screen,
     workflow: &WorkflowSummary,
 ) -> io::Result<()> {
     let totals = &workflow.totals;
-    let spent = Usage {
-        input: totals.input_tokens,
-        output: totals.output_tokens,
-        cache_read: Some(totals.cache_read_tokens),
-        ..Usage::default()
-    };
-    let mut line = Cell::default()
+    let took = number::duration(totals.wall_ms);
+    let title = Cell::default()
         .and("workflow ", Color::Faint)
         .and(&lists::short(workflow.workflow_id), Color::Strong)
         .and("  ", Color::Plain)
         .and(&workflow.agent.name, Color::Strong)
         .and("  ", Color::Plain)
-        .append(lists::state(workflow.state));
-    for part in [
+        .append(lists::state(workflow.state))
+        .and(&format!("  {took}  started {}", screen.time(workflow.started_at)), Color::Plain);
+    let cached = Some(totals.cache_read_tokens);
+    let spent = Cell::new(&format!(
+        "{}, {}, {}",
         number::of(totals.model_calls, "model call"),
         number::of(totals.tool_calls, "tool call"),
-        format!("{} tokens", tokens(&spent)),
-        number::duration(totals.wall_ms),
-        format!("started {}", screen.time(workflow.started_at)),
-    ] {
-        line = line.and("  ", Color::Plain).and(&part, Color::Plain);
+        tokens(totals.input_tokens, totals.output_tokens, cached, " tokens"),
+    ));
+    for line in [title, spent] {
+        writeln!(out, "{}", line.paint(screen, screen.columns.unwrap_or(usize::MAX)).0)?;
     }
-    let columns = screen.columns.unwrap_or(usize::MAX);
-    writeln!(out, "{}", line.paint(screen, columns).0)
+    Ok(())
 }
 
 /// The step's place, its kind, and the model or tool.
@@ -114,12 +111,16 @@ fn callee(step: &Step) -> &str {
 }
 
 /// `1.2k → 340 (800 cached)`; estimated figures with a tilde.
-fn tokens(usage: &Usage) -> String {
+fn usage(usage: &Usage) -> String {
     let about = if usage.estimated { "~" } else { "" };
-    let cached = usage.cache_read.filter(|cached| *cached > 0);
+    about.to_owned() + &tokens(usage.input, usage.output, usage.cache_read, "")
+}
+
+fn tokens(input: u64, output: u64, cached: Option<u64>, unit: &str) -> String {
+    let cached = cached.filter(|cached| *cached > 0);
     let cached = cached.map(|cached| format!(" ({} cached)", number::count(cached)));
-    let (input, output) = (number::count(usage.input), number::count(usage.output));
-    format!("{about}{input} → {output}{}", cached.unwrap_or_default())
+    let (input, output) = (number::count(input), number::count(output));
+    format!("{input} → {output}{unit}{}", cached.unwrap_or_default())
 }
 
 enum Outcome {
@@ -151,6 +152,9 @@ fn notes(step: &Step, active: bool) -> Cell {
         Outcome::Unfinished => notes.push(("unfinished".to_owned(), Color::Busy)),
         Outcome::Failed if step.status.is_none() => {
             notes.push(("no answer".to_owned(), Color::Bad));
+        }
+        Outcome::Ended if step.call == CallKind::Model && step.finish_reasons.is_empty() => {
+            notes.push(("no end seen".to_owned(), Color::Busy));
         }
         Outcome::Failed | Outcome::Ended => {}
     }
@@ -240,12 +244,30 @@ mod tests {
 
     #[test]
     fn a_workflow_is_a_line_and_a_tree() {
-        insta::assert_snapshot!(shown(&PIPE, &sample::workflow(0xaa << 56), false));
+        insta::assert_snapshot!(shown(&PIPE, &sample::workflow(0xaa << 56), false), @r"
+        workflow aa0000000000  research  done  4.2 s  started 2023-11-14T22:13:20.000000Z
+        2 model calls, 2 tool calls, 1.7k → 390 tokens (800 cached)
+        STEP              TOKENS                    FIRST   TOOK  NOTES
+        ● planner gpt-4o  500 → 50                 340 ms  2.1 s
+        ├─● tool search                                    12 ms
+        └─● tool fetch                                     12 ms
+          ● final gpt-4o  1.2k → 340 (800 cached)  340 ms  2.1 s  +1 parent
+        ");
     }
 
     #[test]
     fn the_evidence_stands_under_each_step() {
-        insta::assert_snapshot!(shown(&PIPE, &sample::workflow(1), true));
+        insta::assert_snapshot!(shown(&PIPE, &sample::workflow(1), true), @r"
+        workflow 000000000000  research  done  4.2 s  started 2023-11-14T22:13:20.000000Z
+        2 model calls, 2 tool calls, 1.7k → 390 tokens (800 cached)
+        STEP              TOKENS                    FIRST   TOOK  ID            NOTES
+        ● planner gpt-4o  500 → 50                 340 ms  2.1 s  000000010000
+        │ because nothing seen before leads here (confidence 1.00)
+        ├─● tool search                                    12 ms  000000020000
+        └─● tool fetch                                     12 ms  000000030000
+          ● final gpt-4o  1.2k → 340 (800 cached)  340 ms  2.1 s  000000040000  +1 parent
+            because the tool call's id comes from 000000030000 (confidence 1.00)
+        ");
     }
 
     #[test]
@@ -260,11 +282,23 @@ mod tests {
             Some(Retry { of_step_id: failed.step_id, reason: RetryReason::RateLimit, attempt: 1 });
         let mut broken = sample::model(7, StepKind::Planner, &[]);
         broken.status = None;
+        let mut cut = sample::model(9, StepKind::Planner, &[7]);
+        cut.finish_reasons.clear();
         let mut running = sample::tool(8, "search", &[6]);
         running.settled = false;
         running.duration_ms = None;
-        workflow.steps.extend([failed, retry, broken, running]);
-        insta::assert_snapshot!(shown(&PIPE, &workflow, false));
+        workflow.steps.extend([failed, retry, broken, running, cut]);
+        insta::assert_snapshot!(shown(&PIPE, &workflow, false), @r"
+        workflow 000000000000  research  active  4.2 s  started 2023-11-14T22:13:20.000000Z
+        2 model calls, 2 tool calls, 1.7k → 390 tokens (800 cached)
+        STEP                  TOKENS     FIRST   TOOK  NOTES
+        ├─● planner gpt-4o    500 → 50  340 ms  2.1 s
+        │ ├─✗ planner gpt-4o  500 → 50  340 ms  2.1 s  HTTP 429
+        │ └─● planner gpt-4o  500 → 50  340 ms  2.1 s  retry 1: rate limit
+        │   ○ tool search                              running
+        └─✗ planner gpt-4o    500 → 50  340 ms  2.1 s  no answer
+          ● planner gpt-4o    500 → 50  340 ms  2.1 s  no end seen
+        ");
         workflow.summary.state = State::Failed;
         assert!(shown(&PIPE, &workflow, false).contains("unfinished"));
     }
@@ -289,7 +323,15 @@ mod tests {
         let screen = Screen { color: false, columns: Some(66), now };
         let text = shown(&screen, &workflow, false);
         assert!(text.lines().all(|line| line.chars().count() <= 66), "{text}");
-        insta::assert_snapshot!(text);
+        insta::assert_snapshot!(text, @r"
+        workflow 000000000000  research  done  4.2 s  started 3 min ago
+        2 model calls, 2 tool calls, 1.7k → 390 tokens (800 cached)
+        STEP             TOKENS                    FIRST   TOOK  NOTES
+        ● planner a-mo…  500 → 50                 340 ms  2.1 s
+        ├─● tool search                                   12 ms
+        └─● tool fetch                                    12 ms
+          ● final gpt-…  1.2k → 340 (800 cached)  340 ms  2.1 s  +1 parent
+        ");
     }
 
     #[test]
