@@ -1,1 +1,46 @@
-fn main() {}
+//! `cargo xtask`: what contributors run. One file per command.
+
+mod bpf;
+mod process;
+mod report;
+mod setup;
+mod test;
+mod tidy;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", about = "Builds, checks and tests turnpike")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Install what building the BPF object and running the tests take (Debian)
+    Setup(setup::Arguments),
+    /// Rebuild the BPF object that is kept in the repository, and the note of what made it
+    Bpf(bpf::Arguments),
+    /// Check what compilers do not: layers, lengths, unsafe code, the map in ARCHITECTURE.md
+    Tidy,
+    /// Set up, check and test everything
+    Test(test::Arguments),
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Setup(arguments) => setup::run(&arguments),
+        Command::Bpf(arguments) => bpf::run(&arguments),
+        Command::Tidy => tidy::run(),
+        Command::Test(arguments) => test::run(&arguments),
+    };
+    if let Err(error) = result {
+        eprintln!("error: {error:#}");
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}

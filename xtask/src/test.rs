@@ -1,0 +1,151 @@
+//! `cargo xtask test`: everything that must hold, quickest first, stopping at the first failure.
+
+use std::env;
+use std::fs;
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+
+use crate::bpf::{self, Checked};
+use crate::report::Report;
+use crate::{process, setup, tidy, workspace};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Only what takes a minute: formatting, lints, tidy, unit tests
+    #[arg(long)]
+    quick: bool,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let start = Instant::now();
+    if arguments.quick {
+        quick()?;
+    } else {
+        setup::ensure()?;
+        quick()?;
+        REPORT.step("licences and sources", licences)?;
+        let object = REPORT.step("BPF object", bpf::check)?;
+        fuzz()?;
+        REPORT.step("kernel and container tests", || kernel_tests(&object))?;
+    }
+    REPORT.say(format_args!("all passed in {:.0} s", start.elapsed().as_secs_f64()));
+    Ok(())
+}
+
+fn quick() -> Result<()> {
+    REPORT.step("formatting", formatting)?;
+    REPORT.step("lints", lints)?;
+    REPORT.step("tidy", tidy::run)?;
+    REPORT.step("unit tests", unit_tests)
+}
+
+fn formatting() -> Result<()> {
+    process::run(process::cargo().args(["fmt", "--all", "--", "--check"]))?;
+    for package in ["gateway-ebpf", "fuzz"] {
+        let manifest = workspace::root().join(package).join("Cargo.toml");
+        if manifest.is_file() {
+            let mut command = process::cargo();
+            command.arg("fmt").arg("--manifest-path").arg(manifest).args(["--", "--check"]);
+            process::run(&mut command)?;
+        }
+    }
+    Ok(())
+}
+
+fn lints() -> Result<()> {
+    let mut command = process::cargo();
+    command.args(["clippy", "--quiet", "--locked", "--workspace", "--all-targets"]);
+    process::run(command.args(["--", "-D", "warnings"]))
+}
+
+fn unit_tests() -> Result<()> {
+    let mut command = process::cargo();
+    command.args(["test", "--quiet", "--locked"]);
+    process::run(command.args(["-p", "gateway-common", "-p", "gateway-user", "-p", "xtask"]))
+}
+
+/// The advisory database is a git repository that not every machine reaches, and it changes by
+/// itself: `cargo deny check advisories` is for a person to run, not for a gate.
+fn licences() -> Result<()> {
+    let mut command = Command::new(setup::cargo_deny()?.path());
+    command.current_dir(workspace::root()).args(["--log-level", "error", "--workspace", "check"]);
+    process::run(command.args(["licenses", "bans", "sources"]))
+}
+
+/// Runs each fuzz target for a moment: long enough to see that it runs and to catch what is easy
+/// to hit. Real fuzzing is a longer affair.
+fn fuzz() -> Result<()> {
+    let manifest = workspace::root().join("fuzz/Cargo.toml");
+    if !manifest.is_file() || !setup::has_nightly() {
+        REPORT.say("fuzz targets: SKIPPED (they take a nightly toolchain: rustup toolchain install nightly)");
+        return Ok(());
+    }
+    let text = fs::read_to_string(&manifest)?;
+    for target in fuzz_targets(&text).with_context(|| manifest.display().to_string())? {
+        REPORT.step(&format!("fuzz target {target}"), || {
+            let mut command = Command::new("rustup");
+            command
+                .current_dir(workspace::root())
+                .args(["run", "nightly", "cargo", "fuzz", "run", &target, "--"])
+                .args([format!("-max_total_time={FUZZ_SECONDS}"), "-verbosity=0".to_owned()])
+                .env("PATH", process::path_with(&[&setup::cargo_fuzz()?.bin()])?)
+                .env_remove("CARGO")
+                .env_remove("RUSTUP_TOOLCHAIN");
+            process::run(&mut command)
+        })?;
+    }
+    Ok(())
+}
+
+fn fuzz_targets(manifest: &str) -> Result<Vec<String>> {
+    let manifest: toml::Table = manifest.parse()?;
+    let bins = manifest.get("bin").and_then(toml::Value::as_array);
+    let names = bins.into_iter().flatten().filter_map(|bin| bin.get("name")?.as_str());
+    Ok(names.map(str::to_owned).collect())
+}
+
+/// Built as whoever we are, run as root.
+fn kernel_tests(object: &Checked) -> Result<()> {
+    let mut command = process::cargo();
+    command
+        .args(["test", "--locked", "--release", "-p", "turnpike-tests", "--"])
+        .arg(format!("--test-threads={KERNEL_TEST_THREADS}"))
+        .env("TURNPIKE_ROOTFS", setup::root_file_system()?);
+    if let Checked::OtherTools { fresh } = object {
+        REPORT.say(format_args!("testing the fresh BPF object {}", fresh.display()));
+        command.env("TURNPIKE_BPF_OBJECT", fresh);
+    }
+    if !process::is_root() {
+        let runner = format!("CARGO_TARGET_{}_RUNNER", host_triple()?);
+        command.env(runner, "sudo --preserve-env");
+    }
+    process::run(&mut command)
+}
+
+/// As cargo spells it in the names of environment variables.
+fn host_triple() -> Result<String> {
+    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let version = process::output(Command::new(rustc).arg("-vV"))?;
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host.context("rustc names no host")?.to_uppercase().replace(['-', '.'], "_"))
+}
+
+const REPORT: Report = Report::of("test");
+const FUZZ_SECONDS: u32 = 20;
+/// Containers, network namespaces and BPF attachments of several tests at once are fine, but each
+/// brings its own processes, and some tests measure.
+const KERNEL_TEST_THREADS: u32 = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::fuzz_targets;
+
+    #[test]
+    fn each_bin_of_the_fuzz_manifest_is_a_target() {
+        let manifest = "[package]\nname = \"f\"\n[[bin]]\nname = \"a\"\n[[bin]]\nname = \"b\"\n";
+        assert_eq!(fuzz_targets(manifest).expect("parses"), ["a", "b"]);
+        assert!(fuzz_targets("[package]").expect("parses").is_empty());
+    }
+}

@@ -1,0 +1,43 @@
+//! Where things are.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+/// The workspace's root directory. Asked of cargo when it runs us, since one target directory may
+/// serve two checkouts.
+pub(crate) fn root() -> PathBuf {
+    let package = env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    package.parent().map(Path::to_path_buf).unwrap_or(package)
+}
+
+/// Where cargo builds the workspace.
+pub(crate) fn target() -> PathBuf {
+    match env::var_os("CARGO_TARGET_DIR") {
+        Some(target) => root().join(target),
+        None => root().join("target"),
+    }
+}
+
+/// Where set-up keeps what it makes: `$XDG_CACHE_HOME/turnpike` or `~/.cache/turnpike`.
+pub(crate) fn cache() -> Result<PathBuf> {
+    let base = match env::var_os("XDG_CACHE_HOME").filter(|path| Path::new(path).is_absolute()) {
+        Some(cache) => PathBuf::from(cache),
+        None => home()?.join(".cache"),
+    };
+    Ok(base.join("turnpike"))
+}
+
+/// Cargo's own directory, where the sources of dependencies are.
+pub(crate) fn cargo_home() -> Result<PathBuf> {
+    match env::var_os("CARGO_HOME") {
+        Some(path) => Ok(PathBuf::from(path)),
+        None => Ok(home()?.join(".cargo")),
+    }
+}
+
+fn home() -> Result<PathBuf> {
+    env::home_dir().context("no home directory: set HOME")
+}
