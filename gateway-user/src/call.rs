@@ -8,6 +8,8 @@ mod workflow;
 
 pub use facts::{Answer, Dialect, Message, Operation, Prompt, Role, ToolCall, Usage};
 pub use ids::{ConnectionId, IdParseError, SessionId, StepId, TraceId, WorkflowId};
-pub use step::{CallKind, Confidence, Evidence, EvidenceKind, Retry, RetryReason, Step, StepKind, Tool};
+pub use step::{
+    CallKind, Confidence, Evidence, EvidenceKind, Retry, RetryReason, Step, StepKind, Tool,
+};
 pub use time::{Micros, Timestamp};
 pub use workflow::{AgentRef, State, Totals, Workflow, WorkflowSummary};

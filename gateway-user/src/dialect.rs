@@ -23,15 +23,6 @@ use crate::call::{Answer, Prompt};
 
 pub use openai_chat::OpenaiChat;
 
-/// Bytes of the wish that are kept; what is longer is cut, at a character's end.
-pub const WISH_BYTES: usize = 16 * 1024;
-/// Messages read from one request's history. More: the call is not understood.
-pub const MESSAGES_PER_PROMPT: usize = 65_536;
-/// Parts read from one message's content; further ones are not read.
-pub const PARTS_PER_MESSAGE: usize = 4096;
-/// Choices read from one answer; further ones are not read. `OpenAI` allows 128.
-pub const CHOICES_PER_ANSWER: usize = 128;
-
 /// The head of a request, as far as dialects look at it.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestInfo<'a> {

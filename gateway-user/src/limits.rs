@@ -16,6 +16,12 @@ pub const PIPELINED_REQUESTS: usize = 256;
 pub const OBSERVED_REQUEST_BYTES: usize = 32 * 1024 * 1024;
 /// Bytes of a response body, or of one event of a stream, that are kept to be understood.
 pub const OBSERVED_RESPONSE_BYTES: usize = 8 * 1024 * 1024;
+/// Bytes of the wish that are kept; what is longer is cut, at a character's end.
+pub const WISH_BYTES: usize = 16 * 1024;
+/// Messages read from one request's history. More: the call is not understood.
+pub const MESSAGES_PER_PROMPT: usize = 65_536;
+/// Parts read from one message's content; further ones are not read.
+pub const PARTS_PER_MESSAGE: usize = 4096;
 /// Tool calls read from one answer; further ones are not followed.
 pub const TOOL_CALLS_PER_ANSWER: usize = 1024;
 
@@ -39,6 +45,14 @@ pub const CONNECTIONS_PER_AGENT: usize = 8192;
 /// Bytes read at once, in each thread. What can't be passed on at once waits in the connection, so
 /// this bounds what one direction of a connection can hold.
 pub const READ_BYTES: usize = 64 * 1024;
+/// Reads that one direction of a connection does before others have their turn.
+pub const READS_PER_TURN: usize = 16;
+/// Reads of what a broken connection left. The kernel holds less than that for one socket, unless
+/// `net.ipv4.tcp_rmem` allows more.
+pub const READS_OF_REST: usize = 1024;
+/// How long a new connection may take to be dialled and to carry its first byte before it counts as
+/// idle, when the gateway ends.
+pub const FIRST_WORD: std::time::Duration = std::time::Duration::from_secs(1);
 /// Bytes of a connection's beginning that are looked at to tell its protocol.
 pub const SNIFFED_BYTES: usize = 32 * 1024;
 /// Connections that wait to be accepted in each network namespace (the kernel bounds it further by
@@ -46,3 +60,12 @@ pub const SNIFFED_BYTES: usize = 32 * 1024;
 pub const ACCEPT_BACKLOG: i32 = 4096;
 /// A handed-over origin older than this belongs to a connection that never came.
 pub const HANDOFF_AGE: std::time::Duration = std::time::Duration::from_mins(1);
+
+/// Connections to the control socket that are served at a time. More wait.
+pub const CONTROL_CONNECTIONS: usize = 64;
+/// Bytes of a request to the control socket: a path and a few words.
+pub const CONTROL_REQUEST_BYTES: usize = 64 * 1024;
+/// How long a request to the control socket may take to arrive, and a connection to it sit idle.
+pub const CONTROL_REQUEST_TIME: std::time::Duration = std::time::Duration::from_secs(10);
+/// Bytes of one document that a command takes from the control socket.
+pub const CONTROL_ANSWER_BYTES: usize = 256 * 1024 * 1024;

@@ -30,17 +30,27 @@ pub(super) enum Unfit {
     Cgroup(#[from] CgroupError),
     #[error(transparent)]
     Container(#[from] ContainerError),
-    #[error("{0:?} can't be an agent's name; use 1 to 64 letters, digits, dots, dashes or underscores")]
+    #[error(
+        "{0:?} can't be an agent's name; use 1 to 64 letters, digits, dots, dashes or underscores"
+    )]
     Name(String),
     #[error("another agent is called {0}; choose a name with --name, or detach that one first")]
     NameTaken(String),
-    #[error("the root cgroup holds every process of the machine; give the agent a cgroup of its own: turnpike run -- CMD, or: systemd-run --scope CMD")]
+    #[error(
+        "the root cgroup holds every process of the machine; give the agent a cgroup of its own: turnpike run -- CMD, or: systemd-run --scope CMD"
+    )]
     Root,
-    #[error("the cgroup {0} holds the gateway itself; give the agent a cgroup of its own: turnpike run -- CMD, or: systemd-run --scope CMD")]
+    #[error(
+        "the cgroup {0} holds the gateway itself; give the agent a cgroup of its own: turnpike run -- CMD, or: systemd-run --scope CMD"
+    )]
     HoldsGateway(CgroupPath),
-    #[error("the cgroup {0} holds the shell that you are calling from; give the agent a cgroup of its own: turnpike run -- CMD, or: systemd-run --scope CMD")]
+    #[error(
+        "the cgroup {0} holds the shell that you are calling from; give the agent a cgroup of its own: turnpike run -- CMD, or: systemd-run --scope CMD"
+    )]
     HoldsCaller(CgroupPath),
-    #[error("the cgroup {path} overlaps with that of the agent {agent} ({agent_path}); detach that one first: turnpike detach {agent}")]
+    #[error(
+        "the cgroup {path} overlaps with that of the agent {agent} ({agent_path}); detach that one first: turnpike detach {agent}"
+    )]
     Overlaps { path: CgroupPath, agent: String, agent_path: String },
 }
 

@@ -8,16 +8,16 @@ use super::gateway::Gateway;
 use crate::{
     attach::pins::Instance,
     config::Config,
-    control::{
-        cli::DaemonArgs,
-        server,
-        socket::ControlSocket,
-    },
+    control::{cli::DaemonArgs, server, socket::ControlSocket},
     sys,
 };
 
 /// Runs until it is told to end.
-pub(super) async fn run(args: &DaemonArgs, control: Option<&Path>, verbose: bool) -> anyhow::Result<()> {
+pub(super) async fn run(
+    args: &DaemonArgs,
+    control: Option<&Path>,
+    verbose: bool,
+) -> anyhow::Result<()> {
     let config = Config::load(args.config.as_deref())?;
     sys::allow_many_files();
     let default = config.daemon.runtime_dir.join("control.sock");

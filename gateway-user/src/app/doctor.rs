@@ -22,7 +22,11 @@ struct Finding {
 }
 
 /// Prints the report. The value is the exit status: 1 if something is missing.
-pub(super) async fn run(json: bool, control: Option<&Path>, out: &mut dyn Write) -> anyhow::Result<u8> {
+pub(super) async fn run(
+    json: bool,
+    control: Option<&Path>,
+    out: &mut dyn Write,
+) -> anyhow::Result<u8> {
     let mut findings: Vec<Finding> = preflight::checks()
         .into_iter()
         .map(|check| {

@@ -13,7 +13,11 @@ use std::{
 use anyhow::{Context as _, anyhow, bail};
 use tokio::signal::unix::SignalKind;
 
-use super::{agents::{AgentName, Candidate}, daemon::Ending, gateway::Gateway};
+use super::{
+    agents::{AgentName, Candidate},
+    daemon::Ending,
+    gateway::Gateway,
+};
 use crate::{
     attach::{cgroup::Cgroup, netns::Netns, pins::Instance, preflight},
     call::Workflow,
@@ -77,7 +81,11 @@ pub(super) async fn run(args: RunArgs, global: &Global) -> anyhow::Result<u8> {
 #[derive(Debug)]
 enum Keeper {
     Daemon(Client),
-    Own { gateway: Gateway, server: tokio::task::JoinHandle<()>, stop: tokio::sync::oneshot::Sender<()> },
+    Own {
+        gateway: Gateway,
+        server: tokio::task::JoinHandle<()>,
+        stop: tokio::sync::oneshot::Sender<()>,
+    },
 }
 
 impl Keeper {
@@ -216,7 +224,8 @@ async fn supervise(
     let mut child = tokio::process::Command::from(command)
         .spawn()
         .with_context(|| format!("can't run {}", program.to_string_lossy()))?;
-    let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(rustix::process::Pid::from_raw);
+    let pid =
+        child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(rustix::process::Pid::from_raw);
     loop {
         tokio::select! {
             status = child.wait() => return Ok(status?),

@@ -4,9 +4,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    ConnectionId, Dialect, Micros, Operation, StepId, Timestamp, Usage,
-};
+use super::{ConnectionId, Dialect, Micros, Operation, StepId, Timestamp, Usage};
 
 /// One step. A field that does not apply is absent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

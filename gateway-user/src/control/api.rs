@@ -40,6 +40,7 @@ use tokio::time;
 use super::model::{AgentInfo, AttachRequest, Refusal, Status};
 use crate::{
     call::{self, SessionId, Workflow, WorkflowSummary},
+    limits,
     store::Filter,
 };
 
@@ -91,14 +92,9 @@ pub fn router<G: Gateway>(gateway: Arc<G>) -> Router {
             refuse(StatusCode::METHOD_NOT_ALLOWED, "the control API has no such method here")
         })
         .layer(middleware::from_fn_with_state(Arc::clone(&gateway), admit::<G>))
-        .layer(DefaultBodyLimit::max(REQUEST_BYTES))
+        .layer(DefaultBodyLimit::max(limits::CONTROL_REQUEST_BYTES))
         .with_state(gateway)
 }
-
-/// Bytes of a request's body: a path and a few words.
-const REQUEST_BYTES: usize = 64 * 1024;
-/// How long a request's body may take to arrive.
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A refusal with its HTTP status.
 #[derive(Debug)]
@@ -173,9 +169,12 @@ async fn attach<G: Gateway>(
     Extension(peer): Extension<Peer>,
     request: Request,
 ) -> Result<(StatusCode, Json<AgentInfo>), Refused> {
-    let body = time::timeout(BODY_TIMEOUT, Json::<AttachRequest>::from_request(request, &()))
-        .await
-        .map_err(|_| refuse(StatusCode::REQUEST_TIMEOUT, "the request did not come to its end"))?;
+    let body = time::timeout(
+        limits::CONTROL_REQUEST_TIME,
+        Json::<AttachRequest>::from_request(request, &()),
+    )
+    .await
+    .map_err(|_| refuse(StatusCode::REQUEST_TIMEOUT, "the request did not come to its end"))?;
     let Json(request) =
         body.map_err(|rejection| refuse(rejection.status(), rejection.body_text()))?;
     let agent = to_its_end(async move { gateway.attach(peer, request).await }).await?;

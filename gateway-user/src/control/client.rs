@@ -21,6 +21,7 @@ use tokio::{net::UnixStream, time};
 use super::model::{self, AgentInfo, AttachRequest, Refusal, Status};
 use crate::{
     call::{Workflow, WorkflowSummary},
+    limits,
     store::Filter,
 };
 
@@ -136,7 +137,7 @@ impl Client {
         body: Option<Vec<u8>>,
     ) -> Result<T, ClientError> {
         let response = self.send(method, path, body).await?;
-        let body = Limited::new(response.into_body(), ANSWER_BYTES);
+        let body = Limited::new(response.into_body(), limits::CONTROL_ANSWER_BYTES);
         let body = body.collect().await.map_err(|source| self.broken(source))?;
         serde_json::from_slice(&body.to_bytes()).map_err(|error| self.not_understood(&error))
     }
@@ -231,7 +232,7 @@ impl Traces {
                     .map_err(|error| self.client.not_understood(&error));
             }
             searched = self.read.len();
-            if searched > ANSWER_BYTES {
+            if searched > limits::CONTROL_ANSWER_BYTES {
                 return Err(self.client.not_understood(&"a line is too long"));
             }
             let frame = time::timeout(TIMEOUT, self.body.frame()).await.map_err(|_| {
@@ -288,7 +289,5 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Within which it attaches or detaches: container runtimes take their time.
 const CHANGE_TIMEOUT: Duration = Duration::from_mins(1);
-/// Bytes of one document.
-const ANSWER_BYTES: usize = 256 * 1024 * 1024;
 /// Bytes of a refusal.
 const REFUSAL_BYTES: usize = 64 * 1024;

@@ -19,6 +19,7 @@ use super::{
     api::{self, Gateway, Peer},
     socket::ControlSocket,
 };
+use crate::limits;
 
 /// Serves until `shutdown` ends; then answers what has been asked, for a short while, and removes
 /// the socket.
@@ -29,7 +30,7 @@ pub async fn serve<G: Gateway>(
 ) {
     let router = api::router(gateway);
     let connections = GracefulShutdown::new();
-    let slots = Arc::new(Semaphore::new(CONNECTIONS));
+    let slots = Arc::new(Semaphore::new(limits::CONTROL_CONNECTIONS));
     let mut shutdown = pin!(shutdown);
     loop {
         let accepted = tokio::select! {
@@ -79,7 +80,7 @@ fn serve_connection(
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
+        .header_read_timeout(limits::CONTROL_REQUEST_TIME)
         .serve_connection(TokioIo::new(stream), service);
     let connection = connections.watch(connection);
     tokio::spawn(async move {
@@ -98,10 +99,6 @@ fn peer(stream: &UnixStream) -> Option<Peer> {
     Some(Peer { pid, uid: credentials.uid() })
 }
 
-/// Connections served at a time; further ones wait.
-const CONNECTIONS: usize = 64;
-/// How long a connection may take to ask, or sit idle.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long requests may go on when the gateway ends.
 const DRAIN: Duration = Duration::from_secs(2);
 /// After a failed accept, most likely for want of file descriptors.

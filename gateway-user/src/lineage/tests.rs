@@ -158,7 +158,8 @@ fn results_without_ids_answer_the_calls_in_order() {
     answer.answer.tool_calls.iter_mut().for_each(|call| call.id = None);
     let first = traffic.ask(&[user("a")]);
     let end = traffic.end(&first, &answer);
-    let second = traffic.ask(&[user("a"), plan, message(Role::Tool, "1"), message(Role::Tool, "2")]);
+    let second =
+        traffic.ask(&[user("a"), plan, message(Role::Tool, "1"), message(Role::Tool, "2")]);
     assert_eq!(second.parents, steps(&end));
 }
 

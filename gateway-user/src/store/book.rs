@@ -211,8 +211,10 @@ impl Entry {
         if self.steps.len() >= most {
             return false;
         }
-        // The clock may have been set back since.
-        step.started_at = step.started_at.max(self.summary.started_at);
+        // The clock may have been set back since: nothing starts before what it follows.
+        let parents = step.parent_step_ids.iter().filter_map(|&id| self.find(id));
+        let starts = parents.map(|parent| parent.started_at);
+        step.started_at = starts.fold(step.started_at.max(self.summary.started_at), Timestamp::max);
         self.by_id.insert(step.step_id, self.steps.len());
         self.steps.push(step);
         true

@@ -45,9 +45,8 @@ impl api::Gateway for Gateway {
         // It may ask a container runtime for a name, which takes as long as it takes.
         let asked = request.clone();
         let found = tokio::task::spawn_blocking(move || Candidate::find(&asked)).await;
-        let candidate = found
-            .map_err(|error| Refusal::new(error.to_string()))?
-            .map_err(GatewayError::from)?;
+        let candidate =
+            found.map_err(|error| Refusal::new(error.to_string()))?.map_err(GatewayError::from)?;
         let mode = request.mode.unwrap_or(self.0.config.defaults.mode);
         let held = self.enlist(peer.pid, candidate, mode, Vec::new()).await?;
         Ok(info(&held, CoverageSnapshot::default(), None))
@@ -62,9 +61,10 @@ impl api::Gateway for Gateway {
     }
 
     fn workflow(&self, id_prefix: &str) -> Result<Workflow, Refusal> {
-        self.0.workflows.get(id_prefix).map_err(|error| {
-            Refusal::new(error.to_string()).fix("see `turnpike workflows`")
-        })
+        self.0
+            .workflows
+            .get(id_prefix)
+            .map_err(|error| Refusal::new(error.to_string()).fix("see `turnpike workflows`"))
     }
 
     fn all_workflows(&self, filter: &Filter) -> Vec<Workflow> {

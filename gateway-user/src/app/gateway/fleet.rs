@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::Duration,
 };
 
 use gateway_common::{AgentId, Counter, MODE_AUDIT, MODE_ENFORCE};
@@ -170,8 +169,7 @@ impl Gateway {
             }
         }
         let links = self.0.hooks.attach(member.cgroup.handle()?)?;
-        member.links =
-            Some(if member.held.pinned { self.0.hooks.pin(id, links)? } else { links });
+        member.links = Some(if member.held.pinned { self.0.hooks.pin(id, links)? } else { links });
         Ok(())
     }
 
@@ -253,7 +251,7 @@ impl Gateway {
         if shared {
             // What was redirected before the hooks were detached is yet to be accepted, by a
             // thread that stays.
-            tokio::time::sleep(LAST_CALL).await;
+            tokio::time::sleep(proxy::LAST_CALL).await;
         }
         self.0.context.agents.remove(id);
         Ok(self.0.hooks.remove_agent(id)?)
@@ -296,9 +294,6 @@ impl Gateway {
         u64::from_ne_bytes(self.0.boot) ^ held.cgroup_id.rotate_left(32) ^ held.attached_at.0
     }
 }
-
-/// A process may have passed the connect hook and not sent its SYN when the hook is detached.
-const LAST_CALL: Duration = Duration::from_millis(100);
 
 const fn kernel_mode(mode: Mode) -> u32 {
     match mode {

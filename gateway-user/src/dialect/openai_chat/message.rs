@@ -8,13 +8,12 @@ use serde::{
 };
 
 use super::super::{
-    PARTS_PER_MESSAGE,
     canonical::{self, Fields, Items, Json, JsonVisitor},
     json::{Text, UpTo, given},
 };
 use crate::{
     call::{self, Role},
-    limits::TOOL_CALLS_PER_ANSWER,
+    limits::{self, TOOL_CALLS_PER_ANSWER},
 };
 
 /// A message of a request's history or of an answer. What is not read does not count: what
@@ -206,7 +205,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Content<'a> {
 
             fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Content<'de>, A::Error> {
                 let parts = SeqAccessDeserializer::new(seq);
-                Ok(Content(UpTo::<PARTS_PER_MESSAGE, _>::deserialize(parts)?.0))
+                Ok(Content(UpTo::<{ limits::PARTS_PER_MESSAGE }, _>::deserialize(parts)?.0))
             }
         }
 

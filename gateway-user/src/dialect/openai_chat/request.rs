@@ -8,12 +8,15 @@ use serde::{
 };
 
 use super::super::{
-    MESSAGES_PER_PROMPT, NotUnderstood, WISH_BYTES,
+    NotUnderstood,
     canonical::{Items, Json},
     json::{Text, given},
 };
 use super::message::Message;
-use crate::call::{self, Dialect, Operation, Prompt, Role};
+use crate::{
+    call::{self, Dialect, Operation, Prompt, Role},
+    limits,
+};
 
 /// What the body asks.
 pub(super) fn parse(body: &[u8]) -> Result<Prompt, NotUnderstood> {
@@ -72,14 +75,15 @@ impl<'de> Deserialize<'de> for History {
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<History, A::Error> {
                 let mut history = History::default();
                 let mut user_spoke = false;
-                while history.messages.len() < MESSAGES_PER_PROMPT {
+                while history.messages.len() < limits::MESSAGES_PER_PROMPT {
                     let Some(message) = seq.next_element::<Message<'de>>()? else {
                         return Ok(history);
                     };
                     let draft = message.draft("");
                     if draft.role() == Role::User && !user_spoke {
                         user_spoke = true;
-                        history.wish = Some(message.text(WISH_BYTES)).filter(|it| !it.is_empty());
+                        history.wish =
+                            Some(message.text(limits::WISH_BYTES)).filter(|it| !it.is_empty());
                     }
                     history.messages.push(draft.finish());
                 }

@@ -3,13 +3,13 @@
 use serde::{Deserialize, de::IgnoredAny};
 
 use super::super::{
-    CHOICES_PER_ANSWER, NotUnderstood, Reading,
+    NotUnderstood, Reading,
     json::{Count, Maybe, Text, UpTo, given},
 };
 use super::message::Message;
 use crate::{
     call::{self, Answer, ToolCall},
-    limits::TOOL_CALLS_PER_ANSWER,
+    limits::{self, TOOL_CALLS_PER_ANSWER},
 };
 
 /// What the body answers. A body that was cut is not misunderstood, it is only not complete.
@@ -67,7 +67,7 @@ struct Completion<'a> {
     #[serde(borrow)]
     model: Option<Text<'a>>,
     #[serde(borrow)]
-    choices: Option<UpTo<CHOICES_PER_ANSWER, Choice<'a>>>,
+    choices: Option<UpTo<{ limits::CHOICES_PER_ANSWER }, Choice<'a>>>,
     usage: Option<Maybe<Usage>>,
     error: Option<IgnoredAny>,
 }

@@ -4,7 +4,7 @@
 use serde::{Deserialize, de::IgnoredAny};
 
 use super::super::{
-    CHOICES_PER_ANSWER, NotUnderstood, Reading,
+    NotUnderstood, Reading,
     canonical::{self, Json},
     json::{Maybe, Text, UpTo, given},
     sse::{Event, Parser},
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     call::{self, Answer},
-    limits::{OBSERVED_RESPONSE_BYTES, TOOL_CALLS_PER_ANSWER},
+    limits::{self, OBSERVED_RESPONSE_BYTES, TOOL_CALLS_PER_ANSWER},
 };
 
 /// Reads a stream.
@@ -92,7 +92,7 @@ impl Read {
         let index = part.index.unwrap_or(0);
         let at = match self.choices.iter().position(|choice| choice.index == index) {
             Some(at) => at,
-            None if self.choices.len() == CHOICES_PER_ANSWER => return,
+            None if self.choices.len() == limits::CHOICES_PER_ANSWER => return,
             None => {
                 self.choices.push(Choice { index, ..Choice::default() });
                 self.choices.len() - 1
@@ -233,7 +233,7 @@ struct Chunk<'a> {
     #[serde(borrow)]
     model: Option<Text<'a>>,
     #[serde(borrow, default)]
-    choices: UpTo<CHOICES_PER_ANSWER, ChoicePart<'a>>,
+    choices: UpTo<{ limits::CHOICES_PER_ANSWER }, ChoicePart<'a>>,
     usage: Option<Maybe<Usage>>,
     error: Option<IgnoredAny>,
 }

@@ -3,7 +3,10 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::call::{Answer, Message, Role, ToolCall, Usage};
-use crate::dialect::{Coding, Observer, WISH_BYTES, detect};
+use crate::{
+    dialect::{Coding, Observer, detect},
+    limits,
+};
 
 const JSON: Option<&str> = Some("application/json");
 const EVENTS: Option<&str> = Some("text/event-stream; charset=utf-8");
@@ -156,9 +159,9 @@ fn the_wish_is_the_first_user_message_cut_at_a_character() {
         wish(json!([{"role": "user", "content": ""}, {"role": "user", "content": "b"}])),
         None
     );
-    let long = format!("x{}", "é".repeat(WISH_BYTES));
+    let long = format!("x{}", "é".repeat(limits::WISH_BYTES));
     let cut = wish(json!([{"role": "user", "content": long}])).expect("a wish");
-    assert_eq!(cut.len(), WISH_BYTES - 1);
+    assert_eq!(cut.len(), limits::WISH_BYTES - 1);
     assert!(long.starts_with(&cut));
 }
 
@@ -169,7 +172,7 @@ fn what_is_no_chat_request_is_said() {
         ask(&json!({"messages": [{"role": "user", "content": 7}]})),
         Err(NotUnderstood::NotThisShape)
     );
-    let many = vec![json!({}); super::super::MESSAGES_PER_PROMPT + 1];
+    let many = vec![json!({}); limits::MESSAGES_PER_PROMPT + 1];
     assert_eq!(ask(&json!({"messages": many})), Err(NotUnderstood::TooLarge));
     let mut cut = observer();
     cut.request_body(b"{\"messages\": [");
