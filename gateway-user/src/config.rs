@@ -132,9 +132,13 @@ impl Config {
             None => (Path::new(DEFAULT_PATH), false),
         };
         match fs::read_to_string(path) {
-            Ok(text) => Self::parse(&text)
-                .map_err(|source| ConfigError::Invalid { path: path.into(), source: Box::new(source) }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !required => Ok(Self::default()),
+            Ok(text) => Self::parse(&text).map_err(|source| ConfigError::Invalid {
+                path: path.into(),
+                source: Box::new(source),
+            }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !required => {
+                Ok(Self::default())
+            }
             Err(source) => Err(ConfigError::Read { path: path.into(), source }),
         }
     }
@@ -178,8 +182,8 @@ mod tests {
             ("[daemon", "line 1"),
         ] {
             let source = Config::parse(text).expect_err("not valid");
-            let message =
-                ConfigError::Invalid { path: "x.toml".into(), source: Box::new(source) }.to_string();
+            let message = ConfigError::Invalid { path: "x.toml".into(), source: Box::new(source) }
+                .to_string();
             assert!(message.contains(wanted), "{message}");
             assert!(message.contains("line "), "{message}");
             assert_eq!(message.lines().count(), 1, "{message}");

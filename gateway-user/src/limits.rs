@@ -58,6 +58,9 @@ pub const SNIFFED_BYTES: usize = 32 * 1024;
 /// Connections that wait to be accepted in each network namespace (the kernel bounds it further by
 /// `net.core.somaxconn`).
 pub const ACCEPT_BACKLOG: i32 = 4096;
+/// Names that are remembered of each agent's TLS connections; connections to others are only
+/// counted.
+pub const TLS_NAMES_PER_AGENT: usize = 256;
 /// A handed-over origin older than this belongs to a connection that never came.
 pub const HANDOFF_AGE: std::time::Duration = std::time::Duration::from_mins(1);
 
@@ -69,3 +72,8 @@ pub const CONTROL_REQUEST_BYTES: usize = 64 * 1024;
 pub const CONTROL_REQUEST_TIME: std::time::Duration = std::time::Duration::from_secs(10);
 /// Bytes of one document that a command takes from the control socket.
 pub const CONTROL_ANSWER_BYTES: usize = 256 * 1024 * 1024;
+
+/// Bytes that a pipe between two opaque streams holds.
+pub const SPLICED_BYTES: usize = 256 * 1024;
+/// Pipes that each thread keeps for the next opaque stream that needs one. More are closed.
+pub const POOLED_PIPES: usize = 64;

@@ -26,7 +26,11 @@ fn log_to_stderr(verbose: bool) {
     let default = if verbose { "turnpike=debug,info" } else { "turnpike=warn" };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     let ansi = io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(ansi).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(ansi)
+        .init();
 }
 
 fn one_line(error: &anyhow::Error) -> String {

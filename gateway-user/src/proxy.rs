@@ -20,4 +20,4 @@ pub use agent::{Agent, Agents, Coverage, CoverageSnapshot, OpaqueReason};
 pub use clock::Clock;
 pub use exchange::{Recorder, Recording};
 pub use origin::Origins;
-pub use worker::{Context, Listeners, serve};
+pub use worker::{Context, LAST_CALL, Listeners, serve};

@@ -82,9 +82,7 @@ pub fn find_user(text: &str) -> io::Result<Option<User>> {
     let name = CString::new(text).map_err(|_| io::ErrorKind::InvalidInput)?;
     let by_name = passwd_entry(|entry, buffer, found| {
         // SAFETY: all pointers are to live variables; the buffer's length is its own.
-        unsafe {
-            libc::getpwnam_r(name.as_ptr(), entry, buffer.as_mut_ptr(), buffer.len(), found)
-        }
+        unsafe { libc::getpwnam_r(name.as_ptr(), entry, buffer.as_mut_ptr(), buffer.len(), found) }
     })?;
     if by_name.is_some() {
         return Ok(by_name);

@@ -35,7 +35,9 @@ pub enum CgroupError {
     NoProcess(u32),
     #[error("the cgroup {0} is gone; was the container restarted?")]
     Gone(CgroupPath),
-    #[error("the cgroup {path} is {level} levels deep, and agents are found at most {MAX_AGENT_LEVEL} deep; attach one of its ancestors")]
+    #[error(
+        "the cgroup {path} is {level} levels deep, and agents are found at most {MAX_AGENT_LEVEL} deep; attach one of its ancestors"
+    )]
     TooDeep { path: CgroupPath, level: usize },
     #[error("can't read {}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
@@ -176,7 +178,9 @@ impl Cgroup {
         while let Some(directory) = pending.pop() {
             if let Ok(text) = fs::read_to_string(directory.join("cgroup.procs")) {
                 // 0 stands for a process of another pid namespace.
-                pids.extend(text.lines().filter_map(|l| l.parse::<u32>().ok()).filter(|pid| *pid != 0));
+                pids.extend(
+                    text.lines().filter_map(|l| l.parse::<u32>().ok()).filter(|pid| *pid != 0),
+                );
             }
             let Ok(entries) = fs::read_dir(&directory) else { continue };
             let is_dir = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|t| t.is_dir());

@@ -116,8 +116,7 @@ fn id_named(runtime: &str, name: &str) -> Option<String> {
         id: String,
     }
 
-    let output =
-        Command::new(runtime).args(["container", "inspect", name]).output().ok()?;
+    let output = Command::new(runtime).args(["container", "inspect", name]).output().ok()?;
     let found: Vec<Inspected> = serde_json::from_slice(&output.stdout).ok()?;
     found.into_iter().next().map(|container| container.id)
 }

@@ -88,7 +88,10 @@ mod tests {
                 (client.local_addr().expect("connected"), client.peer_addr().expect("connected"));
             let cookie = rustix::net::sockopt::socket_cookie(client.as_fd()).expect("it has one");
             assert_eq!(socket_cookie(local, remote).expect("answers"), Some(cookie));
-            assert_eq!(socket_cookie(local, "127.0.0.1:1".parse().expect("an address")).ok(), Some(None));
+            assert_eq!(
+                socket_cookie(local, "127.0.0.1:1".parse().expect("an address")).ok(),
+                Some(None)
+            );
         }
     }
 }

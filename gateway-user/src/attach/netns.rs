@@ -53,10 +53,8 @@ impl Netns {
         body: impl FnOnce(io::Result<()>) -> T + Send + 'static,
     ) -> io::Result<thread::JoinHandle<T>> {
         thread::Builder::new().name(name).spawn(move || {
-            let moved = move_into_link_name_space(
-                self.handle.as_fd(),
-                Some(LinkNameSpaceType::Network),
-            );
+            let moved =
+                move_into_link_name_space(self.handle.as_fd(), Some(LinkNameSpaceType::Network));
             // The thread itself keeps the namespace alive from here on.
             drop(self);
             body(moved.map_err(io::Error::from))

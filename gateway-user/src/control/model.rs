@@ -25,6 +25,9 @@ pub struct Status {
     pub started_at: Timestamp,
     /// How many agents there are.
     pub agents: usize,
+    /// What the gateway could not keep or place, by name; zeros left out.
+    #[serde(default)]
+    pub counters: BTreeMap<String, u64>,
 }
 
 /// One agent, and how much of what it does is seen.
@@ -90,6 +93,8 @@ pub struct Coverage {
     pub lost: u64,
     /// The figures above taken apart by cause, where there is more than one.
     pub reasons: BTreeMap<String, u64>,
+    /// TLS connections, by the name that the client asked for (SNI).
+    pub tls_names: BTreeMap<String, u64>,
 }
 
 impl Coverage {

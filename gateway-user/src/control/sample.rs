@@ -1,5 +1,7 @@
 //! Documents for tests.
 
+use std::collections::BTreeMap;
+
 use super::model::{AgentInfo, AgentState, Coverage, Status};
 use crate::{
     call::{
@@ -22,6 +24,7 @@ pub(super) fn status() -> Status {
         version: "0.1.0".to_owned(),
         started_at: START,
         agents: 1,
+        counters: BTreeMap::new(),
     }
 }
 

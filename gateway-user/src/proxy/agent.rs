@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{
-        Arc, Mutex, PoisonError, RwLock,
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
@@ -19,7 +19,7 @@ pub struct Agent {
     pub id: AgentId,
     pub reference: AgentRef,
     pub coverage: Coverage,
-    pub(super) lineage: Mutex<Lineage>,
+    lineage: Mutex<Lineage>,
     connections: AtomicUsize,
 }
 
@@ -60,8 +60,8 @@ impl Agent {
         (before < limits::CONNECTIONS_PER_AGENT).then_some(place)
     }
 
-    pub(super) fn with_lineage<T>(&self, body: impl FnOnce(&mut Lineage) -> T) -> T {
-        body(&mut self.lineage.lock().unwrap_or_else(PoisonError::into_inner))
+    pub(super) fn lineage(&self) -> MutexGuard<'_, Lineage> {
+        self.lineage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -83,6 +83,13 @@ impl Agents {
     #[must_use]
     pub fn get(&self, id: AgentId) -> Option<Arc<Agent>> {
         self.by_id.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+    }
+
+    /// Steps that lineage forgot to make room, of all agents.
+    #[must_use]
+    pub fn forgotten_steps(&self) -> u64 {
+        let agents = self.by_id.read().unwrap_or_else(PoisonError::into_inner);
+        agents.values().map(|agent| agent.lineage().counters().evicted).sum()
     }
 
     pub(super) fn count_unknown_origin(&self) {
@@ -114,14 +121,8 @@ pub enum OpaqueReason {
 }
 
 impl OpaqueReason {
-    const ALL: [Self; 6] = [
-        Self::Tls,
-        Self::Http2,
-        Self::ServerFirst,
-        Self::Unknown,
-        Self::Framing,
-        Self::Switched,
-    ];
+    const ALL: [Self; 6] =
+        [Self::Tls, Self::Http2, Self::ServerFirst, Self::Unknown, Self::Framing, Self::Switched];
 
     /// In the form that `turnpike agents` shows.
     #[must_use]
@@ -155,6 +156,10 @@ pub struct Coverage {
     /// HTTP exchanges with no known API.
     pub exchanges_other: AtomicU64,
     opaque: [AtomicU64; OpaqueReason::ALL.len()],
+    /// TLS connections, by the name that the client asked for.
+    tls_names: Mutex<BTreeMap<String, u64>>,
+    /// Those for whose name there was no room, or that named none.
+    tls_unnamed: AtomicU64,
     over_bound: AtomicU64,
     refused: AtomicU64,
 }
@@ -171,12 +176,25 @@ pub struct CoverageSnapshot {
     pub calls_not_understood: u64,
     /// By reason; zeros left out.
     pub reasons: BTreeMap<&'static str, u64>,
+    /// TLS connections, by the name that the client asked for.
+    pub tls_names: BTreeMap<String, u64>,
 }
 
 impl Coverage {
     pub(super) fn opaque(&self, reason: OpaqueReason) {
         add(&self.connections_opaque, 1);
         add(&self.opaque[reason as usize], 1);
+    }
+
+    /// A TLS connection, and the name that its client asked for.
+    pub(super) fn tls(&self, name: Option<String>) {
+        self.opaque(OpaqueReason::Tls);
+        let mut names = self.tls_names.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = names.len() < limits::TLS_NAMES_PER_AGENT;
+        match name {
+            Some(name) if room || names.contains_key(&name) => *names.entry(name).or_default() += 1,
+            _ => add(&self.tls_unnamed, 1),
+        }
     }
 
     pub(super) fn over_bound(&self) {
@@ -199,6 +217,7 @@ impl Coverage {
             .collect();
         reasons.insert("exchanges_other", get(&self.exchanges_other));
         reasons.insert("reset_over_bound", get(&self.over_bound));
+        reasons.insert("tls_unnamed", get(&self.tls_unnamed));
         reasons.insert("reset_refused", get(&self.refused));
         reasons.retain(|_, count| *count != 0);
         CoverageSnapshot {
@@ -210,6 +229,7 @@ impl Coverage {
             calls: get(&self.calls),
             calls_not_understood: get(&self.calls_not_understood),
             reasons,
+            tls_names: self.tls_names.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }
 }

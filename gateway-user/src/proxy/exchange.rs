@@ -12,9 +12,7 @@ use super::{
     h1::{RequestHead, ResponseHead},
 };
 use crate::{
-    call::{
-        AgentRef, CallKind, ConnectionId, Prompt, Step, Timestamp, WorkflowId,
-    },
+    call::{AgentRef, CallKind, ConnectionId, Prompt, Step, Timestamp, WorkflowId},
     dialect::{self, Observer, Reading, RequestInfo, ResponseInfo},
     lineage::{Completion, Failure, Outcome, Placement},
 };
@@ -45,7 +43,14 @@ pub trait Recorder: Send + Sync {
     /// A call has been asked, and placed.
     fn placed(&self, agent: &AgentRef, placement: &Placement, step: &Step, wish: Option<String>);
     /// It has ended. The step is in its final form.
-    fn finished(&self, agent: &AgentRef, workflow: WorkflowId, step: Step, completion: &Completion, at: Timestamp);
+    fn finished(
+        &self,
+        agent: &AgentRef,
+        workflow: WorkflowId,
+        step: Step,
+        completion: &Completion,
+        at: Timestamp,
+    );
 }
 
 /// How an exchange ended.
@@ -55,6 +60,8 @@ pub(super) enum Ended {
     Whole,
     /// The connection ended first.
     Cut,
+    /// The client left first.
+    ClientGone,
     /// Unknown: the connection could not be followed any more.
     Unseen,
 }
@@ -163,7 +170,9 @@ impl Exchange {
         sha256: Sha256,
     ) -> (WorkflowId, Box<Step>) {
         let agent = &connection.agent;
-        let placement = agent.with_lineage(|lineage| lineage.place(self.started, &prompt));
+        // Held until the recorder knows: steps are recorded in the order in which they are placed.
+        let mut lineage = agent.lineage();
+        let placement = lineage.place(self.started, &prompt);
         let wish = placement
             .opens_workflow
             .then(|| prompt.wish.as_deref().map(|wish| keyed(&connection.recording.key, wish)))
@@ -250,19 +259,18 @@ impl Exchange {
         if let Some(reason) = reading.not_understood {
             tracing::debug!(connection = %connection.id, %reason, "answer not understood");
         }
-        let counter = if understood {
-            &agent.coverage.calls
-        } else {
-            &agent.coverage.calls_not_understood
-        };
+        let counter =
+            if understood { &agent.coverage.calls } else { &agent.coverage.calls_not_understood };
         add(counter, 1);
         let failure = match (ended, self.status) {
             (Ended::Whole, _) => None,
+            (Ended::ClientGone, _) => Some(Failure::ClientGone),
             (_, None) => Some(Failure::ConnReset),
             (_, Some(_)) => Some(Failure::Truncated),
         };
         let outcome = Outcome { answer: reading.answer, status: self.status, failure };
-        let completion = agent.with_lineage(|lineage| lineage.finish(step.step_id, at, &outcome));
+        let mut lineage = agent.lineage();
+        let completion = lineage.finish(step.step_id, at, &outcome);
         let Outcome { answer, .. } = outcome;
         step.kind = completion.kind;
         step.response_model = answer.model;

@@ -4,9 +4,7 @@ use std::collections::VecDeque;
 
 use super::{
     exchange::{Connection, Ended, Exchange},
-    h1::{
-        Awaited, Eof, FramingError, RequestFramer, RequestPiece, ResponseFramer, ResponsePiece,
-    },
+    h1::{Awaited, Eof, FramingError, RequestFramer, RequestPiece, ResponseFramer, ResponsePiece},
 };
 
 /// The exchanges of one connection, oldest first: answers come in the order of the requests
@@ -106,35 +104,26 @@ impl Http {
         }
     }
 
-    /// The server sends no more: that may be the end of an answer, or its loss.
-    pub(super) fn server_ended(&mut self, connection: &Connection) {
+    /// The server sends no more: that may be the end of an answer, or its loss, which ended so.
+    pub(super) fn server_ended(&mut self, connection: &Connection, lost: Ended) {
         if self.responses.eof() == Eof::Complete
             && let Some(exchange) = self.exchanges.front_mut()
         {
             exchange.finish(connection, Ended::Whole);
         }
-        self.finish_all(connection, Ended::Cut);
+        self.cut(connection, lost);
     }
 
-    /// The connection broke.
-    pub(super) fn broken(&mut self, connection: &Connection) {
-        self.finish_all(connection, Ended::Cut);
-    }
-
-    /// What passes can't be followed any more.
-    pub(super) fn lost(&mut self, connection: &Connection) {
-        self.finish_all(connection, Ended::Unseen);
+    /// None of the exchanges that are under way will be seen to its end.
+    pub(super) fn cut(&mut self, connection: &Connection, how: Ended) {
+        for mut exchange in self.exchanges.drain(..) {
+            exchange.finish(connection, how);
+        }
     }
 
     /// Whether no exchange is under way.
     pub(super) fn is_idle(&self) -> bool {
         self.exchanges.is_empty() && self.requests.eof() == Eof::Clean
-    }
-
-    fn finish_all(&mut self, connection: &Connection, how: Ended) {
-        for mut exchange in self.exchanges.drain(..) {
-            exchange.finish(connection, how);
-        }
     }
 
     /// An answer may end before its request does; the exchange stays until both have.

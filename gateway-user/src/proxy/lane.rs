@@ -7,6 +7,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use rustix::net::{RecvFlags, SendFlags, recv, send};
 use tokio::{
     io::{AsyncRead as _, AsyncWrite as _, ReadBuf},
     net::TcpStream,
@@ -45,10 +46,12 @@ enum State {
 }
 
 /// Which side failed.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
-    Source(io::Error),
-    Sink(io::Error),
+    #[error("can't read: {0}")]
+    Source(#[source] io::Error),
+    #[error("can't write: {0}")]
+    Sink(#[source] io::Error),
 }
 
 thread_local! {
@@ -56,8 +59,9 @@ thread_local! {
 }
 
 impl Lane {
-    /// Carries what there is. Ready when the end has been passed on; `seen` is shown every byte
-    /// once, after it went on its way.
+    /// Carries what there is, but no more than its turn allows: then it asks to be polled again.
+    /// Ready when the end has been passed on; `seen` is shown every byte once, after it went on
+    /// its way.
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -65,22 +69,49 @@ impl Lane {
         sink: &mut TcpStream,
         mut seen: impl FnMut(&[u8]),
     ) -> Poll<Result<(), Failure>> {
-        loop {
+        for _ in 0..limits::READS_PER_TURN {
             ready!(self.poll_flush(cx, sink)).map_err(Failure::Sink)?;
             match self.state {
-                State::Open => {}
+                State::Open => ready!(BUFFER.with_borrow_mut(|buffer| {
+                    self.poll_carry(cx, source, sink, buffer, &mut seen)
+                }))?,
                 State::Ended => {
                     ready!(Pin::new(&mut *sink).poll_shutdown(cx)).map_err(Failure::Sink)?;
                     self.state = State::Closed;
                 }
                 State::Closed => return Poll::Ready(Ok(())),
             }
-            if self.state == State::Open {
-                ready!(BUFFER.with_borrow_mut(|buffer| {
-                    self.poll_carry(cx, source, sink, buffer, &mut seen)
-                }))?;
-            }
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// The source is dead, but may have left something: carries as much of it as the sink takes
+    /// without waiting. Its end is not passed on, because once a socket's error has been reported
+    /// the kernel shows a reset as an orderly end.
+    pub(super) fn carry_rest(
+        &mut self,
+        source: &TcpStream,
+        sink: &TcpStream,
+        mut seen: impl FnMut(&[u8]),
+    ) {
+        if !send_now(sink, &self.unsent[self.sent..]) || self.state != State::Open {
+            return;
+        }
+        BUFFER.with_borrow_mut(|buffer| {
+            for _ in 0..limits::READS_OF_REST {
+                // Asked of the kernel, not of tokio, which may not know yet that there is data.
+                let Ok((read @ 1.., _)) = recv(source, &mut buffer[..], RecvFlags::DONTWAIT) else {
+                    return;
+                };
+                let bytes = &buffer[..read];
+                let taken = send_now(sink, bytes);
+                seen(bytes);
+                if !taken {
+                    return;
+                }
+            }
+        });
     }
 
     fn poll_carry(
@@ -129,4 +160,20 @@ impl Lane {
     pub(super) fn is_closed(&self) -> bool {
         self.state == State::Closed
     }
+
+    /// Whether everything that was read has been written.
+    pub(super) fn is_flushed(&self) -> bool {
+        self.sent == self.unsent.len()
+    }
+}
+
+/// Sends without waiting. Whether all of it went.
+fn send_now(sink: &TcpStream, mut bytes: &[u8]) -> bool {
+    while !bytes.is_empty() {
+        match send(sink, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+            Ok(sent @ 1..) => bytes = bytes.get(sent..).unwrap_or_default(),
+            _ => return false,
+        }
+    }
+    true
 }

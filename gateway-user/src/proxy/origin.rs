@@ -84,9 +84,106 @@ pub(super) fn is_default_loopback(ip: IpAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::{sync::Mutex, time::Duration};
+
     use proptest::prelude::*;
+    use socket2::SockRef;
+    use tokio::net::TcpListener;
 
     use super::*;
+
+    /// A kernel that holds one handoff, and can recover another.
+    #[derive(Debug)]
+    struct Fake {
+        handoff: Mutex<Option<Origin>>,
+        recovered: Option<Origin>,
+        now: Duration,
+    }
+
+    impl Origins for Fake {
+        fn handoff(&self, _: &PeerKey) -> Option<Origin> {
+            *self.handoff.lock().expect("not poisoned")
+        }
+
+        fn take_handoff(&self, _: &PeerKey) {
+            *self.handoff.lock().expect("not poisoned") = None;
+        }
+
+        fn recover(&self, _: SocketAddr, _: SocketAddr) -> Option<Origin> {
+            self.recovered
+        }
+
+        fn now_ns(&self) -> u64 {
+            nanos(self.now)
+        }
+    }
+
+    /// One that was opened at a time.
+    fn origin(cookie: u64, at: Duration) -> Origin {
+        let dst = Endpoint::v4(0, 80);
+        Origin { dst, tgid: 1, agent: 1, cgroup: 1, cookie, at_ns: nanos(at) }
+    }
+
+    const HANDED: u64 = 1;
+    const RECOVERED: u64 = 2;
+
+    /// Asks for the origin of a connection whose client did something after connecting. Gives the
+    /// cookie of the answer, and whether the handoff is still there.
+    async fn asked(
+        handed: Option<Duration>,
+        recovered: bool,
+        after: impl FnOnce(std::net::TcpStream),
+    ) -> (Option<u64>, bool) {
+        let now = Duration::from_secs(1000);
+        let fake = Fake {
+            handoff: Mutex::new(handed.map(|age| origin(HANDED, now - age))),
+            recovered: recovered.then(|| origin(RECOVERED, now)),
+            now,
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+        let address = listener.local_addr().expect("bound");
+        after(std::net::TcpStream::connect(address).expect("it listens"));
+        let (stream, client) = listener.accept().await.expect("one came");
+        let found = find(&fake, 1, &stream, client, address);
+        (found.map(|origin| origin.cookie), fake.handoff(&key()).is_some())
+    }
+
+    fn key() -> PeerKey {
+        PeerKey { netns: 1, local: Endpoint::v4(0, 0), reserved: 0 }
+    }
+
+    const RECENT: Option<Duration> = Some(Duration::from_secs(1));
+    const STALE: Option<Duration> = Some(Duration::from_secs(61));
+
+    fn stays(client: std::net::TcpStream) {
+        // Until the process ends.
+        std::mem::forget(client);
+    }
+
+    fn resets(client: std::net::TcpStream) {
+        SockRef::from(&client).set_linger(Some(Duration::ZERO)).expect("an option");
+    }
+
+    #[tokio::test]
+    async fn a_handoff_is_taken_once() {
+        assert_eq!(asked(RECENT, true, stays).await, (Some(HANDED), false));
+        // An orderly end leaves the connection its port.
+        assert_eq!(asked(RECENT, true, drop).await, (Some(HANDED), false));
+    }
+
+    #[tokio::test]
+    async fn what_is_missing_or_stale_is_recovered() {
+        assert_eq!(asked(None, true, stays).await, (Some(RECOVERED), false));
+        assert_eq!(asked(STALE, true, stays).await.0, Some(RECOVERED));
+        assert_eq!(asked(STALE, false, stays).await.0, None);
+        assert_eq!(asked(None, false, stays).await.0, None);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_was_reset_leaves_the_entry_to_the_next_from_its_port() {
+        assert_eq!(asked(RECENT, true, resets).await, (None, true));
+        assert_eq!(asked(None, true, resets).await, (None, false));
+    }
 
     proptest! {
         #[test]

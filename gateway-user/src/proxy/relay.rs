@@ -2,7 +2,6 @@
 
 use std::{
     future::Future,
-    io,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -10,43 +9,38 @@ use std::{
 use tokio::net::TcpStream;
 
 use super::{
-    connect::reset_on_drop,
+    connect::end_on_drop,
     lane::{Failure, Lane},
     tap::Tap,
 };
 
 /// Carries a connection until it ends. Either direction may end before the other; an error on
-/// either side becomes a reset of both, as it would have been one for the two without us.
+/// either side becomes a reset of both, as it would have been one for the two without us. What the
+/// failed side had sent before is passed on first, as far as the other takes it at once: a server
+/// may answer and close while the client still sends.
+///
+/// Both streams come to it as ones that are reset when they are dropped, and stay so until the
+/// connection has ended in good order.
 #[derive(Debug)]
 pub(super) struct Relay {
     client: TcpStream,
     upstream: TcpStream,
     up: Lane,
     down: Lane,
-    /// The first failed write: that direction is over, but the other may still have bytes for us,
-    /// such as an answer that a server gave before it closed.
-    broken: Option<Broken>,
     tap: Tap,
     draining: bool,
 }
 
+/// One of the two that a connection joins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Broken {
-    Up,
-    Down,
+pub(super) enum Side {
+    Client,
+    Upstream,
 }
 
 impl Relay {
     pub(super) fn new(client: TcpStream, upstream: TcpStream, tap: Tap) -> Self {
-        Self {
-            client,
-            upstream,
-            up: Lane::default(),
-            down: Lane::default(),
-            broken: None,
-            tap,
-            draining: false,
-        }
+        Self { client, upstream, up: Lane::default(), down: Lane::default(), tap, draining: false }
     }
 
     /// From now on the connection ends as soon as no exchange is under way on it.
@@ -54,42 +48,45 @@ impl Relay {
         self.draining = true;
     }
 
-    fn poll_lanes(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Ready when both directions have ended, or with the side that failed.
+    fn poll_lanes(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Side>> {
         let Self { client, upstream, tap, .. } = self;
-        let up = match self.broken {
-            Some(Broken::Up) => Poll::Ready(Ok(())),
-            _ => self.up.poll(cx, client, upstream, |bytes| tap.client_sent(bytes)),
+        let up = self.up.poll(cx, client, upstream, |bytes| tap.client_sent(bytes));
+        let up = match up {
+            Poll::Ready(Err(failure)) => {
+                tracing::debug!(%failure, "client to upstream");
+                return Poll::Ready(Err(match failure {
+                    Failure::Source(_) => Side::Client,
+                    Failure::Sink(_) => {
+                        let seen = |bytes: &[u8]| tap.server_sent(bytes);
+                        self.down.carry_rest(upstream, client, seen);
+                        Side::Upstream
+                    }
+                }));
+            }
+            up => up.is_ready(),
         };
-        let down = match self.broken {
-            Some(Broken::Down) => Poll::Ready(Ok(())),
-            _ => self.down.poll(cx, upstream, client, |bytes| tap.server_sent(bytes)),
-        };
-        let up = self.settle(up, Broken::Up);
-        let down = self.settle(down, Broken::Down);
-        match (up, down) {
-            (Poll::Ready(Err(error)), _) | (_, Poll::Ready(Err(error))) => Poll::Ready(Err(error)),
-            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => match self.broken {
-                None => Poll::Ready(Ok(())),
-                Some(_) => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
-            },
+        let down = self.down.poll(cx, upstream, client, |bytes| tap.server_sent(bytes));
+        match down {
+            Poll::Ready(Err(failure)) => {
+                tracing::debug!(%failure, "upstream to client");
+                Poll::Ready(Err(match failure {
+                    Failure::Source(_) => Side::Upstream,
+                    Failure::Sink(_) => {
+                        let seen = |bytes: &[u8]| tap.client_sent(bytes);
+                        self.up.carry_rest(client, upstream, seen);
+                        Side::Client
+                    }
+                }))
+            }
+            Poll::Ready(Ok(())) if up => Poll::Ready(Ok(())),
             _ => Poll::Pending,
         }
     }
 
-    /// A side that can't be read from is gone. One that can't be written to may still speak.
-    fn settle(&mut self, lane: Poll<Result<(), Failure>>, which: Broken) -> Poll<io::Result<()>> {
-        match lane {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
-            Poll::Ready(Err(Failure::Source(error))) => Poll::Ready(Err(error)),
-            Poll::Ready(Err(Failure::Sink(error))) => match self.broken {
-                None => {
-                    self.broken = Some(which);
-                    Poll::Ready(Ok(()))
-                }
-                Some(_) => Poll::Ready(Err(error)),
-            },
-        }
+    /// Whether nothing would be lost if it ended now.
+    fn is_idle(&self) -> bool {
+        self.tap.is_idle() && self.up.is_flushed() && self.down.is_flushed()
     }
 }
 
@@ -98,23 +95,21 @@ impl Future for Relay {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        let ended = this.poll_lanes(cx);
+        let lanes = this.poll_lanes(cx);
         if this.up.is_closed() {
             this.tap.client_ended();
         }
         if this.down.is_closed() {
             this.tap.server_ended();
         }
-        match ended {
-            Poll::Ready(Ok(())) => Poll::Ready(()),
-            Poll::Ready(Err(_)) => {
-                reset_on_drop(&this.client);
-                reset_on_drop(&this.upstream);
-                this.tap.broken();
-                Poll::Ready(())
+        match lanes {
+            Poll::Ready(Err(side)) => this.tap.broken(side),
+            Poll::Pending if !(this.draining && this.is_idle()) => return Poll::Pending,
+            Poll::Ready(Ok(())) | Poll::Pending => {
+                end_on_drop(&this.client);
+                end_on_drop(&this.upstream);
             }
-            Poll::Pending if this.draining && this.tap.is_idle() => Poll::Ready(()),
-            Poll::Pending => Poll::Pending,
         }
+        Poll::Ready(())
     }
 }

@@ -11,7 +11,9 @@ pub(super) enum Protocol {
     /// HTTP/2 with prior knowledge (RFC 9113, section 3.3).
     Http2,
     /// TLS, with the name that the client asks for (RFC 6066, section 3), if it names one.
-    Tls { server_name: Option<String> },
+    Tls {
+        server_name: Option<String>,
+    },
     Unknown,
 }
 
@@ -32,9 +34,8 @@ impl Sniffer {
     /// seen so far.
     pub(super) fn look(&mut self, bytes: &[u8]) -> Option<(Protocol, Vec<u8>)> {
         self.seen.extend_from_slice(bytes);
-        let protocol = classify(&self.seen).or_else(|| {
-            (self.seen.len() >= limits::SNIFFED_BYTES).then_some(Protocol::Unknown)
-        })?;
+        let protocol = classify(&self.seen)
+            .or_else(|| (self.seen.len() >= limits::SNIFFED_BYTES).then_some(Protocol::Unknown))?;
         Some((protocol, std::mem::take(&mut self.seen)))
     }
 

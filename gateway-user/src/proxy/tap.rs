@@ -2,8 +2,9 @@
 
 use super::{
     agent::{OpaqueReason, add},
-    exchange::Connection,
+    exchange::{Connection, Ended},
     http::{Http, Outlook},
+    relay::Side,
     sniff::{Protocol, Sniffer},
 };
 
@@ -21,6 +22,8 @@ use super::{
 pub(super) struct Tap {
     connection: Connection,
     reading: Reading,
+    /// The client sends no more: if the answers are not whole in the end, it most likely left.
+    client_ended: bool,
 }
 
 #[derive(Debug)]
@@ -32,7 +35,7 @@ enum Reading {
 
 impl Tap {
     pub(super) fn new(connection: Connection) -> Self {
-        Self { connection, reading: Reading::Sniffing(Sniffer::default()) }
+        Self { connection, reading: Reading::Sniffing(Sniffer::default()), client_ended: false }
     }
 
     pub(super) fn client_sent(&mut self, bytes: &[u8]) {
@@ -70,6 +73,7 @@ impl Tap {
 
     /// The client sends no more.
     pub(super) fn client_ended(&mut self) {
+        self.client_ended = true;
         if let Reading::Sniffing(sniffer) = &self.reading {
             // A connection that carried nothing is no blind spot.
             if !sniffer.is_empty() {
@@ -81,14 +85,22 @@ impl Tap {
     /// The server sends no more.
     pub(super) fn server_ended(&mut self) {
         if let Reading::Http(http) = &mut self.reading {
-            http.server_ended(&self.connection);
+            let how = if self.client_ended { Ended::ClientGone } else { Ended::Cut };
+            http.server_ended(&self.connection, how);
         }
     }
 
-    /// The connection broke.
-    pub(super) fn broken(&mut self) {
+    /// The connection broke, on that side.
+    pub(super) fn broken(&mut self, side: Side) {
+        self.cut(match side {
+            Side::Client => Ended::ClientGone,
+            Side::Upstream => Ended::Cut,
+        });
+    }
+
+    fn cut(&mut self, how: Ended) {
         if let Reading::Http(http) = &mut self.reading {
-            http.broken(&self.connection);
+            http.cut(&self.connection, how);
         }
     }
 
@@ -115,7 +127,8 @@ impl Tap {
             }
             Protocol::Tls { server_name } => {
                 tracing::debug!(connection = %self.connection.id, ?server_name, "TLS");
-                self.give_up(OpaqueReason::Tls);
+                self.connection.agent.coverage.tls(server_name);
+                self.reading = Reading::Opaque;
             }
             Protocol::Http2 => self.give_up(OpaqueReason::Http2),
             Protocol::Unknown => self.give_up(OpaqueReason::Unknown),
@@ -130,7 +143,7 @@ impl Tap {
             Outlook::Unframed(error) => {
                 tracing::debug!(connection = %self.connection.id, %error, "not HTTP/1 any more");
                 if let Reading::Http(http) = &mut self.reading {
-                    http.lost(&self.connection);
+                    http.cut(&self.connection, Ended::Unseen);
                 }
                 self.give_up(OpaqueReason::Framing);
             }
@@ -146,7 +159,7 @@ impl Tap {
 /// A relay may be dropped in the middle: at a deadline, or with the whole process.
 impl Drop for Tap {
     fn drop(&mut self) {
-        self.broken();
+        self.cut(Ended::Cut);
     }
 }
 

@@ -4,12 +4,14 @@ use std::{
     convert::Infallible,
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    pin::pin,
     sync::Arc,
     time::Duration,
 };
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
+    io::Interest,
     net::{TcpListener, TcpStream},
     sync::{mpsc, oneshot},
     time::sleep,
@@ -112,7 +114,7 @@ pub async fn serve<O: Origins>(
 }
 
 /// A process may have passed the connect hook and not sent its SYN when the hook is detached.
-const LAST_CALL: Duration = Duration::from_millis(100);
+pub const LAST_CALL: Duration = Duration::from_millis(100);
 
 /// What every accepted connection is given.
 #[derive(Debug)]
@@ -164,27 +166,36 @@ fn is_about_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
 }
 
-/// One connection, from its acceptance to its end.
+/// One connection, from its acceptance to its end, or until told to cut it.
 async fn carry<O: Origins>(context: Arc<Context<O>>, arrival: Arrival, mut phase: Watch) {
     let Arrival { stream, client, listener, netns } = arrival;
+    reset_on_drop(&stream);
+    let first_word = sleep(limits::FIRST_WORD);
+    let mut ending = pin!(async {
+        phase.reached(Phase::Draining).await;
+        first_word.await;
+    });
     let Some(origin) = origin::find(&context.origins, netns, &stream, client, listener) else {
         tracing::debug!(%client, "a connection of unknown origin is reset");
-        context.agents.count_unknown_origin();
-        return reset_on_drop(&stream);
+        return context.agents.count_unknown_origin();
     };
     let admission = match ConnectAdmission::decide(&context.agents, origin, client, listener) {
         Ok(admission) => admission,
         Err(refused) => {
             tracing::debug!(%client, %refused, "a connection is reset");
-            return reset_on_drop(&stream);
+            return;
         }
     };
-    let upstream = match dial(&admission).await {
+    let dialled = tokio::select! {
+        dialled = dial(&admission) => dialled,
+        _ = stream.ready(Interest::ERROR) => return,
+        () = &mut ending => return,
+    };
+    let upstream = match dialled {
         Ok(upstream) => upstream,
         Err(error) => {
             tracing::debug!(destination = %admission.destination(), %error, "can't dial");
-            admission.agent().coverage.refused();
-            return reset_on_drop(&stream);
+            return admission.agent().coverage.refused();
         }
     };
     // Failing that, small writes wait a little longer.
@@ -198,7 +209,7 @@ async fn carry<O: Origins>(context: Arc<Context<O>>, arrival: Arrival, mut phase
     tokio::select! {
         biased;
         () = &mut relay => return,
-        () = phase.reached(Phase::Draining) => {}
+        () = ending => {}
     }
     relay.drain();
     relay.await;

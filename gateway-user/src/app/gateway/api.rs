@@ -1,6 +1,6 @@
 //! The gateway as the control socket sees it.
 
-use std::sync::PoisonError;
+use std::{collections::BTreeMap, sync::PoisonError};
 
 use gateway_common::Counters;
 
@@ -27,6 +27,7 @@ impl api::Gateway for Gateway {
             version: env!("CARGO_PKG_VERSION").into(),
             started_at: self.0.started_at,
             agents: self.0.shown.read().unwrap_or_else(PoisonError::into_inner).len(),
+            counters: self.counters(),
         }
     }
 
@@ -79,6 +80,20 @@ impl api::Gateway for Gateway {
     }
 }
 
+impl Gateway {
+    fn counters(&self) -> BTreeMap<String, u64> {
+        let (agents, store) = (&self.0.context.agents, self.0.workflows.counters());
+        let counters = [
+            ("connections_of_unknown_origin", agents.unknown_origin()),
+            ("lineage_steps_forgotten", agents.forgotten_steps()),
+            ("workflows_evicted", store.evicted),
+            ("steps_dropped", store.steps_dropped),
+            ("calls_ended_too_late", store.late),
+        ];
+        counters.into_iter().filter(|(_, n)| *n > 0).map(|(name, n)| (name.into(), n)).collect()
+    }
+}
+
 fn info(held: &HeldAgent, seen: CoverageSnapshot, kernel: Option<&Counters>) -> AgentInfo {
     let mut coverage = Coverage {
         connections_observed: seen.connections_observed,
@@ -88,6 +103,7 @@ fn info(held: &HeldAgent, seen: CoverageSnapshot, kernel: Option<&Counters>) -> 
         bytes_opaque: seen.bytes_opaque,
         calls: seen.calls,
         calls_not_understood: seen.calls_not_understood,
+        tls_names: seen.tls_names,
         reasons: seen.reasons.into_iter().map(|(name, n)| (name.to_owned(), n)).collect(),
         ..Coverage::default()
     };

@@ -27,6 +27,9 @@ pub fn status(out: &mut dyn Write, screen: &Screen, status: &Status) -> io::Resu
         let value = value.paint(screen, usize::MAX).0;
         writeln!(out, "{}  {value}", screen.paint(&format!("{name:<7}"), Color::Faint))?;
     }
+    for (name, count) in &status.counters {
+        writeln!(out, "{}  {count}", screen.paint(&name.replace('_', " "), Color::Busy))?;
+    }
     Ok(())
 }
 
