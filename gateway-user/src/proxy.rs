@@ -13,6 +13,7 @@ mod lane;
 mod origin;
 mod relay;
 mod sniff;
+mod splice;
 mod tap;
 mod worker;
 

@@ -108,6 +108,9 @@ fn fuzz_targets(manifest: &str) -> Result<Vec<String>> {
 
 /// Built as whoever we are, run as root.
 fn kernel_tests(object: &Checked) -> Result<()> {
+    // The tests run the program itself, and no dependency of theirs builds it.
+    let mut gateway = process::cargo();
+    gateway.args(["build", "--locked", "--release", "-p", "gateway-user"]);
     let mut command = process::cargo();
     command
         .args(["test", "--locked", "--release", "-p", "turnpike-tests", "--"])
@@ -115,8 +118,10 @@ fn kernel_tests(object: &Checked) -> Result<()> {
         .env("TURNPIKE_ROOTFS", setup::root_file_system()?);
     if let Checked::OtherTools { fresh } = object {
         REPORT.say(format_args!("testing the fresh BPF object {}", fresh.display()));
+        gateway.env("TURNPIKE_BPF_OBJECT", fresh);
         command.env("TURNPIKE_BPF_OBJECT", fresh);
     }
+    process::run(&mut gateway)?;
     if !process::is_root() {
         let runner = format!("CARGO_TARGET_{}_RUNNER", host_triple()?);
         command.env(runner, "sudo --preserve-env");

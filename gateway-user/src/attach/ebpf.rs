@@ -22,8 +22,7 @@ use gateway_common::{
 };
 
 /// The object that `cargo xtask bpf` builds.
-pub static OBJECT: &[u8] =
-    aya::include_bytes_aligned!("../../../gateway-ebpf/object/turnpike.bpf.o");
+pub static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("BPF_OBJECT"));
 
 /// The programs, loaded, and their maps.
 #[derive(Debug)]

@@ -29,10 +29,10 @@ pub(super) async fn dial(admission: &ConnectAdmission) -> io::Result<TcpStream> 
         _ => {}
     }
     let stream = TcpStream::from_std(socket.into())?;
+    reset_on_drop(&stream);
     stream.writable().await?;
     check(&stream)?;
     stream.set_nodelay(true)?;
-    reset_on_drop(&stream);
     Ok(stream)
 }
 

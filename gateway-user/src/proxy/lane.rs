@@ -13,6 +13,7 @@ use tokio::{
     net::TcpStream,
 };
 
+use super::splice::Conduit;
 use crate::limits;
 
 /// Carries bytes from one stream to another, in order, and the end of the one to the other.
@@ -27,6 +28,8 @@ use crate::limits;
 /// What is read goes out at once, from a buffer that all connections of the thread share. Only what
 /// the other side does not take is kept, and nothing more is read before it has: a slow reader
 /// slows the writer down. So a connection that waits holds no buffer.
+///
+/// Bytes that nobody wants to see go through a pipe in the kernel, once they come in bulk.
 #[derive(Debug, Default)]
 pub(super) struct Lane {
     /// What could not be written yet: at most one read's worth.
@@ -34,6 +37,25 @@ pub(super) struct Lane {
     /// How much of `unsent` has been written.
     sent: usize,
     state: State,
+    bulk: Option<Bulk>,
+}
+
+/// A lane that carries bulk.
+#[derive(Debug)]
+struct Bulk {
+    conduit: Conduit,
+    /// How often in a row little has come.
+    little: u8,
+}
+
+/// What a lane is told to do, and tells of what it did.
+pub(super) trait Watcher {
+    /// Whether the bytes have to be shown. They need not be once, they never have to be again.
+    fn wants_bytes(&self) -> bool;
+    /// These bytes went on their way.
+    fn saw(&mut self, bytes: &[u8]);
+    /// So many bytes went on their way unseen.
+    fn missed(&mut self, count: usize);
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,20 +82,22 @@ thread_local! {
 
 impl Lane {
     /// Carries what there is, but no more than its turn allows: then it asks to be polled again.
-    /// Ready when the end has been passed on; `seen` is shown every byte once, after it went on
-    /// its way.
+    /// Ready when the end has been passed on.
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
         source: &mut TcpStream,
         sink: &mut TcpStream,
-        mut seen: impl FnMut(&[u8]),
+        watcher: &mut impl Watcher,
     ) -> Poll<Result<(), Failure>> {
         for _ in 0..limits::READS_PER_TURN {
             ready!(self.poll_flush(cx, sink)).map_err(Failure::Sink)?;
             match self.state {
+                State::Open if self.bulk.is_some() => {
+                    ready!(self.poll_splice(cx, source, watcher)).map_err(Failure::Source)?;
+                }
                 State::Open => ready!(BUFFER.with_borrow_mut(|buffer| {
-                    self.poll_carry(cx, source, sink, buffer, &mut seen)
+                    self.poll_carry(cx, source, sink, buffer, watcher)
                 }))?,
                 State::Ended => {
                     ready!(Pin::new(&mut *sink).poll_shutdown(cx)).map_err(Failure::Sink)?;
@@ -93,8 +117,12 @@ impl Lane {
         &mut self,
         source: &TcpStream,
         sink: &TcpStream,
-        mut seen: impl FnMut(&[u8]),
+        watcher: &mut impl Watcher,
     ) {
+        // What waits in a pipe comes before what is still to be read, and can't be sent from here.
+        if self.bulk.as_ref().is_some_and(|bulk| !bulk.conduit.is_empty()) {
+            return;
+        }
         if !send_now(sink, &self.unsent[self.sent..]) || self.state != State::Open {
             return;
         }
@@ -106,7 +134,7 @@ impl Lane {
                 };
                 let bytes = &buffer[..read];
                 let taken = send_now(sink, bytes);
-                seen(bytes);
+                watcher.saw(bytes);
                 if !taken {
                     return;
                 }
@@ -120,7 +148,7 @@ impl Lane {
         source: &mut TcpStream,
         sink: &mut TcpStream,
         buffer: &mut [u8],
-        seen: &mut impl FnMut(&[u8]),
+        watcher: &mut impl Watcher,
     ) -> Poll<Result<(), Failure>> {
         let mut read = ReadBuf::new(buffer);
         ready!(Pin::new(source).poll_read(cx, &mut read)).map_err(Failure::Source)?;
@@ -140,7 +168,27 @@ impl Lane {
                 }
             }
         }
-        seen(bytes);
+        watcher.saw(bytes);
+        if bytes.len() == limits::READ_BYTES && !watcher.wants_bytes() {
+            // Without a descriptor to spare it goes on as before.
+            self.bulk = Conduit::open().ok().map(|conduit| Bulk { conduit, little: 0 });
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_splice(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &TcpStream,
+        watcher: &mut impl Watcher,
+    ) -> Poll<io::Result<()>> {
+        let Some(bulk) = &mut self.bulk else { return Poll::Ready(Ok(())) };
+        let moved = ready!(bulk.conduit.poll_fill(cx, source))?;
+        if moved == 0 {
+            self.state = State::Ended;
+        }
+        watcher.missed(moved);
+        bulk.little = if moved < limits::READ_BYTES { bulk.little.saturating_add(1) } else { 0 };
         Poll::Ready(Ok(()))
     }
 
@@ -153,6 +201,12 @@ impl Lane {
             self.unsent = Vec::new();
             self.sent = 0;
         }
+        if let Some(bulk) = &mut self.bulk {
+            ready!(bulk.conduit.poll_flush(cx, sink))?;
+            if bulk.little > LITTLE_FOR_GOOD {
+                self.bulk = None;
+            }
+        }
         Poll::Ready(Ok(()))
     }
 
@@ -163,9 +217,14 @@ impl Lane {
 
     /// Whether everything that was read has been written.
     pub(super) fn is_flushed(&self) -> bool {
-        self.sent == self.unsent.len()
+        let piped = self.bulk.as_ref().is_some_and(|bulk| !bulk.conduit.is_empty());
+        self.sent == self.unsent.len() && !piped
     }
 }
+
+/// So often in a row little must come through a pipe before its lane gives it back: a message's
+/// last piece is little, and the next may be bulk again.
+const LITTLE_FOR_GOOD: u8 = 16;
 
 /// Sends without waiting. Whether all of it went.
 fn send_now(sink: &TcpStream, mut bytes: &[u8]) -> bool {

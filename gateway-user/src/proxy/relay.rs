@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 
 use super::{
     connect::end_on_drop,
-    lane::{Failure, Lane},
+    lane::{Failure, Lane, Watcher},
     tap::Tap,
 };
 
@@ -51,30 +51,28 @@ impl Relay {
     /// Ready when both directions have ended, or with the side that failed.
     fn poll_lanes(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Side>> {
         let Self { client, upstream, tap, .. } = self;
-        let up = self.up.poll(cx, client, upstream, |bytes| tap.client_sent(bytes));
+        let up = self.up.poll(cx, client, upstream, &mut FromClient(tap));
         let up = match up {
             Poll::Ready(Err(failure)) => {
                 tracing::debug!(%failure, "client to upstream");
                 return Poll::Ready(Err(match failure {
                     Failure::Source(_) => Side::Client,
                     Failure::Sink(_) => {
-                        let seen = |bytes: &[u8]| tap.server_sent(bytes);
-                        self.down.carry_rest(upstream, client, seen);
+                        self.down.carry_rest(upstream, client, &mut FromServer(tap));
                         Side::Upstream
                     }
                 }));
             }
             up => up.is_ready(),
         };
-        let down = self.down.poll(cx, upstream, client, |bytes| tap.server_sent(bytes));
+        let down = self.down.poll(cx, upstream, client, &mut FromServer(tap));
         match down {
             Poll::Ready(Err(failure)) => {
                 tracing::debug!(%failure, "upstream to client");
                 Poll::Ready(Err(match failure {
                     Failure::Source(_) => Side::Upstream,
                     Failure::Sink(_) => {
-                        let seen = |bytes: &[u8]| tap.client_sent(bytes);
-                        self.up.carry_rest(client, upstream, seen);
+                        self.up.carry_rest(client, upstream, &mut FromClient(tap));
                         Side::Client
                     }
                 }))
@@ -87,6 +85,40 @@ impl Relay {
     /// Whether nothing would be lost if it ended now.
     fn is_idle(&self) -> bool {
         self.tap.is_idle() && self.up.is_flushed() && self.down.is_flushed()
+    }
+}
+
+/// The tap on what the client sends.
+struct FromClient<'a>(&'a mut Tap);
+
+/// The tap on what the server sends.
+struct FromServer<'a>(&'a mut Tap);
+
+impl Watcher for FromClient<'_> {
+    fn wants_bytes(&self) -> bool {
+        !self.0.is_opaque()
+    }
+
+    fn saw(&mut self, bytes: &[u8]) {
+        self.0.client_sent(bytes);
+    }
+
+    fn missed(&mut self, count: usize) {
+        self.0.passed_unseen(count);
+    }
+}
+
+impl Watcher for FromServer<'_> {
+    fn wants_bytes(&self) -> bool {
+        !self.0.is_opaque()
+    }
+
+    fn saw(&mut self, bytes: &[u8]) {
+        self.0.server_sent(bytes);
+    }
+
+    fn missed(&mut self, count: usize) {
+        self.0.passed_unseen(count);
     }
 }
 

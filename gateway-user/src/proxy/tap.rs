@@ -71,6 +71,17 @@ impl Tap {
         }
     }
 
+    /// So many bytes of an opaque connection went by.
+    pub(super) fn passed_unseen(&mut self, count: usize) {
+        let count = u64::try_from(count).unwrap_or(u64::MAX);
+        add(&self.connection.agent.coverage.bytes_opaque, count);
+    }
+
+    /// Whether the bytes need not be shown any more.
+    pub(super) const fn is_opaque(&self) -> bool {
+        matches!(self.reading, Reading::Opaque)
+    }
+
     /// The client sends no more.
     pub(super) fn client_ended(&mut self) {
         self.client_ended = true;

@@ -187,6 +187,8 @@ async fn carry<O: Origins>(context: Arc<Context<O>>, arrival: Arrival, mut phase
         }
     };
     let dialled = tokio::select! {
+        // First, for the order of things: who resets a connection may have used it before.
+        biased;
         dialled = dial(&admission) => dialled,
         _ = stream.ready(Interest::ERROR) => return,
         () = &mut ending => return,

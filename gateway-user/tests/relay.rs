@@ -1,0 +1,15 @@
+//! The whole data path in one process: real sockets and a scripted upstream; only the kernel's
+//! part, which tells where a connection was going, is played by the test.
+
+mod relay {
+    mod bed;
+    mod chat;
+    mod drain;
+    mod ends;
+    mod http;
+    mod large;
+    mod opaque;
+    mod properties;
+    mod script;
+    mod tls;
+}

@@ -1,0 +1,259 @@
+//! What every test stands on: a proxy on a thread of its own, and connections through it.
+
+use std::{
+    collections::HashMap,
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use gateway_common::{Endpoint, Origin, PeerKey};
+use socket2::{Domain, SockRef, Socket, Type};
+use tokio::sync::oneshot;
+use turnpike::{
+    call::{AgentRef, Step, Timestamp, WorkflowId},
+    drain::{self, Phase, Signal},
+    lineage::{Completion, Placement},
+    proxy::{
+        self, Agent, Agents, Clock, Context, CoverageSnapshot, Listeners, Origins, Recorder,
+        Recording,
+    },
+};
+
+/// No step of a test takes so long, unless it hangs.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running proxy with one agent.
+#[derive(Debug)]
+pub(crate) struct Bed {
+    pub(crate) agent: Arc<Agent>,
+    pub(crate) steps: Arc<Steps>,
+    pub(crate) port: u16,
+    origins: Fake,
+    signal: Signal,
+    closed: Option<oneshot::Receiver<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+const AGENT: u64 = 7;
+
+impl Bed {
+    pub(crate) fn start() -> Self {
+        let (origins, steps) = (Fake::default(), Arc::new(Steps::default()));
+        let reference =
+            AgentRef { name: "a".into(), cgroup: "/a".into(), container_id: None, pod: None };
+        let agent = Arc::new(Agent::new(AGENT, reference, 1));
+        let agents = Agents::default();
+        agents.insert(Arc::clone(&agent));
+        let recorder = Box::new(Shared(Arc::clone(&steps)));
+        let recording = Arc::new(Recording { clock: Clock::start(), key: [1; 32], recorder });
+        let context = Arc::new(Context { origins: origins.clone(), agents, recording });
+        let listeners = Listeners::bind().expect("loopback");
+        let port = listeners.port().expect("a port");
+        let (signal, watch) = drain::channel();
+        let (closing, closed) = oneshot::channel();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = runtime.expect("a runtime");
+            runtime.block_on(proxy::serve(context, listeners, watch, closing)).expect("it serves");
+        });
+        Self { agent, steps, port, origins, signal, closed: Some(closed), thread: Some(thread) }
+    }
+
+    /// A client's connection through the proxy.
+    pub(crate) fn connect(&self, to: SocketAddr) -> TcpStream {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        self.connect_from(socket, to).expect("the proxy listens")
+    }
+
+    /// The same, from a socket that is set up already.
+    pub(crate) fn connect_from(&self, socket: Socket, to: SocketAddr) -> io::Result<TcpStream> {
+        socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
+        let from = socket.local_addr()?.as_socket().expect("an address").port();
+        self.origins.send(from, to);
+        socket.connect(&SocketAddr::from((Ipv4Addr::LOCALHOST, self.port)).into())?;
+        let stream = TcpStream::from(socket);
+        patient(&stream);
+        Ok(stream)
+    }
+
+    /// Both ends of a connection through the proxy: the client's and the server's.
+    pub(crate) fn pair(&self) -> (TcpStream, TcpStream) {
+        let server = Server::new();
+        let client = self.connect(server.address);
+        (client, server.accept())
+    }
+
+    pub(crate) fn advance(&self, phase: Phase) {
+        self.signal.advance(phase);
+    }
+
+    /// Waits until nothing is accepted any more.
+    pub(crate) fn closed(&mut self) {
+        let closed = self.closed.take().expect("not waited for yet");
+        assert!(closed.blocking_recv().is_err(), "it is dropped, never sent");
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// The coverage, once every connection has ended.
+    pub(crate) fn coverage(&self) -> CoverageSnapshot {
+        eventually("the connections end", || self.agent.connections() == 0);
+        self.agent.coverage.snapshot()
+    }
+}
+
+impl Drop for Bed {
+    fn drop(&mut self) {
+        self.signal.advance(Phase::Cut);
+        let ended = self.thread.take().expect("it is joined once").join();
+        if !std::thread::panicking() {
+            ended.expect("the proxy did not panic");
+        }
+    }
+}
+
+/// Polls until it is so: for what nobody tells us.
+pub(crate) fn eventually(what: &str, so: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !so() {
+        assert!(begun.elapsed() < PATIENCE, "in vain: {what}");
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+}
+
+/// A listening server.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    listener: TcpListener,
+}
+
+impl Server {
+    pub(crate) fn new() -> Self {
+        Self::from(TcpListener::bind("127.0.0.1:0").expect("loopback"))
+    }
+
+    pub(crate) fn accept(&self) -> TcpStream {
+        let (stream, _) = self.listener.accept().expect("a connection");
+        patient(&stream);
+        stream
+    }
+}
+
+impl From<TcpListener> for Server {
+    fn from(listener: TcpListener) -> Self {
+        Self { address: listener.local_addr().expect("bound"), listener }
+    }
+}
+
+/// Has the stream fail instead of hanging for ever.
+fn patient(stream: &TcpStream) {
+    stream.set_read_timeout(Some(PATIENCE)).expect("an option");
+    stream.set_write_timeout(Some(PATIENCE)).expect("an option");
+    stream.set_nodelay(true).expect("an option");
+}
+
+/// Ends the connection with a reset.
+pub(crate) fn reset(stream: TcpStream) {
+    SockRef::from(&stream).set_linger(Some(Duration::ZERO)).expect("an option");
+    drop(stream);
+}
+
+/// The kernel's part: where the connection from each port was going.
+#[derive(Clone, Debug, Default)]
+struct Fake(Arc<Ports>);
+
+#[derive(Debug, Default)]
+struct Ports {
+    going: Mutex<HashMap<u32, Origin>>,
+    cookie: AtomicU64,
+}
+
+impl Fake {
+    fn send(&self, from: u16, to: SocketAddr) {
+        let IpAddr::V4(ip) = to.ip() else { panic!("the tests use IPv4") };
+        let cookie = self.0.cookie.fetch_add(1, Ordering::Relaxed) + 1;
+        let dst = Endpoint::v4(u32::from_ne_bytes(ip.octets()), to.port().into());
+        let origin = Origin { dst, tgid: 42, agent: AGENT, cgroup: AGENT, cookie, at_ns: 1 };
+        self.0.going.lock().expect("not poisoned").insert(from.into(), origin);
+    }
+}
+
+impl Origins for Fake {
+    fn handoff(&self, key: &PeerKey) -> Option<Origin> {
+        self.0.going.lock().expect("not poisoned").get(&key.local.port).copied()
+    }
+
+    fn take_handoff(&self, key: &PeerKey) {
+        self.0.going.lock().expect("not poisoned").remove(&key.local.port);
+    }
+
+    fn recover(&self, _: SocketAddr, _: SocketAddr) -> Option<Origin> {
+        None
+    }
+
+    fn now_ns(&self) -> u64 {
+        2
+    }
+}
+
+/// The steps that the proxy recorded.
+#[derive(Debug, Default)]
+pub(crate) struct Steps {
+    placed: Mutex<Vec<(WorkflowId, Step)>>,
+    finished: Mutex<Vec<Finished>>,
+    one_more: Condvar,
+}
+
+/// A step in its final form.
+#[derive(Clone, Debug)]
+pub(crate) struct Finished {
+    pub(crate) workflow: WorkflowId,
+    pub(crate) step: Step,
+    pub(crate) completion: Completion,
+}
+
+impl Steps {
+    pub(crate) fn placed(&self) -> Vec<(WorkflowId, Step)> {
+        self.placed.lock().expect("not poisoned").clone()
+    }
+
+    /// Waits until so many have finished, and gives them in that order.
+    pub(crate) fn finished(&self, count: usize) -> Vec<Finished> {
+        let steps = self.finished.lock().expect("not poisoned");
+        let waited = self.one_more.wait_timeout_while(steps, PATIENCE, |it| it.len() < count);
+        let (steps, _) = waited.expect("not poisoned");
+        assert_eq!(steps.len(), count, "{steps:#?}");
+        steps.clone()
+    }
+}
+
+struct Shared(Arc<Steps>);
+
+impl Recorder for Shared {
+    fn placed(&self, _: &AgentRef, placement: &Placement, step: &Step, _: Option<String>) {
+        let placed = (placement.workflow, step.clone());
+        self.0.placed.lock().expect("not poisoned").push(placed);
+    }
+
+    fn finished(
+        &self,
+        _: &AgentRef,
+        workflow: WorkflowId,
+        step: Step,
+        completion: &Completion,
+        _: Timestamp,
+    ) {
+        let finished = Finished { workflow, step, completion: completion.clone() };
+        self.0.finished.lock().expect("not poisoned").push(finished);
+        self.0.one_more.notify_all();
+    }
+}
