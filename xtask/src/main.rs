@@ -1,6 +1,8 @@
 //! `cargo xtask`: what contributors run. One file per command.
 
+mod bench;
 mod bpf;
+mod demo;
 mod process;
 mod report;
 mod setup;
@@ -27,8 +29,12 @@ enum Command {
     Bpf(bpf::Arguments),
     /// Check what compilers do not: layers, lengths, unsafe code, the map in ARCHITECTURE.md
     Tidy,
+    /// Attach to an unchanged agent in a container, and show its trace
+    Demo,
     /// Set up, check and test everything
     Test(test::Arguments),
+    /// Measure turnpike beside its peers
+    Bench(bench::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -36,7 +42,9 @@ fn main() -> ExitCode {
         Command::Setup(arguments) => setup::run(&arguments),
         Command::Bpf(arguments) => bpf::run(&arguments),
         Command::Tidy => tidy::run(),
+        Command::Demo => demo::run(),
         Command::Test(arguments) => test::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
     };
     if let Err(error) = result {
         eprintln!("error: {error:#}");

@@ -1,0 +1,115 @@
+//! A model server with a script: the Chat Completions on the wire, and answers that follow
+//! from the request alone.
+//!
+//! The last user message holds the script, e.g. `[steps=3 parallel=2 tag=w7]`; see [`Script`]. Each
+//! answer is logged with what a test wants to compare.
+
+pub mod answer;
+mod body;
+pub mod script;
+mod serve;
+
+use std::{net::SocketAddr, path::PathBuf, process::Command, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
+
+use crate::{machine, network::Netns, process::Background, wait};
+
+pub use script::Script;
+pub use serve::serve;
+
+/// One answer, as the server logs it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Logged {
+    pub peer: SocketAddr,
+    pub local: SocketAddr,
+    /// Of the request's body, in hex.
+    pub request_sha256: String,
+    pub tag: Option<String>,
+    pub status: u16,
+    pub stream: bool,
+    pub response_id: Option<String>,
+    pub call_ids: Vec<String>,
+    pub usage: Option<answer::Usage>,
+}
+
+/// What the server prints once it listens.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Ready {
+    /// In the order of `--listen`.
+    pub listening: Vec<SocketAddr>,
+}
+
+/// A running `model-server`.
+#[derive(Debug)]
+pub struct ModelServer {
+    process: Background,
+    log: PathBuf,
+    _directory: TempDir,
+    addresses: Vec<SocketAddr>,
+}
+
+impl ModelServer {
+    /// In the network namespace that we are in. Port 0 is any that is free.
+    #[track_caller]
+    pub fn start(listen: &[SocketAddr]) -> Self {
+        Self::spawn(Command::new(program()), listen)
+    }
+
+    /// In another network namespace.
+    #[track_caller]
+    pub fn start_in(netns: &Netns, listen: &[SocketAddr]) -> Self {
+        let program = program();
+        Self::spawn(netns.command(program.to_str().expect("our own path")), listen)
+    }
+
+    #[track_caller]
+    fn spawn(mut command: Command, listen: &[SocketAddr]) -> Self {
+        let directory = TempDir::with_prefix("tp-model-").expect("room for temporary files");
+        let log = directory.path().join("log");
+        command.arg("--log").arg(&log);
+        for address in listen {
+            command.arg("--listen").arg(address.to_string());
+        }
+        let mut process = Background::spawn("the model server", &mut command);
+        let ready: Ready = wait::until(Duration::from_secs(10), "the model server", || {
+            assert!(process.status().is_none(), "the model server: {}", process.stderr());
+            serde_json::from_str(process.stdout().strip_suffix('\n')?).ok()
+        });
+        Self { process, log, _directory: directory, addresses: ready.listening }
+    }
+
+    /// Its first address.
+    pub fn address(&self) -> SocketAddr {
+        self.addresses[0]
+    }
+
+    /// In the order in which they were given.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// What it has answered so far.
+    #[track_caller]
+    pub fn logged(&self) -> Vec<Logged> {
+        let text = std::fs::read_to_string(&self.log).expect("the server made it");
+        let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        let parse = |line| serde_json::from_str(line).expect("the server wrote it");
+        whole.lines().map(parse).collect()
+    }
+
+    /// What it has answered in one workflow.
+    #[track_caller]
+    pub fn logged_of(&self, tag: &str) -> Vec<Logged> {
+        self.logged().into_iter().filter(|answer| answer.tag.as_deref() == Some(tag)).collect()
+    }
+}
+
+fn program() -> PathBuf {
+    machine::program("model-server", "turnpike-tests")
+}

@@ -1,0 +1,27 @@
+//! Waiting for a state, never for a time.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+/// Asks until there is an answer, and panics with `what` when it takes too long.
+#[track_caller]
+pub fn until<T>(deadline: Duration, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(start.elapsed() < deadline, "waited {deadline:?} in vain: {what}");
+        thread::sleep(PERIOD);
+    }
+}
+
+/// As `until`, for what is true or not.
+#[track_caller]
+pub fn until_true(deadline: Duration, what: &str, mut ask: impl FnMut() -> bool) {
+    until(deadline, what, || ask().then_some(()));
+}
+
+const PERIOD: Duration = Duration::from_millis(10);

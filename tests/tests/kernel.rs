@@ -1,0 +1,14 @@
+//! The hooks, the proxy and the command line on the real kernel. Each test has a gateway, cgroups
+//! and network namespaces of its own.
+
+mod kernel {
+    mod addresses;
+    mod attach;
+    mod bad_input;
+    mod control;
+    mod death;
+    mod hooks;
+    mod load;
+    mod log;
+    mod resident;
+}

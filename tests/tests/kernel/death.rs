@@ -1,0 +1,155 @@
+//! What holds when the gateway dies, and what is left of it.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    os::unix::fs::MetadataExt as _,
+    path::Path,
+    time::Duration,
+};
+
+use turnpike_tests::{
+    gateway::{Gateway, Mode},
+    leaks::Held,
+    peer::{PeerServer, Try, client_command, tries},
+    process::Background,
+    sandbox::Sandbox,
+    wait,
+};
+
+const SOON: Duration = Duration::from_secs(10);
+
+/// An agent that connects again and again.
+struct Agent {
+    sandbox: Sandbox,
+    client: Background,
+    _server: PeerServer,
+}
+
+impl Agent {
+    fn start() -> Self {
+        let sandbox = Sandbox::isolated();
+        let ip = IpAddr::V4(Ipv4Addr::new(10, 79, 0, 1));
+        sandbox.netns().add_address(ip);
+        let server = PeerServer::start(Some(sandbox.netns()), &[SocketAddr::new(ip, 0)]);
+        let client = sandbox.spawn(&mut client_command(&sandbox, &["load"], &server.addresses));
+        Self { sandbox, client, _server: server }
+    }
+
+    fn id(&self) -> String {
+        fs::metadata(self.sandbox.cgroup()).expect("it is there").ino().to_string()
+    }
+
+    fn now(&self) -> u64 {
+        tries(&self.client).last().map_or(0, |last| last.at_us)
+    }
+
+    /// Waits until its tries come out so.
+    fn becomes(&self, result: &str) {
+        wait::until_true(SOON, result, || {
+            tries(&self.client).last().is_some_and(|last| last.result == result)
+        });
+    }
+
+    /// From a second after `since` on, for a second, every try must come out so.
+    fn is_within_a_second(&self, since: u64, result: &str) {
+        wait::until_true(SOON, "two seconds of tries", || self.now() > since + 2_000_000);
+        let later: Vec<Try> = tries(&self.client);
+        let late = later.iter().filter(|it| it.at_us > since + 1_000_000);
+        let others: Vec<&Try> = late.filter(|it| it.result != result).collect();
+        assert!(others.is_empty(), "a second after: {others:?}");
+    }
+}
+
+/// The ids of the agents that are pinned, by the names of the directories.
+fn pinned(gateway: &Gateway) -> BTreeSet<String> {
+    let directory = gateway.place().runtime_dir().join("bpf/v1/daemon/agents");
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+}
+
+fn listed(gateway: &Gateway) -> BTreeSet<String> {
+    let agents = gateway.agents_json();
+    agents.iter().map(|agent| agent["cgroup_id"].to_string()).collect()
+}
+
+#[test]
+fn a_killed_gateway_leaves_audit_open_and_enforce_closed_and_its_successor_goes_on() {
+    let mut gateway = Gateway::start(Mode::Audit);
+    let (audit, enforce) = (Agent::start(), Agent::start());
+    gateway.attach_cgroup(audit.sandbox.cgroup(), "audit", &[]);
+    gateway.attach_cgroup(enforce.sandbox.cgroup(), "enforce", &["--mode", "enforce"]);
+    audit.becomes("proxied");
+    enforce.becomes("proxied");
+    let held = Held::by(gateway.pid());
+    let killed_at = (audit.now(), enforce.now());
+    gateway.kill9();
+    audit.is_within_a_second(killed_at.0, "direct");
+    enforce.is_within_a_second(killed_at.1, "ConnectionRefused");
+    assert_eq!(pinned(&gateway), BTreeSet::from([enforce.id()]));
+    assert_eq!(listed(&gateway), pinned(&gateway), "what is pinned is what is listed");
+
+    gateway.restart();
+    audit.becomes("proxied");
+    enforce.becomes("proxied");
+    assert_eq!(gateway.agents_json().len(), 2);
+    let held_again = Held::by(gateway.pid());
+
+    gateway.kill9();
+    enforce.becomes("ConnectionRefused");
+    gateway.succeed(&["detach", "enforce", "--force"]);
+    enforce.becomes("direct");
+    audit.becomes("direct");
+    assert_eq!(pinned(&gateway), BTreeSet::new());
+    assert_eq!(gateway.place().mounts(), [] as [&Path; 0]);
+    held.assert_gone();
+    held_again.assert_gone();
+}
+
+#[test]
+fn a_gateway_that_ends_in_good_order_leaves_nothing_of_audit_agents() {
+    let mut gateway = Gateway::start(Mode::Audit);
+    let agent = Agent::start();
+    gateway.attach_cgroup(agent.sandbox.cgroup(), "a", &[]);
+    agent.becomes("proxied");
+    let held = Held::by(gateway.pid());
+    gateway.terminate();
+    agent.becomes("direct");
+    held.assert_gone();
+    assert_eq!(gateway.place().mounts(), [] as [&Path; 0]);
+    let failed: Vec<Try> = tries(&agent.client)
+        .into_iter()
+        .filter(|it| it.result != "direct" && it.result != "proxied")
+        .collect();
+    assert!(failed.is_empty(), "the agent noticed: {failed:?}");
+}
+
+#[test]
+fn attaching_and_detaching_under_load_is_not_noticed() {
+    let gateway = Gateway::start(Mode::Audit);
+    let agent = Agent::start();
+    agent.becomes("direct");
+    for _ in 0..10 {
+        gateway.attach_cgroup(agent.sandbox.cgroup(), "a", &[]);
+        agent.becomes("proxied");
+        gateway.detach("a");
+        agent.becomes("direct");
+    }
+    let all = tries(&agent.client);
+    let failed = all.iter().filter(|it| it.result != "direct" && it.result != "proxied");
+    assert_eq!(failed.count(), 0, "the agent noticed");
+}
+
+#[test]
+fn an_agent_whose_cgroup_goes_away_is_detached() {
+    let gateway = Gateway::start(Mode::Enforce);
+    let agent = Agent::start();
+    let before = Held::by(gateway.pid());
+    gateway.attach_cgroup(agent.sandbox.cgroup(), "a", &[]);
+    agent.becomes("proxied");
+    drop(agent);
+    wait::until_true(SOON, "it to be detached", || gateway.agents_json().is_empty());
+    assert_eq!(pinned(&gateway), BTreeSet::new());
+    wait::until_true(SOON, "the links to go", || Held::by(gateway.pid()).links == before.links);
+}
