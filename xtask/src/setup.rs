@@ -33,7 +33,7 @@ trait Need {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let needs = needs()?;
-    if !is_debian(&fs::read_to_string("/etc/os-release").unwrap_or_default()) {
+    if !is_debian(&os_release()) {
         return by_hand(&needs);
     }
     if arguments.check { check(&needs) } else { install(&needs) }
@@ -44,18 +44,30 @@ pub(crate) fn ensure() -> Result<()> {
     run(&Arguments { check: false })
 }
 
+/// Installs what is missing to run agents in containers, and no more.
+pub(crate) fn ensure_containers() -> Result<()> {
+    let needs = container_needs();
+    if is_debian(&os_release()) { install(&needs) } else { by_hand(&needs) }
+}
+
+fn container_needs() -> Vec<Box<dyn Need>> {
+    vec![Box::new(packages::CONTAINERS), Box::new(rootfs::RootFileSystem)]
+}
+
 fn needs() -> Result<Vec<Box<dyn Need>>> {
-    let mut needs: Vec<Box<dyn Need>> = vec![
-        Box::new(packages::Packages),
-        Box::new(tools::Components),
-        Box::new(bpf_linker()?),
-        Box::new(cargo_deny()?),
-    ];
+    let mut needs = container_needs();
+    needs.push(Box::new(packages::EVERYTHING_ELSE));
+    needs.push(Box::new(tools::Components));
+    needs.push(Box::new(bpf_linker()?));
+    needs.push(Box::new(cargo_deny()?));
     if has_nightly() {
         needs.push(Box::new(cargo_fuzz()?));
     }
-    needs.push(Box::new(rootfs::RootFileSystem));
     Ok(needs)
+}
+
+fn os_release() -> String {
+    fs::read_to_string("/etc/os-release").unwrap_or_default()
 }
 
 fn install(needs: &[Box<dyn Need>]) -> Result<()> {
@@ -91,11 +103,12 @@ fn check(needs: &[Box<dyn Need>]) -> Result<()> {
 fn by_hand(needs: &[Box<dyn Need>]) -> Result<()> {
     REPORT
         .say("this is not Debian, so please install by hand what these are called on your system:");
-    for (package, reason) in packages::PACKAGES {
-        REPORT.say(format_args!("    {package:<24} {reason}"));
-    }
-    for need in needs.iter().skip(1) {
+    for need in needs {
         REPORT.say(format_args!("    {}", need.name()));
+    }
+    for (package, reason) in packages::CONTAINERS.list.iter().chain(packages::EVERYTHING_ELSE.list)
+    {
+        REPORT.say(format_args!("    {package:<24} {reason}"));
     }
     bail!("only Debian is set up automatically")
 }

@@ -110,10 +110,10 @@ fn fuzz_targets(manifest: &str) -> Result<Vec<String>> {
 fn kernel_tests(object: &Checked) -> Result<()> {
     // The tests run the program itself, and no dependency of theirs builds it.
     let mut gateway = process::cargo();
-    gateway.args(["build", "--locked", "--release", "-p", "gateway-user"]);
+    gateway.args(["build", "--locked", "-p", "gateway-user"]);
     let mut command = process::cargo();
     command
-        .args(["test", "--locked", "--release", "-p", "turnpike-tests", "--"])
+        .args(["test", "--locked", "-p", "turnpike-tests", "--"])
         .arg(format!("--test-threads={KERNEL_TEST_THREADS}"))
         .env("TURNPIKE_ROOTFS", setup::root_file_system()?);
     if let Checked::OtherTools { fresh } = object {

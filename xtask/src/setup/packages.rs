@@ -8,42 +8,59 @@ use super::{Need, log};
 use crate::process;
 
 /// What is installed through apt, and what for. Apt brings in what these depend on.
-pub(super) const PACKAGES: &[(&str, &str)] = &[
-    ("bpftool", "tests look at programs and maps from outside"),
-    ("build-essential", "linking; C sources of dependencies"),
-    ("ca-certificates", "downloads; tests of trust"),
-    ("cargo-web", "building the BPF object: cargo of the same set as rustc-web"),
-    ("curl", "tests: an unchanged client"),
-    ("debootstrap", "making the containers' root file system"),
-    ("haproxy", "benchmarks: the peer that turnpike is compared with"),
-    ("iproute2", "tests: addresses, namespaces, sockets"),
-    ("libstd-rust-web-dev-bpf", "building the BPF object: core for bpfel-unknown-none"),
-    ("llvm-22-dev", "building bpf-linker; llvm-objcopy strips the BPF object"),
-    ("openssh-client", "tests: a protocol in which the server speaks first"),
-    ("openssl", "tests: TLS clients, servers and certificates"),
-    ("podman", "tests and demo: containers"),
-    ("python3", "tests and demo: agents and scripted servers"),
-    ("python3-pip", "putting the OpenAI SDK into the root file system"),
-    ("runc", "tests and demo: the runtime podman uses"),
-    ("rustc-web", "building the BPF object: a pinned compiler with a BPF target"),
-    ("util-linux", "tests: unshare, nsenter"),
-    ("zlib1g-dev", "building bpf-linker"),
-];
+type List = &'static [(&'static str, &'static str)];
 
-pub(super) struct Packages;
+/// What it takes to run agents in containers.
+pub(super) const CONTAINERS: Packages = Packages {
+    what: "for containers",
+    list: &[
+        ("build-essential", "linking; C sources of dependencies"),
+        ("ca-certificates", "downloads; tests of trust"),
+        ("debootstrap", "making the containers' root file system"),
+        ("iproute2", "tests: addresses, namespaces, sockets"),
+        ("podman", "tests and demo: containers"),
+        ("python3", "tests and demo: agents and scripted servers"),
+        ("python3-pip", "putting the OpenAI SDK into the root file system"),
+        ("runc", "tests and demo: the runtime podman uses"),
+        ("util-linux", "tests: unshare, nsenter"),
+    ],
+};
+
+/// What else it takes to build the BPF object and to run every test.
+pub(super) const EVERYTHING_ELSE: Packages = Packages {
+    what: "for the BPF object and the tests",
+    list: &[
+        ("bpftool", "tests look at programs and maps from outside"),
+        ("cargo-web", "building the BPF object: cargo of the same set as rustc-web"),
+        ("curl", "tests: an unchanged client"),
+        ("haproxy", "benchmarks: the peer that turnpike is compared with"),
+        ("libstd-rust-web-dev-bpf", "building the BPF object: core for bpfel-unknown-none"),
+        ("llvm-22-dev", "building bpf-linker; llvm-objcopy strips the BPF object"),
+        ("openssh-client", "tests: a protocol in which the server speaks first"),
+        ("openssl", "tests: TLS clients, servers and certificates"),
+        ("rustc-web", "building the BPF object: a pinned compiler with a BPF target"),
+        ("zlib1g-dev", "building bpf-linker"),
+    ],
+};
+
+/// Some of Debian's packages.
+pub(super) struct Packages {
+    what: &'static str,
+    pub(super) list: List,
+}
 
 impl Need for Packages {
     fn name(&self) -> String {
-        format!("{} Debian packages", PACKAGES.len())
+        format!("{} Debian packages {}", self.list.len(), self.what)
     }
 
     fn missing(&self) -> Result<Option<String>> {
-        let missing = not_installed()?;
+        let missing = not_installed(self.list)?;
         Ok((!missing.is_empty()).then(|| format!("apt-get install {}", missing.join(" "))))
     }
 
     fn install(&self) -> Result<()> {
-        let missing = not_installed()?;
+        let missing = not_installed(self.list)?;
         if !all_known(&missing) {
             update()?;
             return install(&missing);
@@ -56,25 +73,25 @@ impl Need for Packages {
     }
 }
 
-fn not_installed() -> Result<Vec<&'static str>> {
+fn not_installed(wanted: List) -> Result<Vec<&'static str>> {
     // Fails when a package is unknown, but still lists the others.
     let listed = Command::new("dpkg-query")
         .args(["--show", "--showformat=${db:Status-Abbrev} ${Package}\n"])
-        .args(PACKAGES.iter().map(|(package, _)| package))
+        .args(wanted.iter().map(|(package, _)| package))
         .output()?;
     let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
-    Ok(absent(&listed))
+    Ok(absent(wanted, &listed))
 }
 
-/// The packages that dpkg-query's list does not show as installed.
-fn absent(listed: &str) -> Vec<&'static str> {
+/// The wanted packages that dpkg-query's list does not show as installed.
+fn absent(wanted: List, listed: &str) -> Vec<&'static str> {
     let installed: Vec<&str> = listed
         .lines()
         .filter_map(|line| line.split_once(' '))
         .filter(|(status, _)| *status == "ii")
         .map(|(_, package)| package.trim())
         .collect();
-    PACKAGES.iter().map(|(package, _)| *package).filter(|name| !installed.contains(name)).collect()
+    wanted.iter().map(|(package, _)| *package).filter(|name| !installed.contains(name)).collect()
 }
 
 /// Whether apt's lists have a version of each to install.
@@ -100,23 +117,25 @@ fn install(packages: &[&str]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{PACKAGES, absent};
+    use super::{CONTAINERS, EVERYTHING_ELSE, absent};
 
     #[test]
     fn only_installed_packages_count() {
         let lines: Vec<String> =
-            PACKAGES.iter().map(|(package, _)| format!("ii  {package}")).collect();
+            CONTAINERS.list.iter().map(|(package, _)| format!("ii  {package}")).collect();
         let mut listed = lines.join(
             "
 ",
         );
-        assert!(absent(&listed).is_empty());
+        assert!(absent(CONTAINERS.list, &listed).is_empty());
         listed = listed.replace("ii  podman\n", "rc  podman\n").replace("ii  runc\n", "");
-        assert_eq!(absent(&listed), ["podman", "runc"]);
+        assert_eq!(absent(CONTAINERS.list, &listed), ["podman", "runc"]);
     }
 
     #[test]
     fn packages_are_sorted_and_named_once() {
-        assert!(PACKAGES.is_sorted_by(|(one, _), (next, _)| one < next));
+        for packages in [CONTAINERS, EVERYTHING_ELSE] {
+            assert!(packages.list.is_sorted_by(|(one, _), (next, _)| one < next));
+        }
     }
 }
