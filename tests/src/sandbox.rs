@@ -22,26 +22,19 @@ impl Sandbox {
     /// In the network namespace that we are in.
     #[track_caller]
     pub fn new() -> Self {
-        machine::require_root();
-        let cgroup = machine::cgroup_mount().join(machine::unique("agent"));
-        fs::create_dir(&cgroup).unwrap_or_else(|error| panic!("{}: {error}", cgroup.display()));
-        Self { cgroup, netns: None }
+        Self { cgroup: new_cgroup(), netns: None }
     }
 
     /// With a network namespace of its own, in which only the loopback is.
     #[track_caller]
     pub fn isolated() -> Self {
-        let mut sandbox = Self::new();
-        sandbox.netns = Some(Arc::new(Netns::new()));
-        sandbox
+        Self { cgroup: new_cgroup(), netns: Some(Arc::new(Netns::new())) }
     }
 
     /// A further one in the namespace of another, which stays for as long as either does.
     #[track_caller]
     pub fn beside(other: &Self) -> Self {
-        let mut sandbox = Self::new();
-        sandbox.netns = other.netns.clone();
-        sandbox
+        Self { cgroup: new_cgroup(), netns: other.netns.clone() }
     }
 
     /// The directory.
@@ -96,6 +89,14 @@ impl Drop for Sandbox {
     fn drop(&mut self) {
         remove(&self.cgroup);
     }
+}
+
+#[track_caller]
+fn new_cgroup() -> PathBuf {
+    machine::require_root();
+    let cgroup = machine::cgroup_mount().join(machine::unique("agent"));
+    fs::create_dir(&cgroup).unwrap_or_else(|error| panic!("{}: {error}", cgroup.display()));
+    cgroup
 }
 
 /// Kills what runs in a cgroup and removes it with all that is below.

@@ -110,8 +110,9 @@ impl Subjects {
         let complaint = String::from_utf8_lossy(&output.stderr);
         ensure!(
             output.status.success(),
-            "{} under {work:?}: {}",
+            "{} under {work:?}: {}: {}",
             subject.name(),
+            output.status,
             complaint.trim_end()
         );
         Ok(serde_json::from_slice(&output.stdout)?)

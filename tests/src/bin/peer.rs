@@ -41,6 +41,8 @@ enum Arguments {
         #[arg(long)]
         connections: usize,
     },
+    /// Connect, and wait for the end of the connection; say which kind of end it was
+    Hold(Calls),
     /// Connect again and again until killed, and tell of each try
     Load(Calls),
 }
@@ -70,6 +72,7 @@ fn main() -> anyhow::Result<()> {
         }
         Arguments::Many { calls, connections } => print(&many(&calls, connections)),
         Arguments::Reuse { calls, connections } => print(&reuse(&calls, connections)),
+        Arguments::Hold(calls) => hold(&calls),
         Arguments::Load(calls) => load(&calls),
     }
 }
@@ -154,6 +157,17 @@ fn reuse(calls: &Calls, connections: usize) -> Tally {
         }
     }
     tally
+}
+
+fn hold(calls: &Calls) -> anyhow::Result<()> {
+    let (called, mut stream) = calls.call(calls.destinations[0])?;
+    println!("{}", serde_json::to_string(&called)?);
+    stream.set_read_timeout(None)?;
+    match stream.read(&mut [0; 1]) {
+        Ok(read) => println!("{read} bytes"),
+        Err(error) => println!("{:?}", error.kind()),
+    }
+    Ok(())
 }
 
 fn load(calls: &Calls) -> anyhow::Result<()> {

@@ -12,7 +12,7 @@ use std::{
 use turnpike_tests::{
     gateway::{Gateway, Mode},
     leaks::Held,
-    peer::{PeerServer, Try, client_command, tries},
+    peer::{Called, PeerServer, Try, client_command, tries},
     process::Background,
     sandbox::Sandbox,
     wait,
@@ -105,6 +105,23 @@ fn a_killed_gateway_leaves_audit_open_and_enforce_closed_and_its_successor_goes_
     assert_eq!(gateway.place().mounts(), [] as [&Path; 0]);
     held.assert_gone();
     held_again.assert_gone();
+}
+
+#[test]
+fn what_a_killed_gateway_carried_is_reset_not_ended() {
+    let mut gateway = Gateway::start(Mode::Audit);
+    let sandbox = Sandbox::new();
+    gateway.attach_cgroup(sandbox.cgroup(), "a", &[]);
+    let server = PeerServer::start(None, &[SocketAddr::from((Ipv4Addr::LOCALHOST, 0))]);
+    let mut client = sandbox.spawn(&mut client_command(&sandbox, &["hold"], &server.addresses));
+    wait::until_true(SOON, "the connection", || client.stdout().lines().count() == 1);
+    gateway.kill9();
+    client.wait(SOON);
+    let printed = client.stdout();
+    let called: Called =
+        serde_json::from_str(printed.lines().next().expect("it called")).expect("its own format");
+    assert!(!called.is_direct());
+    assert_eq!(printed.lines().last(), Some("ConnectionReset"));
 }
 
 #[test]

@@ -67,7 +67,7 @@ impl Bed {
         let cgroup = File::open(sandbox.cgroup()).expect("it is there");
         let links = hooks.attach(&cgroup).expect("the kernel takes them");
         let links = hooks.pin(id, links).expect("there is a bpffs");
-        hooks.beat(now(), Duration::from_secs(3600)).expect("it is one entry");
+        hooks.beat(now(), Duration::from_hours(1)).expect("it is one entry");
         let kernel = Arc::new(Kernel::new(Arc::clone(&hooks)));
         let (signal, thread) = serve(id, listeners, Arc::clone(&kernel));
         let server = PeerServer::start(None, &[SocketAddr::from((Ipv4Addr::LOCALHOST, 0))]);
