@@ -135,16 +135,16 @@ pub enum Counter {
     LeftNoListener,
     /// Left to connect directly: the table of redirected sockets was full (audit).
     LeftFull,
-    /// Left to connect directly: a link-local IPv6 address, whose zone the hook can't see (audit).
-    LeftLinkLocal,
+    /// Left to connect directly: tied to an interface, so that loopback can't stand in (audit).
+    LeftTied,
     /// Refused: the gateway was dead (enforce).
     DeniedDead,
     /// Refused: no listener in the network namespace (enforce).
     DeniedNoListener,
     /// Refused: the table of redirected sockets was full (enforce).
     DeniedFull,
-    /// Refused: a link-local IPv6 address, whose zone the hook can't see (enforce).
-    DeniedLinkLocal,
+    /// Refused: tied to an interface, so that loopback can't stand in (enforce).
+    DeniedTied,
     /// Refused: the agent was killed.
     DeniedKilled,
     /// Refused: the destination was the gateway's own listener.

@@ -81,7 +81,8 @@ enum Verdict {
 
 #[inline(always)]
 fn decide(ctx: &SockAddrContext, dst: &Endpoint) -> Verdict {
-    // A socket that passed a descriptor to a process outside the agent's cgroup is that process's.
+    // The hook runs for sockets of the agent's cgroup. One whose descriptor was passed to a process
+    // outside it is that process's.
     let Some(agent) = Agent::current() else { return Verdict::Leave };
     let cookie = socket_cookie(ctx);
     // The socket may have been connected before: whatever is decided now, the old destination is
@@ -98,8 +99,8 @@ fn decide(ctx: &SockAddrContext, dst: &Endpoint) -> Verdict {
         agent.count(Counter::NotTcp);
         return Verdict::Leave;
     }
-    if is_link_local(dst) {
-        return fail(agent, Counter::LeftLinkLocal, Counter::DeniedLinkLocal);
+    if is_tied(ctx, dst) {
+        return fail(agent, Counter::LeftTied, Counter::DeniedTied);
     }
     if !gateway_is_alive() {
         return fail(agent, Counter::LeftDead, Counter::DeniedDead);
@@ -187,8 +188,14 @@ fn is_loopback(dst: &Endpoint) -> bool {
         && (dst.ip[3] == LOOPBACK_V6 || dst.ip[3] == 0)
 }
 
-/// fe80::/10 (RFC 4291, section 2.5.6).
+/// Whether the connection belongs to one interface: a link-local address (fe80::/10, RFC 4291,
+/// section 2.5.6), whose zone this hook can't see, or a socket that is bound to a device.
 #[inline(always)]
-fn is_link_local(dst: &Endpoint) -> bool {
-    u32::from_be(dst.ip[0]) >> 22 == 0xfe80 >> 6
+fn is_tied(ctx: &SockAddrContext, dst: &Endpoint) -> bool {
+    // SAFETY: the kernel gives the program a valid context, and its socket is readable here.
+    let device = unsafe {
+        let socket = (*ctx.sock_addr).__bindgen_anon_1.sk;
+        if socket.is_null() { 0 } else { (*socket).bound_dev_if }
+    };
+    device != 0 || u32::from_be(dst.ip[0]) >> 22 == 0xfe80 >> 6
 }

@@ -33,9 +33,7 @@ fn hand_over(ctx: &SockOpsContext) {
         (*entry).origin
     };
     if HANDOFFS.insert(&key, &origin, 0).is_err() {
-        if let Some(agent) = Agent::current() {
-            agent.count(Counter::HandoffFailed);
-        }
+        Agent { id: origin.agent, enforce: false }.count(Counter::HandoffFailed);
     }
 }
 

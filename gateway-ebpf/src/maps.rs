@@ -32,7 +32,8 @@ pub static HEARTBEAT: Array<Heartbeat> = Array::with_max_entries(1, 0);
 pub static ORIGINS: HashMap<u64, Redirected> = HashMap::with_max_entries(65536, 0);
 
 /// What the accepting side looks up. As large as `ORIGINS`, and each entry there has at most one
-/// here, so an insert has room whenever the connect hook found room.
+/// here. Entries whose connection was reset before it was accepted stay until userspace sweeps
+/// them; should they fill the map, the accepting side asks the kernel's socket tables instead.
 #[map]
 pub static HANDOFFS: HashMap<PeerKey, Origin> = HashMap::with_max_entries(65536, 0);
 

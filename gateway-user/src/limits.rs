@@ -66,6 +66,9 @@ pub const HANDOFF_AGE: std::time::Duration = std::time::Duration::from_mins(1);
 
 /// Connections to the control socket that are served at a time. More wait.
 pub const CONTROL_CONNECTIONS: usize = 64;
+/// Connections to the control socket from agents' own processes that are told so at a time. More
+/// are closed.
+pub const CONTROL_REFUSALS: usize = 8;
 /// Bytes of a request to the control socket: a path and a few words.
 pub const CONTROL_REQUEST_BYTES: usize = 64 * 1024;
 /// How long a request to the control socket may take to arrive, and a connection to it sit idle.
@@ -73,7 +76,19 @@ pub const CONTROL_REQUEST_TIME: std::time::Duration = std::time::Duration::from_
 /// Bytes of one document that a command takes from the control socket.
 pub const CONTROL_ANSWER_BYTES: usize = 256 * 1024 * 1024;
 
+/// Network namespaces of one agent that the gateway listens in. Connects from more find no
+/// listener, and are counted as that.
+pub const NAMESPACES_PER_AGENT: usize = 64;
+/// How long a gateway waits for another of the same runtime directory to finish a change.
+pub const RUNTIME_LOCK: std::time::Duration = std::time::Duration::from_secs(10);
+
 /// Bytes that a pipe between two opaque streams holds.
 pub const SPLICED_BYTES: usize = 256 * 1024;
 /// Pipes that each thread keeps for the next opaque stream that needs one. More are closed.
 pub const POOLED_PIPES: usize = 64;
+
+/// How long a container runtime may take to say which container has a name. Later: it counts as
+/// one that knows none.
+pub const RUNTIME_ANSWER_TIME: std::time::Duration = std::time::Duration::from_secs(10);
+/// Bytes of its answer that are read.
+pub const RUNTIME_ANSWER_BYTES: u64 = 16 * 1024 * 1024;

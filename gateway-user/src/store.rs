@@ -11,7 +11,10 @@ use std::{
 };
 
 use crate::{
-    call::{AgentRef, SessionId, State, Step, Timestamp, Workflow, WorkflowId, WorkflowSummary},
+    call::{
+        AgentRef, SessionId, Settlement, State, Step, Timestamp, Workflow, WorkflowId,
+        WorkflowSummary,
+    },
     limits,
     lineage::{Completion, Placement},
 };
@@ -91,11 +94,18 @@ impl Workflows {
         lock(&self.book(&agent.name)).place(agent, placement, step, wish_hmac);
     }
 
-    /// Puts a call's final form in the place of its first, and opens the tool steps of its answer.
-    /// The agent is the step's. Ignored, but counted, if the workflow is not kept any more.
-    pub fn finish(&self, workflow: WorkflowId, step: Step, completion: &Completion, at: Timestamp) {
-        if let Some(book) = self.find_book(&step.agent) {
-            lock(&book).finish(workflow, step, completion, at);
+    /// Brings a call into its final form, and opens the tool steps of its answer. Ignored, but
+    /// counted, if the workflow is not kept any more.
+    pub fn finish(
+        &self,
+        agent: &AgentRef,
+        workflow: WorkflowId,
+        settlement: Settlement,
+        completion: &Completion,
+        at: Timestamp,
+    ) {
+        if let Some(book) = self.find_book(&agent.name) {
+            lock(&book).finish(workflow, settlement, completion, at);
         }
     }
 
@@ -104,7 +114,7 @@ impl Workflows {
     pub fn list(&self, filter: &Filter) -> Vec<WorkflowSummary> {
         let mut found = Vec::new();
         for book in self.books(filter.agent.as_deref()) {
-            found.extend(lock(&book).summaries(filter).cloned());
+            found.extend(lock(&book).summaries(filter));
         }
         found.sort_by_key(|summary| std::cmp::Reverse((summary.started_at, summary.workflow_id)));
         found.truncate(filter.limit.unwrap_or(usize::MAX));

@@ -11,8 +11,10 @@ use std::{
     },
     process::Command,
     ptr,
+    sync::OnceLock,
 };
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::unix::AsyncFd;
 
 /// The cookie of the network namespace that a socket lives in (`SO_NETNS_COOKIE`, Linux 5.14):
@@ -58,12 +60,16 @@ pub fn watch<T: AsRawFd>(owner: T) -> io::Result<AsyncFd<T>> {
     unsafe { AsyncFd::register(owner) }.map_err(|error| error.into_parts().1)
 }
 
-/// Raises this process's bound on open files as far as it may: each connection takes two.
+/// The bound on open files as this process found it: what its children are given back.
+static OPEN_FILES: OnceLock<Rlimit> = OnceLock::new();
+
+/// Raises this process's bound on open files as far as it may: each connection takes two, and up to
+/// four more while it carries bulk.
 pub fn allow_many_files() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+    let found = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: found.maximum, maximum: found.maximum };
+    OPEN_FILES.get_or_init(|| found);
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
         tracing::warn!(%error, "the bound on open files stays where it is");
     }
 }
@@ -77,6 +83,14 @@ pub struct User {
     pub home: CString,
 }
 
+/// Looks a user up by number.
+pub fn user_numbered(uid: u32) -> io::Result<Option<User>> {
+    passwd_entry(|entry, buffer, found| {
+        // SAFETY: all pointers are to live variables; the buffer's length is its own.
+        unsafe { libc::getpwuid_r(uid, entry, buffer.as_mut_ptr(), buffer.len(), found) }
+    })
+}
+
 /// Looks a user up by name, or by number.
 pub fn find_user(text: &str) -> io::Result<Option<User>> {
     let name = CString::new(text).map_err(|_| io::ErrorKind::InvalidInput)?;
@@ -87,11 +101,7 @@ pub fn find_user(text: &str) -> io::Result<Option<User>> {
     if by_name.is_some() {
         return Ok(by_name);
     }
-    let Ok(uid) = text.parse::<u32>() else { return Ok(None) };
-    passwd_entry(|entry, buffer, found| {
-        // SAFETY: as above.
-        unsafe { libc::getpwuid_r(uid, entry, buffer.as_mut_ptr(), buffer.len(), found) }
-    })
+    text.parse().map_or(Ok(None), user_numbered)
 }
 
 fn passwd_entry(
@@ -131,6 +141,9 @@ pub fn confine(command: &mut Command, cgroup_procs: OwnedFd, user: Option<User>)
     unsafe {
         command.pre_exec(move || {
             rustix::io::write(&cgroup_procs, b"0")?;
+            if let Some(limit) = OPEN_FILES.get() {
+                setrlimit(Resource::Nofile, limit.clone())?;
+            }
             if let Some(user) = &user {
                 check(libc::setgroups(groups.len(), groups.as_ptr()))?;
                 check(libc::setresgid(user.gid, user.gid, user.gid))?;

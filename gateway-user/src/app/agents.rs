@@ -41,7 +41,7 @@ pub(super) enum Unfit {
     )]
     Root,
     #[error(
-        "the cgroup {0} holds the gateway itself; give the agent a cgroup of its own: turnpike run -- CMD, or: systemd-run --scope CMD"
+        "the cgroup {0} holds a gateway; give the agent a cgroup of its own: turnpike run -- CMD, or: systemd-run --scope CMD"
     )]
     HoldsGateway(CgroupPath),
     #[error(
@@ -91,11 +91,13 @@ impl Candidate {
         Ok(Self { name, cgroup, container })
     }
 
-    /// Refuses what would catch more than an agent, or the same agent twice. `others` are the
-    /// agents of every gateway: their names and cgroups.
+    /// Refuses what would catch more than an agent, or the same agent twice. `gateways` are the
+    /// processes of all gateways that live; `own` the names of this one's agents; `others` the
+    /// cgroups of all gateways' agents, with their names.
     pub(super) fn check(
         &self,
         caller: u32,
+        gateways: &[u32],
         own: &[&str],
         others: &BTreeMap<String, String>,
     ) -> Result<(), Unfit> {
@@ -103,11 +105,12 @@ impl Candidate {
         if path.is_root() {
             return Err(Unfit::Root);
         }
-        if path.holds(&cgroup::path_of_process(std::process::id())?) {
+        // A process that is gone holds nothing.
+        let holds = |pid| cgroup::path_of_process(pid).is_ok_and(|found| path.holds(&found));
+        if holds(std::process::id()) || gateways.iter().any(|gateway| holds(*gateway)) {
             return Err(Unfit::HoldsGateway(path.clone()));
         }
-        // A caller that is gone holds nothing.
-        if cgroup::path_of_process(caller).is_ok_and(|caller| path.holds(&caller)) {
+        if holds(caller) {
             return Err(Unfit::HoldsCaller(path.clone()));
         }
         if own.contains(&self.name.as_str()) {

@@ -35,12 +35,15 @@ pub(super) async fn run(
         // The task can't fail, and the runtime ends it only with the whole daemon.
         let _ = shutdown.await;
     });
-    tokio::select! {
-        () = server => {}
-        () = gateway.look_after() => {}
-    }
+    let upkeep = tokio::spawn({
+        let gateway = gateway.clone();
+        async move { gateway.look_after().await }
+    });
+    server.await;
     eprintln!("turnpike: ending");
-    Ok(gateway.stop().await?)
+    let stopped = gateway.stop(gateway.drain()).await;
+    upkeep.await?;
+    Ok(stopped?)
 }
 
 /// The signals that ask a process to end.

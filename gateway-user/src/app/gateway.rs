@@ -17,7 +17,7 @@ use tokio::sync::Mutex;
 use self::{fleet::Fleet, heartbeat::Heartbeat};
 use super::{
     agents::Unfit,
-    kernel::{KernelOrigins, ToStore},
+    kernel::{KernelOrigins, ToStore, monotonic},
     netns::Threads,
     node,
 };
@@ -73,6 +73,8 @@ pub(super) enum GatewayError {
     Key(#[from] node::KeyError),
     #[error("a turnpike daemon runs already (pid {0}); stop it first, or use it")]
     Running(u32),
+    #[error("the gateway is ending; ask the next one")]
+    Ending,
     #[error("no agent is called {0:?}; see `turnpike agents`")]
     NoAgent(String),
     #[error("can't listen in the agent's network namespace: {0}")]
@@ -113,7 +115,7 @@ impl Gateway {
         }
         // What an earlier gateway's maps still say of its listeners leads nowhere now.
         hooks.forget_listeners()?;
-        hooks.forget_handoffs()?;
+        hooks.forget_handoffs(monotonic())?;
         let workflows = Arc::new(Workflows::new());
         let clock = Clock::start();
         let recorder = Box::new(ToStore(Arc::clone(&workflows)));
@@ -139,44 +141,13 @@ impl Gateway {
         Ok(gateway)
     }
 
-    /// Ends everything: agents are let go, connections drained. Enforced agents of the daemon stay
-    /// closed, as they would with a dead one: ending it is no way out for them. The others are
-    /// written down for the next daemon.
-    pub(super) async fn stop(&self) -> Result<(), GatewayError> {
-        let mut fleet = self.0.fleet.lock().await;
-        let _lock = self.0.instance.lock()?;
-        let remembered = if self.0.embedded { Vec::new() } else { fleet.living() };
-        let mut first_error = Ok(());
-        for name in fleet.names() {
-            if remembered.iter().any(|agent| agent.name == name && agent.pinned) {
-                tracing::warn!(
-                    agent = name,
-                    "stays closed without the gateway; to open it: turnpike detach {name} --force"
-                );
-                continue;
-            }
-            if let Err(error) = self.expel(&mut fleet, &name).await {
-                tracing::error!(agent = name, %error, "an agent could not be let go");
-                first_error = first_error.and(Err(error));
-            }
-        }
-        fleet.threads.end(self.0.config.daemon.drain.0).await;
-        self.0.heartbeat.stop();
-        if remembered.is_empty() {
-            self.0.instance.remove()?;
-        } else {
-            self.0.instance.write(&StateFile { agents: remembered, ..StateFile::own() })?;
-        }
-        first_error
-    }
-
     pub(super) fn workflows(&self) -> &Workflows {
         &self.0.workflows
     }
 
-    /// Waits until the connections that were accepted have ended, at most so long.
-    pub(super) async fn drain(&self, deadline: Duration) {
-        self.0.fleet.lock().await.threads.end(deadline).await;
+    /// How long connections may go on when the gateway ends.
+    pub(super) fn drain(&self) -> Duration {
+        self.0.config.daemon.drain.0
     }
 
     fn runtime_dir(&self) -> &PathBuf {

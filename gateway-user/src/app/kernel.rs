@@ -7,7 +7,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::{
     attach::{diag, ebpf::Hooks},
-    call::{AgentRef, Step, Timestamp, WorkflowId},
+    call::{AgentRef, Settlement, Step, Timestamp, WorkflowId},
     lineage::{Completion, Placement},
     proxy::{Origins, Recorder},
     store::Workflows,
@@ -56,18 +56,18 @@ pub(super) fn monotonic() -> Duration {
 pub(super) struct ToStore(pub(super) Arc<Workflows>);
 
 impl Recorder for ToStore {
-    fn placed(&self, agent: &AgentRef, placement: &Placement, step: &Step, wish: Option<String>) {
-        self.0.insert_placed(agent, placement, step.clone(), wish);
+    fn placed(&self, agent: &AgentRef, placement: &Placement, step: Step, wish: Option<String>) {
+        self.0.insert_placed(agent, placement, step, wish);
     }
 
     fn finished(
         &self,
-        _agent: &AgentRef,
+        agent: &AgentRef,
         workflow: WorkflowId,
-        step: Step,
+        settlement: Settlement,
         completion: &Completion,
         at: Timestamp,
     ) {
-        self.0.finish(workflow, step, completion, at);
+        self.0.finish(agent, workflow, settlement, completion, at);
     }
 }

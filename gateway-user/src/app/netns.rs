@@ -60,6 +60,11 @@ impl Threads {
         Ok(found)
     }
 
+    /// Whether a thread accepts in the namespace.
+    pub(super) fn serves(&self, id: NetnsId) -> bool {
+        self.open.get(&id).is_some_and(|thread| !thread.handle.is_finished())
+    }
+
     /// The cookie of a namespace in which a thread accepts.
     pub(super) fn cookie(&self, id: NetnsId) -> Option<u64> {
         self.open.get(&id).map(|thread| thread.netns)

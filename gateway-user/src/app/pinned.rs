@@ -1,13 +1,17 @@
 //! What dead gateways left behind: shown and removed without a daemon.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs, io,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
 
 use crate::{
     attach::{
-        ebpf::remove_agent_pins,
+        ebpf::{EbpfFailure, remove_agent_pins},
         pins::{HeldAgent, Instance, PinsError, StateFile},
     },
-    config::Config,
+    config::{Config, ConfigError},
     control::{
         commands::Pinned,
         model::{AgentInfo, AgentState, Coverage, Refusal},
@@ -17,56 +21,116 @@ use crate::{
 /// The agents that are pinned below a runtime directory and whose gateway is dead.
 #[derive(Debug)]
 pub(super) struct PinnedAgents {
-    runtime: PathBuf,
+    /// The control socket that the user named.
+    control: Option<PathBuf>,
+}
+
+/// Why what dead gateways left can't be seen or removed.
+#[derive(Debug, thiserror::Error)]
+enum PinnedError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Pins(#[from] PinsError),
+    #[error(transparent)]
+    Ebpf(#[from] EbpfFailure),
+    #[error(
+        "what a dead gateway left is not looked for in {}: others can write there; name a control \
+         socket whose directory only root can write to", .0.display()
+    )]
+    OthersWrite(PathBuf),
+    #[error("can't look into {}: {source}; run as root (sudo)", path.display())]
+    Directory { path: PathBuf, source: io::Error },
+    #[error("no pinned agent is called {0:?}; see `turnpike agents`")]
+    NoAgent(String),
+}
+
+impl From<PinnedError> for Refusal {
+    fn from(error: PinnedError) -> Self {
+        Self::new(error.to_string())
+    }
 }
 
 impl PinnedAgents {
     /// Beside the control socket that the user named, else where the configuration says.
     pub(super) fn beside(control: Option<&Path>) -> Self {
-        let named = control.and_then(Path::parent).map(Path::to_owned);
-        // A configuration that can't be read is reported by the commands that need it.
-        let configured = || Config::load(None).unwrap_or_default().daemon.runtime_dir;
-        Self { runtime: named.unwrap_or_else(configured) }
+        Self { control: control.map(Path::to_owned) }
     }
 
-    /// With the instance that holds each.
-    fn held(&self) -> Result<Vec<(Instance, StateFile)>, PinsError> {
+    fn instances(&self) -> Result<Vec<Instance>, PinnedError> {
+        let Some(control) = &self.control else {
+            return Ok(Instance::all(&Config::load(None)?.daemon.runtime_dir)?);
+        };
+        let parent = control.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let directory = parent.unwrap_or_else(|| Path::new("."));
+        check_owner(directory)?;
+        Ok(Instance::all(directory)?)
+    }
+
+    fn held(&self) -> Result<Vec<HeldAgent>, PinnedError> {
         let mut found = Vec::new();
-        for instance in Instance::all(&self.runtime)? {
-            if let Some(state) = instance.read()?.filter(|state| !state.is_alive()) {
-                found.push((instance, state));
-            }
+        for instance in self.instances()? {
+            found.extend(of_dead(&instance)?.into_iter().flat_map(|state| state.agents));
         }
         Ok(found)
+    }
+
+    fn remove(&self, name: &str) -> Result<(), PinnedError> {
+        for instance in self.instances()? {
+            // Else a gateway that starts now could take over what is being removed.
+            let _lock = instance.lock()?;
+            let Some(mut state) = of_dead(&instance)? else { continue };
+            let Some(place) = state.agents.iter().position(|agent| agent.name == name) else {
+                continue;
+            };
+            let agent = state.agents.remove(place);
+            remove_agent_pins(&instance.pins(), agent.cgroup_id)?;
+            if state.agents.iter().all(|agent| !agent.pinned) {
+                instance.remove_pins()?;
+            }
+            if state.agents.is_empty() {
+                instance.remove()?;
+            } else {
+                instance.write(&state)?;
+            }
+            return Ok(());
+        }
+        Err(PinnedError::NoAgent(name.into()))
     }
 }
 
 impl Pinned for PinnedAgents {
     fn list(&self) -> Result<Vec<AgentInfo>, Refusal> {
-        let held = self.held().map_err(|error| Refusal::new(error.to_string()))?;
-        let pinned = held.into_iter().flat_map(|(_, state)| state.agents);
-        Ok(pinned.filter(|agent| agent.pinned).map(|agent| info(&agent)).collect())
+        Ok(self.held()?.iter().filter(|agent| agent.pinned).map(info).collect())
     }
 
     fn detach(&self, name: &str) -> Result<(), Refusal> {
-        let refuse = |error: &dyn std::fmt::Display| Refusal::new(error.to_string());
-        for (instance, mut state) in self.held().map_err(|error| refuse(&error))? {
-            let Some(place) = state.agents.iter().position(|agent| agent.name == name) else {
-                continue;
-            };
-            let agent = state.agents.remove(place);
-            remove_agent_pins(&instance.pins(), agent.cgroup_id).map_err(|error| refuse(&error))?;
-            if state.agents.iter().all(|agent| !agent.pinned) {
-                instance.remove_pins().map_err(|error| refuse(&error))?;
-            }
-            let done =
-                if state.agents.is_empty() { instance.remove() } else { instance.write(&state) };
-            return done.map_err(|error| refuse(&error));
-        }
-        Err(Refusal::new(format!("no pinned agent is called {name:?}"))
-            .fix("see `turnpike agents`"))
+        Ok(self.remove(name)?)
     }
 }
+
+/// What an instance holds if its gateway is dead.
+fn of_dead(instance: &Instance) -> Result<Option<StateFile>, PinsError> {
+    Ok(instance.read()?.filter(|state| !state.is_alive()))
+}
+
+/// Refuses a directory in which somebody else could have put what is found there. One that does not
+/// exist holds nothing.
+fn check_owner(directory: &Path) -> Result<(), PinnedError> {
+    let found = match fs::metadata(directory) {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(source) => return Err(PinnedError::Directory { path: directory.into(), source }),
+    };
+    let is_ours = found.uid() == 0 || found.uid() == rustix::process::geteuid().as_raw();
+    if !is_ours || found.mode() & WRITABLE_BY_OTHERS != 0 {
+        return Err(PinnedError::OthersWrite(directory.into()));
+    }
+    Ok(())
+}
+
+/// By the group and by everybody (inode(7)).
+const WRITABLE_BY_OTHERS: u32 = 0o022;
 
 fn info(agent: &HeldAgent) -> AgentInfo {
     AgentInfo {
@@ -80,5 +144,64 @@ fn info(agent: &HeldAgent) -> AgentInfo {
         gateway_pid: None,
         attached_at: Some(agent.attached_at),
         coverage: Coverage::default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+    use crate::{call::Timestamp, config::Mode};
+
+    fn agent(name: &str) -> HeldAgent {
+        HeldAgent {
+            name: name.into(),
+            mode: Mode::Enforce,
+            cgroup: "/a".into(),
+            cgroup_id: 1,
+            container_id: None,
+            pod: None,
+            attached_at: Timestamp(0),
+            pinned: true,
+        }
+    }
+
+    fn names(agents: &PinnedAgents) -> Vec<String> {
+        agents.list().expect("listed").into_iter().map(|agent| agent.name).collect()
+    }
+
+    #[test]
+    fn only_what_a_dead_gateway_holds_is_listed_and_removed() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let live = StateFile { agents: vec![agent("live")], ..StateFile::own() };
+        Instance::daemon(directory.path()).write(&live).expect("written");
+        let started = live.pid_started + 1;
+        let dead = StateFile { pid_started: started, agents: vec![agent("dead")], ..live };
+        Instance::run(directory.path(), 1).write(&dead).expect("written");
+
+        let pinned = PinnedAgents::beside(Some(&directory.path().join("control.sock")));
+        assert_eq!(names(&pinned), ["dead"]);
+        let error = pinned.detach("live").expect_err("its gateway lives");
+        assert!(error.to_string().contains("no pinned agent"), "{error}");
+        pinned.detach("dead").expect("removed");
+        assert!(names(&pinned).is_empty());
+    }
+
+    #[test]
+    fn a_directory_that_others_write_to_is_not_followed() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let pinned = PinnedAgents::beside(Some(&directory.path().join("control.sock")));
+        assert!(names(&pinned).is_empty());
+        for mode in [0o770, 0o1707] {
+            fs::set_permissions(directory.path(), fs::Permissions::from_mode(mode)).expect("set");
+            let error = pinned.list().expect_err("refused");
+            assert!(error.to_string().contains("others can write there"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_directory_that_is_not_there_holds_nothing() {
+        assert!(names(&PinnedAgents::beside(Some(Path::new("/no/such/control.sock")))).is_empty());
     }
 }

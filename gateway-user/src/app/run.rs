@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow, bail};
-use tokio::signal::unix::SignalKind;
+use tokio::{signal::unix::SignalKind, sync::oneshot, task::JoinHandle};
 
 use super::{
     agents::{AgentName, Candidate},
@@ -19,7 +19,12 @@ use super::{
     gateway::Gateway,
 };
 use crate::{
-    attach::{cgroup::Cgroup, netns::Netns, pins::Instance, preflight},
+    attach::{
+        cgroup::{Cgroup, RUN_PREFIX},
+        netns::Netns,
+        pins::Instance,
+        preflight,
+    },
     call::Workflow,
     config::{Config, Mode},
     control::{
@@ -42,7 +47,6 @@ pub(super) async fn run(args: RunArgs, global: &Global) -> anyhow::Result<u8> {
     let user = user(args.user.as_deref())?;
     let mode = args.mode.unwrap_or(config.defaults.mode);
     let pid = std::process::id();
-    let label = format!("turnpike-run-{pid}");
     let name = match &args.name {
         Some(name) => AgentName::parse(name)?.as_str().to_owned(),
         None => default_name(&args.command, pid),
@@ -57,24 +61,39 @@ pub(super) async fn run(args: RunArgs, global: &Global) -> anyhow::Result<u8> {
 
     // From here on signals are the command's: it decides whether to end, and we follow.
     let ending = Ending::new()?;
+    let room = Room::make(pid)?;
     let keeper = Keeper::find(config, global).await?;
-    let cgroup = Room::make(&label)?;
-    keeper.attach(&cgroup.0, &name, mode).await?;
-    let status = supervise(&args.command, &cgroup.0, user, ending, &keeper).await;
-    let left = cgroup.clear();
+    let status = match keeper.attach(&room.0, &name, mode).await {
+        Ok(()) => supervise(&args.command, &room.0, user, ending).await,
+        Err(error) => Err(error),
+    };
+    room.clear();
     let workflows = keeper.leave(&name).await;
-    drop(cgroup);
-    left?;
-    let (status, workflows) = (status?, workflows?);
+    drop(room);
 
-    show(&workflows, global)?;
-    if let Some(file) = &mut trace_out {
-        for workflow in &workflows {
-            serde_json::to_writer(&mut *file, workflow)?;
-            file.write_all(b"\n")?;
-        }
+    // The command ran, so its own status is the answer, whatever else there is to say.
+    let status = status?;
+    let told = workflows.and_then(|workflows| tell(&workflows, trace_out.as_mut(), global));
+    if let Err(error) = told {
+        eprintln!("turnpike: {error:#}");
     }
     Ok(shell_status(status))
+}
+
+/// Shows the workflows, and writes them to the file if there is one.
+fn tell(
+    workflows: &[Workflow],
+    file: Option<&mut fs::File>,
+    global: &Global,
+) -> anyhow::Result<()> {
+    show(workflows, global)?;
+    if let Some(file) = file {
+        for workflow in workflows {
+            let line = serde_json::to_string(workflow)? + "\n";
+            file.write_all(line.as_bytes()).context("can't write the file given by --trace-out")?;
+        }
+    }
+    Ok(())
 }
 
 /// The gateway that carries the agent: the daemon where there is one, else one of our own.
@@ -83,8 +102,9 @@ enum Keeper {
     Daemon(Client),
     Own {
         gateway: Gateway,
-        server: tokio::task::JoinHandle<()>,
-        stop: tokio::sync::oneshot::Sender<()>,
+        server: JoinHandle<()>,
+        upkeep: JoinHandle<()>,
+        stop: oneshot::Sender<()>,
     },
 }
 
@@ -103,13 +123,15 @@ impl Keeper {
         let socket = ControlSocket::bind(&own).await?;
         let instance = Instance::run(&runtime, pid);
         let gateway = Gateway::start(config, instance, true, global.verbose).await?;
-        let (stop, stopped) = tokio::sync::oneshot::channel();
+        let (stop, stopped) = oneshot::channel();
         let behind = std::sync::Arc::new(gateway.clone());
         let server = tokio::spawn(server::serve(socket, behind, async {
             // A sender that is dropped says the same.
             let _ = stopped.await;
         }));
-        Ok(Self::Own { gateway, server, stop })
+        let looked_after = gateway.clone();
+        let upkeep = tokio::spawn(async move { looked_after.look_after().await });
+        Ok(Self::Own { gateway, server, upkeep, stop })
     }
 
     async fn attach(&self, cgroup: &Cgroup, name: &str, mode: Mode) -> anyhow::Result<()> {
@@ -132,14 +154,6 @@ impl Keeper {
         Ok(())
     }
 
-    /// Looks after the agent for as long as its command runs.
-    async fn look_after(&self) {
-        match self {
-            Self::Daemon(_) => std::future::pending().await,
-            Self::Own { gateway, .. } => gateway.look_after().await,
-        }
-    }
-
     /// Lets the agent go. Its workflows, oldest first.
     async fn leave(self, name: &str) -> anyhow::Result<Vec<Workflow>> {
         let filter = Filter { agent: Some(name.into()), ..Filter::default() };
@@ -153,14 +167,13 @@ impl Keeper {
                 }
                 found
             }
-            Self::Own { gateway, server, stop } => {
-                gateway.drain(DRAIN).await;
-                let found = gateway.workflows().all(&filter);
-                gateway.stop().await?;
+            Self::Own { gateway, server, upkeep, stop } => {
                 // The receiver is gone if the server has ended already.
                 let _ = stop.send(());
                 server.await?;
-                found
+                gateway.stop(DRAIN).await?;
+                upkeep.await?;
+                gateway.workflows().all(&filter)
             }
         };
         workflows.sort_by_key(|workflow| workflow.summary.started_at);
@@ -176,19 +189,34 @@ const DRAIN: Duration = Duration::from_secs(2);
 struct Room(Cgroup);
 
 impl Room {
-    fn make(label: &str) -> anyhow::Result<Self> {
-        Ok(Self(Cgroup::create(label)?))
+    /// Of its own, also beside one that an earlier process of this pid left behind.
+    fn make(pid: u32) -> anyhow::Result<Self> {
+        const ATTEMPTS: u32 = 8;
+
+        let name = |attempt| match attempt {
+            0 => format!("{RUN_PREFIX}{pid}"),
+            attempt => format!("{RUN_PREFIX}{pid}-{attempt}"),
+        };
+        let mut made = Cgroup::create(&name(0));
+        for attempt in 1..ATTEMPTS {
+            if made.is_ok() {
+                break;
+            }
+            made = Cgroup::create(&name(attempt));
+        }
+        Ok(Self(made?))
     }
 
     /// Ends what the command left behind, as the end of a container would.
-    fn clear(&self) -> anyhow::Result<()> {
+    fn clear(&self) {
         let left = self.0.processes().len();
-        if left > 0 {
-            eprintln!("turnpike: {left} processes outlived the command and are ended");
-            fs::write(self.0.directory().join("cgroup.kill"), "1")
-                .context("can't end the processes that the command left behind")?;
+        if left == 0 {
+            return;
         }
-        Ok(())
+        eprintln!("turnpike: {left} processes outlived the command and are ended");
+        if let Err(error) = fs::write(self.0.directory().join("cgroup.kill"), "1") {
+            eprintln!("turnpike: they could not be ended: {error}");
+        }
     }
 }
 
@@ -210,7 +238,6 @@ async fn supervise(
     cgroup: &Cgroup,
     user: Option<User>,
     mut ending: Ending,
-    keeper: &Keeper,
 ) -> anyhow::Result<ExitStatus> {
     let (program, arguments) = words.split_first().ok_or_else(|| anyhow!("no command given"))?;
     let mut command = Command::new(program);
@@ -229,7 +256,6 @@ async fn supervise(
     loop {
         tokio::select! {
             status = child.wait() => return Ok(status?),
-            () = keeper.look_after() => {}
             signal = ending.told() => {
                 // The terminal sends its interrupts to the command as well.
                 if let Some(pid) = pid.filter(|_| signal != SignalKind::interrupt()) {
@@ -250,7 +276,13 @@ async fn supervise(
 fn user(given: Option<&str>) -> anyhow::Result<Option<User>> {
     let text = match (given, std::env::var("SUDO_UID")) {
         (Some(name), _) => name.to_owned(),
-        (None, Ok(uid)) => uid,
+        (None, Ok(uid)) => {
+            let found = uid.parse().map(sys::user_numbered);
+            return match found {
+                Ok(Ok(Some(user))) => Ok(Some(user)),
+                _ => bail!("SUDO_UID is {uid:?}, which is no user; choose one with --user"),
+            };
+        }
         (None, Err(_)) => {
             eprintln!("turnpike: the command runs as root; choose another user with --user");
             return Ok(None);

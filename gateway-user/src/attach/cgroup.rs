@@ -20,6 +20,9 @@ pub struct Cgroup {
     id: AgentId,
 }
 
+/// How the names of the cgroups that `turnpike run` makes begin.
+pub const RUN_PREFIX: &str = "turnpike-run-";
+
 /// A cgroup's path below the mount, as `/proc/PID/cgroup` shows it: absolute and normal.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CgroupPath(String);
@@ -115,9 +118,24 @@ impl Cgroup {
         Self::open(&directory)
     }
 
-    /// Removes it. Its processes must be gone.
+    /// Removes it and every cgroup below. Their processes must be gone.
     pub fn remove(&self) -> Result<(), CgroupError> {
-        fs::remove_dir(&self.directory).map_err(|source| io_error(&self.directory, source))
+        let mut all = vec![self.directory.clone()];
+        let mut seen = 0;
+        while let Some(directory) = all.get(seen) {
+            let below = directories(directory);
+            all.extend(below);
+            seen += 1;
+        }
+        all.iter().rev().try_for_each(|directory| {
+            fs::remove_dir(directory).map_err(|source| io_error(directory, source))
+        })
+    }
+
+    /// Whether it was made for a `turnpike run`.
+    #[must_use]
+    pub fn is_a_run_s(&self) -> bool {
+        self.path.0.strip_prefix('/').is_some_and(|name| name.starts_with(RUN_PREFIX))
     }
 
     /// The number by which BPF programs know it.
@@ -182,9 +200,7 @@ impl Cgroup {
                     text.lines().filter_map(|l| l.parse::<u32>().ok()).filter(|pid| *pid != 0),
                 );
             }
-            let Ok(entries) = fs::read_dir(&directory) else { continue };
-            let is_dir = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|t| t.is_dir());
-            pending.extend(entries.flatten().filter(is_dir).map(|entry| entry.path()));
+            pending.extend(directories(&directory));
         }
         pids
     }
@@ -219,15 +235,18 @@ pub fn walk() -> Result<Vec<PathBuf>, CgroupError> {
     let mut found = Vec::new();
     let mut pending = vec![mount_point()?];
     while let Some(directory) = pending.pop() {
-        let Ok(entries) = fs::read_dir(&directory) else { continue };
-        for entry in entries.flatten() {
-            if entry.file_type().is_ok_and(|file_type| file_type.is_dir()) {
-                pending.push(entry.path());
-                found.push(entry.path());
-            }
-        }
+        let below = directories(&directory);
+        found.extend_from_slice(&below);
+        pending.extend(below);
     }
     Ok(found)
+}
+
+/// The directories in a directory; none if it is gone.
+fn directories(path: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(path) else { return Vec::new() };
+    let is_dir = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|found| found.is_dir());
+    entries.flatten().filter(is_dir).map(|entry| entry.path()).collect()
 }
 
 /// Where cgroup2 is mounted: `/sys/fs/cgroup` on most systems, a directory below it on hybrid ones.

@@ -1,8 +1,8 @@
 //! Containers: from an id, a prefix of one, or a name to a cgroup, and back.
 
-use std::{path::Path, process::Command};
+mod runtimes;
 
-use serde::Deserialize;
+use std::path::Path;
 
 use super::cgroup::{self, Cgroup, CgroupError};
 
@@ -15,29 +15,30 @@ pub struct ContainerRef {
     pub pod: Option<String>,
 }
 
+/// A running container.
+type Container = (Cgroup, ContainerRef);
+
 /// Why a container can't be found. The caller's fault.
 #[derive(Debug, thiserror::Error)]
 pub enum ContainerError {
-    #[error("no running container is called {0:?}; see `podman ps`, `docker ps` or `crictl ps`")]
+    #[error(
+        "no running container has the name or id {0:?}; see `podman ps`, `docker ps` or `runc \
+         list`, or give the id that `crictl ps` shows"
+    )]
     Unknown(String),
-    #[error("{count} running containers match {text:?}: {matches}; give more of the id")]
+    #[error("{count} running containers match {text:?}: {matches}; give the whole id")]
     Ambiguous { text: String, count: usize, matches: String },
     #[error(transparent)]
     Cgroup(#[from] CgroupError),
 }
 
-/// Finds a running container by id, prefix of an id, or name.
+/// Finds a running container by id, by name, or by prefix of an id: the first that there is.
 ///
 /// Ids are read off the cgroup tree, for every runtime alike. Names are known to the runtimes
-/// alone, so those that are installed are asked.
+/// alone, so those that are installed are asked: podman, docker, nerdctl and runc.
 pub fn resolve(text: &str) -> Result<(Cgroup, ContainerRef), ContainerError> {
     let running = running()?;
-    if let Some(found) = choose(&running, text)? {
-        return Ok(found);
-    }
-    let named = ids_named(text);
-    let found = running.into_iter().find(|(_, container)| named.contains(&container.id));
-    found.ok_or_else(|| ContainerError::Unknown(text.into()))
+    choose(&running, text, || runtimes::named(text, &running))
 }
 
 /// The container that a cgroup belongs to, if its path names one.
@@ -55,9 +56,9 @@ pub fn of_cgroup(path: &str) -> Option<ContainerRef> {
     found.map(|id| ContainerRef { id, pod })
 }
 
-fn running() -> Result<Vec<(Cgroup, ContainerRef)>, CgroupError> {
+fn running() -> Result<Vec<Container>, CgroupError> {
     let mount = cgroup::mount_point()?;
-    let mut found: Vec<(Cgroup, ContainerRef)> = Vec::new();
+    let mut found: Vec<Container> = Vec::new();
     let mut directories = cgroup::walk()?;
     directories.sort();
     for directory in directories {
@@ -75,19 +76,28 @@ fn running() -> Result<Vec<(Cgroup, ContainerRef)>, CgroupError> {
 }
 
 fn choose(
-    running: &[(Cgroup, ContainerRef)],
+    running: &[Container],
     text: &str,
-) -> Result<Option<(Cgroup, ContainerRef)>, ContainerError> {
+    named: impl FnOnce() -> Vec<Container>,
+) -> Result<Container, ContainerError> {
     if let Some(exact) = running.iter().find(|(_, container)| container.id == text) {
-        return Ok(Some(exact.clone()));
+        return Ok(exact.clone());
+    }
+    if let Some(named) = only(&named(), text)? {
+        return Ok(named);
     }
     let is_prefix = |id: &str| text.len() >= MIN_PREFIX && id.starts_with(text);
-    let matches: Vec<_> = running.iter().filter(|(_, c)| is_prefix(&c.id)).collect();
-    match matches.as_slice() {
+    let begin: Vec<_> = running.iter().filter(|(_, c)| is_prefix(&c.id)).cloned().collect();
+    only(&begin, text)?.ok_or_else(|| ContainerError::Unknown(text.into()))
+}
+
+/// The only one of them, if there is any.
+fn only(found: &[Container], text: &str) -> Result<Option<Container>, ContainerError> {
+    match found {
         [] => Ok(None),
-        [one] => Ok(Some((*one).clone())),
+        [one] => Ok(Some(one.clone())),
         many => {
-            let ids: Vec<&str> = many.iter().map(|(_, c)| short(&c.id)).collect();
+            let ids: Vec<&str> = many.iter().map(|(_, c)| c.id.as_str()).collect();
             Err(ContainerError::Ambiguous {
                 text: text.into(),
                 count: many.len(),
@@ -99,27 +109,6 @@ fn choose(
 
 /// Shorter prefixes would sooner hit a wrong container than a wanted one.
 const MIN_PREFIX: usize = 4;
-
-/// The ids of the containers that the installed runtimes know by this name.
-fn ids_named(name: &str) -> Vec<String> {
-    // A name that begins with a dash would be taken for an option.
-    if name.is_empty() || name.starts_with('-') {
-        return Vec::new();
-    }
-    ["podman", "docker", "nerdctl"].iter().filter_map(|runtime| id_named(runtime, name)).collect()
-}
-
-fn id_named(runtime: &str, name: &str) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Inspected {
-        #[serde(rename = "Id", alias = "ID")]
-        id: String,
-    }
-
-    let output = Command::new(runtime).args(["container", "inspect", name]).output().ok()?;
-    let found: Vec<Inspected> = serde_json::from_slice(&output.stdout).ok()?;
-    found.into_iter().next().map(|container| container.id)
-}
 
 /// Each part of a path, with the part before it.
 fn parts(path: &str) -> impl Iterator<Item = (&str, &str)> {
@@ -170,10 +159,6 @@ fn pod_uid(part: &str) -> Option<String> {
     is_uid.then_some(uid)
 }
 
-fn short(id: &str) -> &str {
-    id.get(..12).unwrap_or(id)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,6 +168,33 @@ mod tests {
 
     fn found(path: &str) -> Option<(String, Option<String>)> {
         of_cgroup(&path.replace("ID", ID).replace("POD", UID)).map(|c| (c.id, c.pod))
+    }
+
+    /// Cgroups are told apart by nothing here, so any will do.
+    fn container(id: &str) -> Container {
+        let cgroup = Cgroup::of_process(std::process::id()).expect("our own cgroup");
+        (cgroup, ContainerRef { id: id.into(), pod: None })
+    }
+
+    fn chosen(text: &str, named: &[&str]) -> Result<String, ContainerError> {
+        let running = ["abcd", "abcdef", "abcdff", "f00d-is-here"].map(container);
+        let named = || named.iter().map(|id| container(id)).collect();
+        choose(&running, text, named).map(|(_, container)| container.id)
+    }
+
+    #[test]
+    fn an_exact_id_comes_before_a_name_and_a_name_before_a_prefix() {
+        assert_eq!(chosen("abcd", &["f00d-is-here"]).expect("by id"), "abcd");
+        assert_eq!(chosen("abcde", &["f00d-is-here"]).expect("by name"), "f00d-is-here");
+        assert_eq!(chosen("abcde", &[]).expect("by prefix"), "abcdef");
+    }
+
+    #[test]
+    fn a_text_that_several_containers_match_is_ambiguous() {
+        let error = chosen("web", &["abcd", "abcdef"]).expect_err("two runtimes know it");
+        assert!(matches!(error, ContainerError::Ambiguous { count: 2, .. }), "{error}");
+        let error = chosen("f00", &[]).expect_err("too short a prefix");
+        assert!(matches!(error, ContainerError::Unknown(_)), "{error}");
     }
 
     #[test]

@@ -25,15 +25,23 @@ use gateway_common::{
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("BPF_OBJECT"));
 
 /// The programs, loaded, and their maps.
-#[derive(Debug)]
 pub struct Hooks {
-    /// Held for loading links and for the control maps; never by a connection.
+    /// Held for attaching and for the control maps; never by a connection or the heartbeat.
     ebpf: Mutex<Ebpf>,
     handoffs: Mutex<HashMap<MapData, PeerKey, Origin>>,
     origins: Mutex<HashMap<MapData, u64, Redirected>>,
     counters: HashMap<MapData, AgentId, Counters>,
+    /// Of its own lock, so that nothing that takes long keeps the gateway from showing life.
+    heartbeat: Mutex<Array<MapData, Heartbeat>>,
     /// Where maps and links are pinned, when they are.
     pins: PathBuf,
+}
+
+/// aya's arrays can't be shown.
+impl std::fmt::Debug for Hooks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hooks").field("pins", &self.pins).finish_non_exhaustive()
+    }
 }
 
 /// One agent's links: dropping them detaches the programs, unless they are pinned.
@@ -125,6 +133,7 @@ impl Hooks {
             handoffs: Mutex::new(second_handle(&ebpf, "HANDOFFS")?),
             origins: Mutex::new(second_handle(&ebpf, "ORIGINS")?),
             counters: second_handle(&ebpf, "COUNTERS")?,
+            heartbeat: Mutex::new(second_array(&ebpf, "HEARTBEAT")?),
             ebpf: Mutex::new(ebpf),
             pins: pins.into(),
         })
@@ -214,9 +223,11 @@ impl Hooks {
         purge(&mut lock(&self.handoffs), |origin| origin.agent == agent)
     }
 
-    /// Forgets sockets that were to be handed to an earlier gateway's listener.
-    pub fn forget_handoffs(&self) -> Result<(), EbpfFailure> {
-        purge(&mut lock(&self.handoffs), |_| true)
+    /// Forgets origins that were handed over before that time (`CLOCK_MONOTONIC`): their
+    /// connections were reset before they were accepted, or went to an earlier gateway.
+    pub fn forget_handoffs(&self, before: Duration) -> Result<(), EbpfFailure> {
+        let before = u64::try_from(before.as_nanos()).unwrap_or(u64::MAX);
+        purge(&mut lock(&self.handoffs), |origin| origin.at_ns < before)
     }
 
     /// Every agent that is entered.
@@ -257,9 +268,7 @@ impl Hooks {
     pub fn beat(&self, now: Duration, max_age: Duration) -> Result<(), EbpfFailure> {
         let nanos = |span: Duration| u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
         let beat = Heartbeat { at_ns: nanos(now), max_age_ns: nanos(max_age) };
-        let mut ebpf = lock(&self.ebpf);
-        let map = ebpf.map_mut("HEARTBEAT").ok_or(EbpfFailure::Missing("HEARTBEAT"))?;
-        Ok(Array::<_, Heartbeat>::try_from(map)?.set(0, beat, 0)?)
+        Ok(lock(&self.heartbeat).set(0, beat, 0)?)
     }
 
     /// What was handed over under this key. It stays there.
@@ -293,8 +302,12 @@ impl Links {
             match held {
                 Held::Free(_, link) => drop(link),
                 Held::Pinned(name, link) => {
-                    let unpinned = link.unpin().map(drop);
-                    unpinned.map_err(|source| EbpfFailure::Io { path: name.into(), source })?;
+                    match link.unpin() {
+                        // Somebody was quicker.
+                        Err(source) if source.kind() == io::ErrorKind::NotFound => {}
+                        Err(source) => return Err(EbpfFailure::Io { path: name.into(), source }),
+                        Ok(_) => {}
+                    }
                 }
             }
         }
@@ -354,6 +367,14 @@ fn second_handle<K: Pod, V: Pod>(
     name: &'static str,
 ) -> Result<HashMap<MapData, K, V>, EbpfFailure> {
     let Some(aya::maps::Map::HashMap(data)) = ebpf.map(name) else {
+        return Err(EbpfFailure::Missing(name));
+    };
+    let own = MapData::from_id(data.info()?.id())?;
+    Ok(aya::maps::Map::from_map_data(own)?.try_into()?)
+}
+
+fn second_array<V: Pod>(ebpf: &Ebpf, name: &'static str) -> Result<Array<MapData, V>, EbpfFailure> {
+    let Some(aya::maps::Map::Array(data)) = ebpf.map(name) else {
         return Err(EbpfFailure::Missing(name));
     };
     let own = MapData::from_id(data.info()?.id())?;

@@ -12,7 +12,10 @@
 
 use std::{
     fs, io,
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 use gateway_common::{AgentId, SCHEMA};
@@ -22,7 +25,7 @@ use rustix::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{call::Timestamp, config::Mode};
+use crate::{call::Timestamp, config::Mode, limits};
 
 /// One gateway's place in the runtime directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +33,11 @@ pub struct Instance {
     runtime: PathBuf,
     name: String,
 }
+
+/// The right to change what is pinned below a runtime directory.
+#[derive(Debug)]
+#[must_use = "dropping it lets others in"]
+pub struct Locked(#[expect(dead_code, reason = "held, and let go when it is dropped")] fs::File);
 
 /// What an instance holds, kept up to date with each change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +69,8 @@ pub struct HeldAgent {
 pub enum PinsError {
     #[error("can't use {}: {source}; run as root (sudo), or set daemon.runtime_dir", path.display())]
     Io { path: PathBuf, source: io::Error },
+    #[error("{} has been locked for {} s by another turnpike; see which hangs: fuser -v {}", path.display(), limits::RUNTIME_LOCK.as_secs(), path.display())]
+    Locked { path: PathBuf },
     #[error("can't mount a BPF file system on {}: {source}; pinning needs CAP_SYS_ADMIN", path.display())]
     Mount { path: PathBuf, source: io::Error },
     #[error("{} is not a state file of this version: {source}; move it away to start afresh", path.display())]
@@ -98,10 +108,10 @@ impl Instance {
         Ok(found)
     }
 
-    /// `daemon` or `run-PID`.
+    /// Whether it is the one embedded in a `turnpike run`.
     #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
+    pub fn is_run(&self) -> bool {
+        self.name.starts_with("run-")
     }
 
     /// Where its maps and links are pinned. The directory is there once something is.
@@ -133,13 +143,27 @@ impl Instance {
     }
 
     /// Keeps every other gateway of this runtime directory from attaching or detaching an agent
-    /// until it is dropped.
-    pub fn lock(&self) -> Result<fs::File, PinsError> {
+    /// until it is dropped. Waits for one that does, but not for ever.
+    pub fn lock(&self) -> Result<Locked, PinsError> {
         let path = self.runtime.join("lock");
-        let open = fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path);
-        let file = open.map_err(|source| io_error(&path, source))?;
-        file.lock().map_err(|source| io_error(&path, source))?;
-        Ok(file)
+        let error = |source| io_error(&path, source);
+        fs::create_dir_all(&self.runtime).map_err(error)?;
+        let mut options = fs::OpenOptions::new();
+        let file = options.create(true).truncate(false).write(true).mode(0o600).open(&path);
+        let file = file.map_err(error)?;
+        // Whoever can open it can hold it.
+        file.set_permissions(fs::Permissions::from_mode(0o600)).map_err(error)?;
+        let deadline = Instant::now() + limits::RUNTIME_LOCK;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Locked(file)),
+                Err(fs::TryLockError::Error(source)) => return Err(error(source)),
+                Err(fs::TryLockError::WouldBlock) if Instant::now() >= deadline => {
+                    return Err(PinsError::Locked { path });
+                }
+                Err(fs::TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(10)),
+            }
+        }
     }
 
     /// Removes the state file, and every pin.
@@ -202,11 +226,14 @@ impl StateFile {
     }
 }
 
-/// Field 22 of `/proc/PID/stat` (proc(5)); `None` if there is no such process.
+/// Field 22 of `/proc/PID/stat` (proc(5)); `None` if there is no such process, or only what is left
+/// of it until its parent looks.
 fn process_started(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The second field is the command in parentheses, and may hold anything.
-    stat.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()
+    let mut fields = stat.rsplit_once(") ")?.1.split(' ');
+    let is_dead = matches!(fields.next()?, "Z" | "X");
+    fields.nth(18)?.parse().ok().filter(|_| !is_dead)
 }
 
 fn bpffs(runtime: &Path) -> PathBuf {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ConnectionId, Dialect, Micros, Operation, StepId, Timestamp, Usage};
+use super::{ConnectionId, Dialect, Digest, Micros, Operation, StepId, Timestamp, Usage};
 
 /// One step. A field that does not apply is absent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,9 +29,9 @@ pub struct Step {
     /// The provider's own id of the response.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response_id: Option<String>,
-    /// Of the request body as the client sent it, in hex.
+    /// Of the request body as the client sent it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub request_sha256: Option<String>,
+    pub request_sha256: Option<Digest>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tool: Option<Tool>,
     /// The `Host` that the client named.
@@ -68,6 +68,35 @@ pub struct Step {
     pub evidence: Vec<Evidence>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
+}
+
+/// What a step's end adds to it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settlement {
+    pub step_id: StepId,
+    pub kind: StepKind,
+    pub response_model: Option<String>,
+    pub response_id: Option<String>,
+    pub finish_reasons: Vec<String>,
+    pub usage: Option<Usage>,
+    pub status: Option<u16>,
+    pub ttft_ms: Option<Micros>,
+    pub duration_ms: Option<Micros>,
+}
+
+impl Settlement {
+    /// Brings the step into its final form.
+    pub fn settle(self, step: &mut Step) {
+        step.kind = self.kind;
+        step.response_model = self.response_model;
+        step.response_id = self.response_id;
+        step.finish_reasons = self.finish_reasons;
+        step.usage = self.usage;
+        step.status = self.status;
+        step.ttft_ms = self.ttft_ms;
+        step.duration_ms = self.duration_ms;
+        step.settled = true;
+    }
 }
 
 /// What part a step plays.

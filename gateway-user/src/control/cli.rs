@@ -31,7 +31,8 @@ pub struct Cli {
 /// What holds for every command.
 #[derive(Clone, Debug, Args)]
 pub struct Global {
-    /// The gateway's control socket [default: the daemon's, else that of the only `turnpike run`]
+    /// The gateway's control socket; what a dead gateway left pinned is looked for beside it
+    /// [default: the daemon's, else that of the only `turnpike run`]
     #[arg(long, global = true, value_name = "PATH")]
     pub control: Option<PathBuf>,
     /// Log what happens inside
@@ -66,6 +67,8 @@ impl ColorChoice {
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
     /// Run a command as an agent, and show its workflows at its end
+    ///
+    /// Processes that outlive the command are ended with it.
     Run(RunArgs),
     /// Run the gateway that agents are attached to
     Daemon(DaemonArgs),
@@ -91,7 +94,7 @@ pub enum Command {
 #[derive(Clone, Debug, Args)]
 #[command(after_help = RUN_EXAMPLES)]
 pub struct RunArgs {
-    /// What to call the agent [default: the command's name]
+    /// What to call the agent [default: COMMAND-PID]
     #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     pub name: Option<String>,
     /// The user to run the command as [default: the one who called sudo]
@@ -123,14 +126,16 @@ pub struct DaemonArgs {
 pub struct AttachArgs {
     #[command(flatten)]
     pub target: TargetArgs,
-    /// What to call the agent [default: the container's name, or the cgroup's]
+    /// What to call the agent [default: the container's name if it is given by name, else 12
+    /// digits of its id, else the last part of the cgroup's path]
     #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     pub name: Option<String>,
     /// What becomes of traffic that can't be handled: let through (audit) or refused (enforce)
     /// [default: what the configuration says]
     #[arg(long, value_parser = mode_parser())]
     pub mode: Option<Mode>,
-    /// What becomes of the connections that are open already
+    /// What becomes of the connections that are open already: they are kept as they are, unseen
+    /// (keep, the only choice yet)
     #[arg(long, value_name = "WHAT")]
     pub existing: Option<Existing>,
     /// Print JSON
@@ -174,7 +179,7 @@ pub struct DetachArgs {
     /// The agent
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     pub name: String,
-    /// Detach although the agent is in enforce mode, or its gateway is dead
+    /// Remove what is left of the agent in the kernel when its gateway is dead
     #[arg(long)]
     pub force: bool,
 }

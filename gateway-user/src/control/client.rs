@@ -21,11 +21,12 @@ use tokio::{net::UnixStream, time};
 use super::model::{self, AgentInfo, AttachRequest, Refusal, Status};
 use crate::{
     call::{Workflow, WorkflowSummary},
+    config::ConfigError,
     limits,
     store::Filter,
 };
 
-pub use discover::{CONTROL_SOCKET, RUNTIME_DIRECTORY};
+pub use discover::CONTROL_SOCKET;
 
 /// A gateway's control socket. Each call is a connection of its own.
 #[derive(Clone, Debug)]
@@ -57,6 +58,8 @@ pub enum ClientError {
          same version on both sides", path.display()
     )]
     NotUnderstood { path: PathBuf, reason: String },
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     #[error(transparent)]
     Refused(#[from] Refusal),
 }

@@ -58,17 +58,27 @@ pub async fn status(console: &mut Console<'_>, args: Listing) -> Result<(), Comm
     console.print(args.json, &status, |out, screen| render::status(out, screen, &status))
 }
 
-/// Lists what is pinned where no gateway answers.
+/// Lists the agents of every gateway that lives, and what dead ones left pinned.
 pub async fn agents(
     console: &mut Console<'_>,
     args: Listing,
     pinned: &dyn Pinned,
 ) -> Result<(), CommandError> {
-    let agents = match console.gateway().await {
-        Ok(gateway) => gateway.agents().await?,
-        Err(ClientError::NotRunning { .. }) => pinned.list()?,
-        Err(error) => return Err(error.into()),
-    };
+    let gateways = Client::discover_all(console.control).await?;
+    let mut agents = Vec::new();
+    for gateway in &gateways {
+        match gateway.agents().await {
+            Ok(more) => agents.extend(more),
+            // It has ended meanwhile.
+            Err(ClientError::NotRunning { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    match pinned.list() {
+        Ok(more) => agents.extend(more),
+        Err(refusal) if gateways.is_empty() => return Err(refusal.into()),
+        Err(refusal) => tracing::warn!(%refusal, "what dead gateways left is not listed"),
+    }
     console.print(args.json, &agents, |out, screen| render::agents(out, screen, &agents))
 }
 
@@ -78,25 +88,49 @@ pub async fn attach(console: &mut Console<'_>, args: &AttachArgs) -> Result<(), 
     console.print(args.json, &agent, |out, screen| render::attached(out, screen, &agent))
 }
 
-/// With `--force`, removes what is pinned where no gateway answers.
+/// With `--force`, removes what is pinned of an agent that no live gateway holds.
 pub async fn detach(
     console: &mut Console<'_>,
     args: &DetachArgs,
     pinned: &dyn Pinned,
 ) -> Result<(), CommandError> {
     match console.gateway().await {
-        Ok(gateway) => gateway.detach(&args.name, args.force).await?,
+        Ok(gateway) => detach_from(&gateway, args, pinned).await?,
         Err(ClientError::NotRunning { .. }) if args.force => pinned.detach(&args.name)?,
         Err(ClientError::NotRunning { path }) => {
             let error = format!("no turnpike daemon answers at {}", path.display());
-            return Err(Refusal::new(error)
-                .fix("add --force to remove what a dead one left pinned")
-                .into());
+            return Err(Refusal::new(error).fix(FORCE).into());
         }
         Err(error) => return Err(error.into()),
     }
     console.write(|out, screen| render::detached(out, screen, &args.name))
 }
+
+/// A dead gateway's agent is looked for only if the live one holds none of that name.
+async fn detach_from(
+    gateway: &Client,
+    args: &DetachArgs,
+    pinned: &dyn Pinned,
+) -> Result<(), CommandError> {
+    let refusal = match gateway.detach(&args.name, args.force).await {
+        Err(ClientError::Refused(refusal)) => refusal,
+        done => return Ok(done?),
+    };
+    let is_named = |agents: &[AgentInfo]| agents.iter().any(|agent| agent.name == args.name);
+    if is_named(&gateway.agents().await?) {
+        return Err(refusal.into());
+    }
+    if args.force {
+        return Ok(pinned.detach(&args.name)?);
+    }
+    if pinned.list().is_ok_and(|agents| is_named(&agents)) {
+        let error = format!("the gateway of {} is dead", args.name);
+        return Err(Refusal::new(error).fix(FORCE).into());
+    }
+    Err(refusal.into())
+}
+
+const FORCE: &str = "add --force to remove what a dead one left pinned";
 
 pub async fn workflows(
     console: &mut Console<'_>,

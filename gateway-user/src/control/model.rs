@@ -107,11 +107,11 @@ impl Coverage {
                 Counter::LeftDead
                 | Counter::LeftNoListener
                 | Counter::LeftFull
-                | Counter::LeftLinkLocal => &mut self.left_direct,
+                | Counter::LeftTied => &mut self.left_direct,
                 Counter::DeniedDead
                 | Counter::DeniedNoListener
                 | Counter::DeniedFull
-                | Counter::DeniedLinkLocal
+                | Counter::DeniedTied
                 | Counter::DeniedKilled
                 | Counter::DeniedLoop => &mut self.denied,
                 Counter::NotTcp => &mut self.not_tcp,
@@ -137,11 +137,11 @@ const KERNEL_COUNTERS: [(Counter, &str); Counter::COUNT] = [
     (Counter::LeftDead, "left_dead"),
     (Counter::LeftNoListener, "left_no_listener"),
     (Counter::LeftFull, "left_full"),
-    (Counter::LeftLinkLocal, "left_link_local"),
+    (Counter::LeftTied, "left_tied_to_interface"),
     (Counter::DeniedDead, "denied_dead"),
     (Counter::DeniedNoListener, "denied_no_listener"),
     (Counter::DeniedFull, "denied_full"),
-    (Counter::DeniedLinkLocal, "denied_link_local"),
+    (Counter::DeniedTied, "denied_tied_to_interface"),
     (Counter::DeniedKilled, "denied_killed"),
     (Counter::DeniedLoop, "denied_loop"),
     (Counter::NotTcp, "not_tcp"),
@@ -153,7 +153,8 @@ const KERNEL_COUNTERS: [(Counter, &str); Counter::COUNT] = [
 #[serde(deny_unknown_fields)]
 pub struct AttachRequest {
     pub target: Target,
-    /// Absent: the container's name, or the last part of the cgroup's path.
+    /// Absent: the container's name if the target has it, else the first 12 digits of its id, else
+    /// the last part of the cgroup's path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// Absent: what the configuration says.

@@ -28,17 +28,17 @@ pub async fn serve<G: Gateway>(
     gateway: Arc<G>,
     shutdown: impl Future<Output = ()> + Send,
 ) {
+    let door = Door::new(socket, Arc::clone(&gateway));
     let router = api::router(gateway);
     let connections = GracefulShutdown::new();
-    let slots = Arc::new(Semaphore::new(limits::CONTROL_CONNECTIONS));
     let mut shutdown = pin!(shutdown);
     loop {
         let accepted = tokio::select! {
             () = &mut shutdown => break,
-            accepted = accept(&socket, &slots) => accepted,
+            accepted = door.accept() => accepted,
         };
         match accepted {
-            Ok((stream, slot)) => serve_connection(stream, slot, &router, &connections),
+            Ok(guest) => serve_connection(guest, &router, &connections),
             Err(error) => {
                 tracing::warn!(%error, "can't accept on the control socket");
                 tokio::select! {
@@ -48,29 +48,55 @@ pub async fn serve<G: Gateway>(
             }
         }
     }
-    drop(socket);
+    drop(door);
     if time::timeout(DRAIN, connections.shutdown()).await.is_err() {
         tracing::warn!("requests on the control socket did not end in time");
     }
 }
 
-async fn accept(
-    socket: &ControlSocket,
-    slots: &Arc<Semaphore>,
-) -> io::Result<(UnixStream, OwnedSemaphorePermit)> {
-    let slot = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, _) = socket.listener.accept().await?;
-    Ok((stream, slot))
+/// Where connections come in. A peer that may not ask is let in only to be told so by the API, and
+/// in slots apart: an agent's idle connections must not keep others out.
+#[derive(Debug)]
+struct Door<G> {
+    socket: ControlSocket,
+    gateway: Arc<G>,
+    slots: Arc<Semaphore>,
+    refusals: Arc<Semaphore>,
 }
 
-/// Serves one connection on a task of its own, which holds the slot to its end.
-fn serve_connection(
+/// A connection that was let in. It holds its slot to its end.
+#[derive(Debug)]
+struct Guest {
     stream: UnixStream,
+    peer: Option<Peer>,
     slot: OwnedSemaphorePermit,
-    router: &Router,
-    connections: &GracefulShutdown,
-) {
-    let peer = peer(&stream);
+}
+
+impl<G: Gateway> Door<G> {
+    fn new(socket: ControlSocket, gateway: Arc<G>) -> Self {
+        let slots = Arc::new(Semaphore::new(limits::CONTROL_CONNECTIONS));
+        let refusals = Arc::new(Semaphore::new(limits::CONTROL_REFUSALS));
+        Self { socket, gateway, slots, refusals }
+    }
+
+    async fn accept(&self) -> io::Result<Guest> {
+        let slot = Arc::clone(&self.slots).acquire_owned().await.map_err(io::Error::other)?;
+        loop {
+            let (stream, _) = self.socket.listener.accept().await?;
+            let peer = peer(&stream);
+            if peer.is_some_and(|peer| self.gateway.admits(&peer)) {
+                return Ok(Guest { stream, peer, slot });
+            }
+            if let Ok(slot) = Arc::clone(&self.refusals).try_acquire_owned() {
+                return Ok(Guest { stream, peer, slot });
+            }
+        }
+    }
+}
+
+/// Serves one connection on a task of its own.
+fn serve_connection(guest: Guest, router: &Router, connections: &GracefulShutdown) {
+    let Guest { stream, peer, slot } = guest;
     let router = TowerToHyperService::new(router.clone());
     let service = hyper::service::service_fn(move |mut request: hyper::Request<_>| {
         if let Some(peer) = peer {

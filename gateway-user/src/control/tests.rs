@@ -30,6 +30,7 @@ use super::{
 };
 use crate::{
     call::{SessionId, State, Timestamp, Workflow, WorkflowSummary},
+    limits,
     store::Filter,
 };
 
@@ -198,6 +199,49 @@ async fn without_a_daemon_what_is_pinned_is_listed_and_detached() {
 }
 
 #[tokio::test]
+async fn what_a_dead_gateway_left_is_listed_and_detached_beside_a_live_one() {
+    let served = Served::start().await;
+    let path = served.path();
+    let text = run(&path, "agents").await.expect("listed");
+    assert!(text.contains("research") && text.contains("left-behind"), "{text}");
+    let error = run(&path, "detach left-behind").await.expect_err("not without --force");
+    assert!(error.to_string().contains("--force"), "{error}");
+    run(&path, "detach left-behind --force").await.expect("detached");
+    let error = run(&path, "detach other --force").await.expect_err("nobody's");
+    assert_eq!(error.to_string(), "no agent is called other");
+    run(&path, "detach research --force").await.expect("the live gateway's");
+    assert_eq!(served.gateway.told(), ["detach research true"]);
+}
+
+#[tokio::test]
+async fn every_gateway_that_lives_is_found_to_list_agents() {
+    let directory = tempfile::tempdir().expect("a directory");
+    assert!(Client::discover_all_in(directory.path()).await.expect("none").is_empty());
+    let mut served = Vec::new();
+    for name in ["run-1.sock", "run-2.sock", "control.sock"] {
+        served.push(Served::start_at(directory.path().join(name)).await);
+    }
+    let found = Client::discover_all_in(directory.path()).await.expect("all");
+    let names: Vec<_> = found.iter().filter_map(|client| client.path().file_name()).collect();
+    assert_eq!(names, ["control.sock", "run-1.sock", "run-2.sock"]);
+}
+
+#[tokio::test]
+async fn an_agent_s_idle_connections_do_not_keep_others_out() {
+    let served = Served::start().await;
+    served.gateway.shut.store(true, Ordering::Relaxed);
+    let mut idle = Vec::new();
+    for _ in 0..=limits::CONTROL_CONNECTIONS {
+        idle.push(UnixStream::connect(served.path()).await.expect("connected"));
+    }
+    // The last one is shut at once: by then all have been accepted.
+    let last = idle.last_mut().expect("a connection");
+    assert_eq!(last.read(&mut [0]).await.expect("the end"), 0);
+    served.gateway.shut.store(false, Ordering::Relaxed);
+    served.client.status().await.expect("served");
+}
+
+#[tokio::test]
 async fn commands_print_text_or_json() {
     let served = Served::start().await;
     let path = served.path();
@@ -325,6 +369,9 @@ impl Gateway for Fake {
     }
 
     async fn detach(&self, name: &str, force: bool) -> Result<(), Refusal> {
+        if ["left-behind", "other"].contains(&name) {
+            return Err(Refusal::new(format!("no agent is called {name}")));
+        }
         self.tell(format!("detach {name} {force}"));
         Ok(())
     }

@@ -84,7 +84,7 @@ fn leads_back(destination: SocketAddr, listener: SocketAddr) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::{call::AgentRef, limits, proxy::origin::endpoint};
 
@@ -101,6 +101,11 @@ mod tests {
         let origin = Origin { dst, tgid: 1, agent, cgroup: agent, cookie: 1, at_ns: 1 };
         let listener = "127.0.0.1:4000".parse().expect("an address");
         ConnectAdmission::decide(agents, origin, "127.0.0.1:9".parse().expect("one"), listener)
+    }
+
+    /// Of an agent of its own.
+    pub(in crate::proxy) fn admission(destination: SocketAddr) -> ConnectAdmission {
+        decide(&agents(), 7, &destination.to_string()).expect("nothing speaks against it")
     }
 
     #[test]

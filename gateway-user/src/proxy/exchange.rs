@@ -1,6 +1,11 @@
 //! One HTTP request and its response: from bytes to a step of a workflow.
 
-use std::{fmt, net::SocketAddr, sync::Arc};
+use std::{
+    fmt,
+    mem::{replace, take},
+    net::SocketAddr,
+    sync::Arc,
+};
 
 use gateway_common::Origin;
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -12,7 +17,10 @@ use super::{
     h1::{RequestHead, ResponseHead},
 };
 use crate::{
-    call::{AgentRef, CallKind, ConnectionId, Prompt, Step, Timestamp, WorkflowId},
+    call::{
+        AgentRef, CallKind, ConnectionId, Digest, Prompt, Settlement, Step, StepId, Timestamp,
+        WorkflowId,
+    },
     dialect::{self, Observer, Reading, RequestInfo, ResponseInfo},
     lineage::{Completion, Failure, Outcome, Placement},
 };
@@ -40,14 +48,14 @@ pub struct Recording {
 
 /// Where steps go. Called from the data path: it must not block.
 pub trait Recorder: Send + Sync {
-    /// A call has been asked, and placed.
-    fn placed(&self, agent: &AgentRef, placement: &Placement, step: &Step, wish: Option<String>);
-    /// It has ended. The step is in its final form.
+    /// A call has been asked, and placed. The parents and the evidence are the step's.
+    fn placed(&self, agent: &AgentRef, placement: &Placement, step: Step, wish: Option<String>);
+    /// It has ended.
     fn finished(
         &self,
         agent: &AgentRef,
         workflow: WorkflowId,
-        step: Step,
+        settlement: Settlement,
         completion: &Completion,
         at: Timestamp,
     );
@@ -87,7 +95,7 @@ enum Call {
     /// Being asked.
     Asked { observer: Box<Observer>, sha256: Sha256 },
     /// Placed in a workflow, and being answered.
-    Placed { observer: Box<Observer>, workflow: WorkflowId, step: Box<Step> },
+    Placed { observer: Box<Observer>, workflow: WorkflowId, step: StepId },
 }
 
 impl Connection {
@@ -146,7 +154,7 @@ impl Exchange {
 
     pub(super) fn request_ended(&mut self, connection: &Connection) {
         self.request_over = true;
-        let call = std::mem::replace(&mut self.call, Call::Other);
+        let call = replace(&mut self.call, Call::Other);
         let Call::Asked { mut observer, sha256 } = call else {
             self.call = call;
             return;
@@ -164,22 +172,23 @@ impl Exchange {
     }
 
     fn place(
-        &self,
+        &mut self,
         connection: &Connection,
         prompt: Prompt,
         sha256: Sha256,
-    ) -> (WorkflowId, Box<Step>) {
+    ) -> (WorkflowId, StepId) {
         let agent = &connection.agent;
+        let request_sha256 = Some(Digest(sha256.finalize().into()));
         // Held until the recorder knows: steps are recorded in the order in which they are placed.
         let mut lineage = agent.lineage();
-        let placement = lineage.place(self.started, &prompt);
+        let mut placement = lineage.place(self.started, &prompt);
         let wish = placement
             .opens_workflow
             .then(|| prompt.wish.as_deref().map(|wish| keyed(&connection.recording.key, wish)))
             .flatten();
         let step = Step {
             step_id: placement.step,
-            parent_step_ids: placement.parents.clone(),
+            parent_step_ids: take(&mut placement.parents),
             confidence: placement.confidence,
             kind: placement.kind,
             call: CallKind::Model,
@@ -189,9 +198,9 @@ impl Exchange {
             request_model: prompt.model,
             response_model: None,
             response_id: None,
-            request_sha256: Some(hex(&sha256.finalize())),
+            request_sha256,
             tool: None,
-            host: self.host.clone(),
+            host: self.host.take(),
             original_dst: Some(connection.destination),
             upstream_local: connection.upstream_local,
             pid: Some(connection.pid),
@@ -204,11 +213,11 @@ impl Exchange {
             finish_reasons: Vec::new(),
             usage: None,
             settled: false,
-            evidence: placement.evidence.clone(),
+            evidence: take(&mut placement.evidence),
             retry: placement.retry,
         };
-        connection.recording.recorder.placed(&agent.reference, &placement, &step, wish);
-        (placement.workflow, Box::new(step))
+        connection.recording.recorder.placed(&agent.reference, &placement, step, wish);
+        (placement.workflow, placement.step)
     }
 
     pub(super) fn response_head(&mut self, head: &ResponseHead) {
@@ -231,16 +240,16 @@ impl Exchange {
 
     /// The exchange has ended, or will not be seen to. Only the first call counts.
     pub(super) fn finish(&mut self, connection: &Connection, ended: Ended) {
-        if std::mem::replace(&mut self.response_over, true) {
+        if replace(&mut self.response_over, true) {
             return;
         }
-        match std::mem::replace(&mut self.call, Call::Other) {
+        match replace(&mut self.call, Call::Other) {
             Call::Other => {}
             // Its answer was over before the question was.
             Call::Asked { .. } => add(&connection.agent.coverage.calls_not_understood, 1),
             Call::Placed { observer, workflow, step } => {
                 let reading = observer.response_end(ended == Ended::Whole);
-                self.settle(connection, ended, reading, workflow, *step);
+                self.settle(connection, ended, reading, workflow, step);
             }
         }
     }
@@ -251,7 +260,7 @@ impl Exchange {
         ended: Ended,
         reading: Reading,
         workflow: WorkflowId,
-        mut step: Step,
+        step_id: StepId,
     ) {
         let agent = &connection.agent;
         let at = connection.recording.clock.now();
@@ -270,18 +279,21 @@ impl Exchange {
         };
         let outcome = Outcome { answer: reading.answer, status: self.status, failure };
         let mut lineage = agent.lineage();
-        let completion = lineage.finish(step.step_id, at, &outcome);
+        let completion = lineage.finish(step_id, at, &outcome);
         let Outcome { answer, .. } = outcome;
-        step.kind = completion.kind;
-        step.response_model = answer.model;
-        step.response_id = answer.response_id;
-        step.finish_reasons = answer.finish_reasons;
-        step.usage = answer.usage;
-        step.status = self.status;
-        step.ttft_ms = self.first_byte.map(|first| first.since(self.started));
-        step.duration_ms = Some(at.since(self.started));
-        step.settled = true;
-        connection.recording.recorder.finished(&agent.reference, workflow, step, &completion, at);
+        let settlement = Settlement {
+            step_id,
+            kind: completion.kind,
+            response_model: answer.model,
+            response_id: answer.response_id,
+            finish_reasons: answer.finish_reasons,
+            usage: answer.usage,
+            status: self.status,
+            ttft_ms: self.first_byte.map(|first| first.since(self.started)),
+            duration_ms: Some(at.since(self.started)),
+        };
+        let recorder = &connection.recording.recorder;
+        recorder.finished(&agent.reference, workflow, settlement, &completion, at);
     }
 
     /// Whether both its request and its response have ended.
@@ -301,13 +313,7 @@ fn keyed(key: &[u8; 32], text: &str) -> String {
     // HMAC takes keys of every length, so this one is never refused.
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return String::new() };
     mac.update(text.as_bytes());
-    hex(&mac.finalize().into_bytes())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble)]);
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+    Digest(mac.finalize().into_bytes().into()).to_string()
 }
 
 #[cfg(test)]

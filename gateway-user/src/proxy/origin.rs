@@ -136,7 +136,7 @@ mod tests {
     ) -> (Option<u64>, bool) {
         let now = Duration::from_secs(1000);
         let fake = Fake {
-            handoff: Mutex::new(handed.map(|age| origin(HANDED, now - age))),
+            handoff: Mutex::new(handed.map(|age| origin(HANDED, now.saturating_sub(age)))),
             recovered: recovered.then(|| origin(RECOVERED, now)),
             now,
         };
@@ -162,6 +162,7 @@ mod tests {
 
     fn resets(client: std::net::TcpStream) {
         SockRef::from(&client).set_linger(Some(Duration::ZERO)).expect("an option");
+        drop(client);
     }
 
     #[tokio::test]

@@ -145,3 +145,143 @@ impl Future for Relay {
         Poll::Ready(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Read as _, Write as _},
+        net::{SocketAddr, TcpListener, TcpStream as StdStream},
+        sync::Arc,
+        time::Duration,
+    };
+
+    use socket2::{SockRef, Socket};
+
+    use super::*;
+    use crate::{
+        call::{AgentRef, Timestamp, WorkflowId},
+        lineage::{Completion, Placement},
+        proxy::{
+            Clock, Recorder, Recording, admit::tests::admission, connect::reset_on_drop,
+            exchange::Connection,
+        },
+    };
+
+    const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+    /// A relay, and the two ends that it joins. Its socket to the client holds little.
+    fn relay() -> (Relay, StdStream, StdStream) {
+        let (client, to_client) = pair(Some(4096));
+        let (server, to_server) = pair(None);
+        let (agent, origin, destination, place) = admission(to_server.0).into_parts();
+        let recorder = Box::new(Nowhere);
+        let recording = Arc::new(Recording { clock: Clock::start(), key: [0; 32], recorder });
+        let connection = Connection::new(agent, &origin, destination, None, place, recording);
+        (Relay::new(to_client.1, to_server.1, Tap::new(connection)), client, server)
+    }
+
+    /// Two ends of a connection, the second with the address of the first's peer. Neither holds
+    /// more than the bound.
+    fn pair(bound: Option<usize>) -> (StdStream, (SocketAddr, TcpStream)) {
+        let listener = Socket::from(TcpListener::bind("127.0.0.1:0").expect("loopback"));
+        if let Some(bytes) = bound {
+            listener.set_send_buffer_size(bytes).expect("an option");
+            listener.set_recv_buffer_size(bytes).expect("an option");
+        }
+        let listener = TcpListener::from(listener);
+        let address = listener.local_addr().expect("bound");
+        let far = Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+        let far = far.expect("a socket");
+        if let Some(bytes) = bound {
+            far.set_recv_buffer_size(bytes).expect("an option");
+        }
+        far.set_read_timeout(Some(PATIENCE)).expect("an option");
+        far.connect(&address.into()).expect("it listens");
+        let (near, _) = listener.accept().expect("one came");
+        near.set_nonblocking(true).expect("an option");
+        let near = TcpStream::from_std(near).expect("a runtime");
+        reset_on_drop(&near);
+        (far.into(), (address, near))
+    }
+
+    struct Nowhere;
+
+    impl Recorder for Nowhere {
+        fn placed(&self, _: &AgentRef, _: &Placement, _: crate::call::Step, _: Option<String>) {}
+        fn finished(
+            &self,
+            _: &AgentRef,
+            _: WorkflowId,
+            _: crate::call::Settlement,
+            _: &Completion,
+            _: Timestamp,
+        ) {
+        }
+    }
+
+    /// Drives the relay, which must go on, until it is so.
+    async fn until(relay: &mut Pin<Box<Relay>>, so: impl Fn(&Relay) -> bool) {
+        let driven = std::future::poll_fn(|cx| {
+            assert!(relay.as_mut().poll(cx).is_pending(), "it has ended");
+            if so(relay) { Poll::Ready(()) } else { Poll::Pending }
+        });
+        tokio::time::timeout(PATIENCE, driven).await.expect("it comes so far");
+    }
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    #[tokio::test]
+    async fn a_draining_connection_stays_for_what_the_client_has_not_taken() {
+        const BODY: usize = 60_000;
+        let (relay, mut client, mut server) = relay();
+        let mut relay = Box::pin(relay);
+        client.write_all(REQUEST).expect("it is open");
+        until(&mut relay, |relay| !relay.tap.is_idle()).await;
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {BODY}\r\n\r\n");
+        let answer = [head.as_bytes(), &vec![7; BODY]].concat();
+        server.write_all(&answer).expect("it is open");
+        // The answer is seen to its end, but the client has not taken it.
+        until(&mut relay, |relay| relay.tap.is_idle()).await;
+        assert!(!relay.down.is_flushed());
+        relay.drain();
+        until(&mut relay, |_| true).await;
+        let reading = tokio::task::spawn_blocking(move || {
+            let mut received = Vec::new();
+            client.read_to_end(&mut received).map(|_| received)
+        });
+        relay.await;
+        let received = reading.await.expect("it did not panic").expect("an orderly end");
+        assert!(received == answer);
+    }
+
+    #[tokio::test]
+    async fn what_a_server_said_before_its_reset_reaches_a_client_that_still_sends() {
+        let (relay, mut client, mut server) = relay();
+        server.write_all(b"too large").expect("it is open");
+        SockRef::from(&server).set_linger(Some(Duration::ZERO)).expect("an option");
+        drop(server);
+        client.write_all(b"much").expect("it is open");
+        // Both are there before the first look, which finds out by writing.
+        relay.await;
+        let mut received = Vec::new();
+        let end = client.read_to_end(&mut received);
+        assert_eq!(received, b"too large");
+        assert_eq!(end.expect_err("a reset").kind(), std::io::ErrorKind::ConnectionReset);
+    }
+
+    #[tokio::test]
+    async fn what_a_client_said_before_its_reset_reaches_a_server_that_still_sends() {
+        let (relay, mut client, mut server) = relay();
+        let mut relay = Box::pin(relay);
+        until(&mut relay, |_| true).await;
+        client.write_all(b"half a mess").expect("it is open");
+        SockRef::from(&client).set_linger(Some(Duration::ZERO)).expect("an option");
+        drop(client);
+        server.write_all(b"more").expect("it is open");
+        relay.await;
+        let mut received = Vec::new();
+        let end = server.read_to_end(&mut received);
+        assert_eq!(received, b"half a mess");
+        assert_eq!(end.expect_err("a reset").kind(), std::io::ErrorKind::ConnectionReset);
+    }
+}

@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use super::{
-    admit::ConnectAdmission,
+    admit::{ConnectAdmission, Refused},
     agent::Agents,
     connect::{dial, reset_on_drop},
     exchange::{Connection, Recording},
@@ -51,6 +51,22 @@ impl Listeners {
     /// Listens on loopback, on a port that the kernel chooses, in the namespace of this thread.
     /// Without IPv6 there, on 127.0.0.1 alone.
     pub fn bind() -> io::Result<Self> {
+        /// The port that is free for IPv4 may be taken for IPv6, now and then.
+        const ATTEMPTS: usize = 16;
+
+        let mut outcome = Self::try_bind();
+        for _ in 1..ATTEMPTS {
+            match outcome {
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                    outcome = Self::try_bind();
+                }
+                outcome => return outcome,
+            }
+        }
+        outcome
+    }
+
+    fn try_bind() -> io::Result<Self> {
         let v4 = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
         let port = v4.local_addr()?.port();
         let v6 = match listen(SocketAddr::from((Ipv6Addr::LOCALHOST, port))) {
@@ -183,6 +199,9 @@ async fn carry<O: Origins>(context: Arc<Context<O>>, arrival: Arrival, mut phase
         Ok(admission) => admission,
         Err(refused) => {
             tracing::debug!(%client, %refused, "a connection is reset");
+            if refused == Refused::NoAgent {
+                context.agents.count_unknown_origin();
+            }
             return;
         }
     };

@@ -239,19 +239,22 @@ impl Steps {
 struct Shared(Arc<Steps>);
 
 impl Recorder for Shared {
-    fn placed(&self, _: &AgentRef, placement: &Placement, step: &Step, _: Option<String>) {
-        let placed = (placement.workflow, step.clone());
-        self.0.placed.lock().expect("not poisoned").push(placed);
+    fn placed(&self, _: &AgentRef, placement: &Placement, step: Step, _: Option<String>) {
+        self.0.placed.lock().expect("not poisoned").push((placement.workflow, step));
     }
 
     fn finished(
         &self,
         _: &AgentRef,
         workflow: WorkflowId,
-        step: Step,
+        settlement: Settlement,
         completion: &Completion,
         _: Timestamp,
     ) {
+        let placed = self.0.placed();
+        let of_it = placed.into_iter().rfind(|(_, step)| step.step_id == settlement.step_id);
+        let (_, mut step) = of_it.expect("it was placed");
+        settlement.settle(&mut step);
         let finished = Finished { workflow, step, completion: completion.clone() };
         self.0.finished.lock().expect("not poisoned").push(finished);
         self.0.one_more.notify_all();

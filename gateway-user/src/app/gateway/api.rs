@@ -4,10 +4,10 @@ use std::{collections::BTreeMap, sync::PoisonError};
 
 use gateway_common::Counters;
 
-use super::{Gateway, GatewayError};
+use super::{Gateway, GatewayError, fleet::Everywhere};
 use crate::{
     app::agents::Candidate,
-    attach::{cgroup, pins::HeldAgent},
+    attach::{cgroup, netns::Netns, pins::HeldAgent},
     call::{Workflow, WorkflowSummary},
     control::{
         api::{self, Peer},
@@ -49,7 +49,10 @@ impl api::Gateway for Gateway {
         let candidate =
             found.map_err(|error| Refusal::new(error.to_string()))?.map_err(GatewayError::from)?;
         let mode = request.mode.unwrap_or(self.0.config.defaults.mode);
-        let held = self.enlist(peer.pid, candidate, mode, Vec::new()).await?;
+        // Most likely what is started in an empty cgroup lives where its starter does.
+        let empty = candidate.cgroup.processes().is_empty();
+        let here = empty.then(|| Netns::of_process(peer.pid).ok()).flatten();
+        let held = self.enlist(peer.pid, candidate, mode, here.into_iter().collect()).await?;
         Ok(info(&held, CoverageSnapshot::default(), None))
     }
 
@@ -75,8 +78,14 @@ impl api::Gateway for Gateway {
     fn admits(&self, peer: &Peer) -> bool {
         // Who can't be placed is not trusted.
         let Ok(cgroup) = cgroup::path_of_process(peer.pid) else { return false };
-        let Ok(agents) = self.attached_anywhere() else { return false };
-        agents.keys().all(|agent| !cgroup::path_holds(agent, cgroup.as_str()))
+        let shown = self.0.shown.read().unwrap_or_else(PoisonError::into_inner);
+        let own = shown.iter().map(|(held, _)| held.cgroup.clone());
+        let others = self.everywhere().unwrap_or_else(|error| {
+            tracing::error!(%error, "other gateways' agents are not known");
+            Everywhere::default()
+        });
+        own.chain(others.cgroups.into_keys())
+            .all(|agent| !cgroup::path_holds(&agent, cgroup.as_str()))
     }
 }
 

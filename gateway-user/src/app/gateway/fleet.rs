@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 use gateway_common::{AgentId, Counter, MODE_AUDIT, MODE_ENFORCE};
@@ -10,18 +11,19 @@ use gateway_common::{AgentId, Counter, MODE_AUDIT, MODE_ENFORCE};
 use super::{Gateway, GatewayError};
 use crate::{
     app::{
-        agents::{Candidate, namespaces},
+        agents::{AgentName, Candidate, namespaces},
         netns::Threads,
     },
     attach::{
         cgroup::Cgroup,
-        ebpf::Links,
+        container,
+        ebpf::{Links, remove_agent_pins},
         netns::{Netns, NetnsId},
         pins::{HeldAgent, Instance, PinsError, StateFile},
     },
     call::AgentRef,
     config::Mode,
-    proxy,
+    limits, proxy,
 };
 
 /// The agents, and the threads that serve them.
@@ -29,6 +31,11 @@ use crate::{
 pub(super) struct Fleet {
     pub(super) threads: Threads,
     members: BTreeMap<String, Member>,
+    /// An earlier gateway's, which could not be taken over yet. They are listed with the others, and
+    /// what is pinned of them stays pinned.
+    waiting: Vec<HeldAgent>,
+    /// The gateway is ending: nothing is attached or detached any more.
+    over: bool,
 }
 
 /// One agent.
@@ -46,15 +53,26 @@ pub(super) struct Member {
 
 impl Fleet {
     pub(super) fn new(threads: Threads) -> Self {
-        Self { threads, members: BTreeMap::new() }
+        Self { threads, members: BTreeMap::new(), waiting: Vec::new(), over: false }
     }
 
     pub(super) fn names(&self) -> Vec<String> {
         self.members.keys().cloned().collect()
     }
 
+    pub(super) fn is_over(&self) -> bool {
+        self.over
+    }
+
+    /// Those that are attached, and those that wait to be.
     pub(super) fn held(&self) -> Vec<HeldAgent> {
-        self.members.values().map(|member| member.held.clone()).collect()
+        let attached = self.members.values().map(|member| &member.held);
+        attached.chain(&self.waiting).cloned().collect()
+    }
+
+    /// Whether something of an agent is pinned.
+    fn pins(&self) -> bool {
+        self.members.values().map(|m| &m.held).chain(&self.waiting).any(|held| held.pinned)
     }
 
     pub(super) fn shown(&self) -> Vec<(HeldAgent, Arc<proxy::Agent>)> {
@@ -62,17 +80,20 @@ impl Fleet {
         members.map(|member| (member.held.clone(), Arc::clone(&member.proxy))).collect()
     }
 
-    /// The agents whose cgroup is there.
-    pub(super) fn living(&self) -> Vec<HeldAgent> {
-        let living = self.members.values().filter(|member| member.cgroup.is_alive());
-        living.map(|member| member.held.clone()).collect()
-    }
-
     /// Agents whose cgroup is gone.
     pub(super) fn orphans(&self) -> Vec<String> {
         let members = self.members.iter();
         members.filter(|(_, m)| !m.cgroup.is_alive()).map(|(name, _)| name.clone()).collect()
     }
+}
+
+/// What is attached by any gateway of the machine.
+#[derive(Debug, Default)]
+pub(super) struct Everywhere {
+    /// The agents' cgroups, with their names.
+    pub(super) cgroups: BTreeMap<String, String>,
+    /// The processes of the gateways that live.
+    pub(super) gateways: Vec<u32>,
 }
 
 impl Gateway {
@@ -86,33 +107,49 @@ impl Gateway {
         here: Vec<Netns>,
     ) -> Result<HeldAgent, GatewayError> {
         let mut fleet = self.0.fleet.lock().await;
+        if fleet.over {
+            return Err(GatewayError::Ending);
+        }
         let _lock = self.0.instance.lock()?;
-        let own: Vec<&str> = fleet.members.keys().map(String::as_str).collect();
-        candidate.check(caller, &own, &self.attached_anywhere()?)?;
-        self.join(&mut fleet, candidate, mode, here).await
+        let held = fleet.held();
+        let own: Vec<&str> = held.iter().map(|agent| agent.name.as_str()).collect();
+        let Everywhere { cgroups, gateways } = self.everywhere()?;
+        candidate.check(caller, &gateways, &own, &cgroups)?;
+        let joined = self.join(&mut fleet, candidate, mode, here).await;
+        if let Err((name, _)) = &joined
+            && let Err(further) = self.expel(&mut fleet, name).await
+        {
+            tracing::error!(agent = name, error = %further, "can't take an attach back");
+        }
+        joined.map_err(|(_, error)| error)
     }
 
-    /// The cgroups of every agent of every gateway, with their names: of this one, of others that
-    /// live, and what dead ones left pinned.
-    pub(super) fn attached_anywhere(&self) -> Result<BTreeMap<String, String>, PinsError> {
-        let mut found = BTreeMap::new();
+    /// What is attached by this gateway, by others that live, and what dead ones left pinned.
+    pub(super) fn everywhere(&self) -> Result<Everywhere, PinsError> {
+        let mut found = Everywhere::default();
         for instance in Instance::all(self.runtime_dir())? {
             let Some(state) = instance.read()? else { continue };
-            let pins = |agent: &HeldAgent| agent.pinned || state.is_alive();
-            found.extend(
-                state.agents.iter().filter(|a| pins(a)).map(|a| (a.cgroup.clone(), a.name.clone())),
-            );
+            let lives = state.is_alive();
+            found.gateways.extend(lives.then_some(state.pid));
+            // A cgroup of the same path may be another by now.
+            let is_there = |agent: &HeldAgent| {
+                Cgroup::open(agent.cgroup.as_ref()).is_ok_and(|c| c.id() == agent.cgroup_id)
+            };
+            let agents = state.agents.into_iter().filter(|a| (a.pinned || lives) && is_there(a));
+            found.cgroups.extend(agents.map(|agent| (agent.cgroup, agent.name)));
         }
         Ok(found)
     }
 
-    pub(super) async fn join(
+    /// Makes it a member and attaches it. If that fails it stays a member, half attached, for the
+    /// caller to take back.
+    async fn join(
         &self,
         fleet: &mut Fleet,
         candidate: Candidate,
         mode: Mode,
         here: Vec<Netns>,
-    ) -> Result<HeldAgent, GatewayError> {
+    ) -> Result<HeldAgent, (String, GatewayError)> {
         let Candidate { name, cgroup, container } = candidate;
         let name = name.as_str().to_owned();
         let held = HeldAgent {
@@ -138,26 +175,23 @@ impl Gateway {
         fleet.members.insert(name.clone(), member);
         // Written down before anything is pinned: whatever is pinned is listed.
         let joined = match self.publish(fleet) {
-            Ok(()) => self.establish(fleet, &name, here),
+            Ok(()) => self.establish(fleet, &name, here).await,
             Err(error) => Err(error.into()),
         };
         if let Err(error) = joined {
-            if let Err(further) = self.expel(fleet, &name).await {
-                tracing::error!(agent = name, error = %further, "can't take an attach back");
-            }
-            return Err(error);
+            return Err((name, error));
         }
         tracing::info!(agent = name, cgroup = held.cgroup, %mode, "attached");
         Ok(held)
     }
 
-    fn establish(
+    async fn establish(
         &self,
         fleet: &mut Fleet,
         name: &str,
         here: Vec<Netns>,
     ) -> Result<(), GatewayError> {
-        self.listen(fleet, name, here)?;
+        self.listen(fleet, name, here).await?;
         let Some(member) = fleet.members.get_mut(name) else { return Ok(()) };
         let (id, mode) = (member.cgroup.id(), member.held.mode);
         self.0.hooks.set_agent(id, kernel_mode(mode))?;
@@ -173,88 +207,133 @@ impl Gateway {
         Ok(())
     }
 
-    /// Listens in every namespace that the agent's processes live in, and in those given. Without
-    /// any, in the gateway's own: an empty cgroup's first process most likely starts there.
-    fn listen(&self, fleet: &mut Fleet, name: &str, here: Vec<Netns>) -> Result<(), GatewayError> {
+    /// Listens in every namespace that the agent's processes live in, and in those given; in the
+    /// gateway's own if there are none. Stops listening where they have left.
+    async fn listen(
+        &self,
+        fleet: &mut Fleet,
+        name: &str,
+        here: Vec<Netns>,
+    ) -> Result<(), GatewayError> {
         let Some(member) = fleet.members.get_mut(name) else { return Ok(()) };
         let mut wanted = namespaces(&member.cgroup);
         wanted.extend(here);
         if wanted.is_empty() && member.namespaces.is_empty() {
             wanted.push(Netns::current().map_err(GatewayError::Listen)?);
         }
+        if wanted.len() > limits::NAMESPACES_PER_AGENT {
+            tracing::warn!(agent = name, count = wanted.len(), "too many network namespaces");
+            wanted.truncate(limits::NAMESPACES_PER_AGENT);
+        }
+        let mut entered = BTreeSet::new();
         for netns in wanted {
             let id = netns.id();
             let (cookie, listener) = fleet.threads.ensure(netns).map_err(GatewayError::Listen)?;
-            member.namespaces.insert(id);
+            entered.insert(id);
             self.0.hooks.set_listener(cookie, listener)?;
+        }
+        if entered.is_empty() {
+            return Ok(());
+        }
+        let left: Vec<NetnsId> = member.namespaces.difference(&entered).copied().collect();
+        member.namespaces = entered;
+        for netns in left {
+            self.leave(fleet, netns).await?;
         }
         Ok(())
     }
 
-    /// Looks again where the agent's processes live, if a connect found no listener.
-    pub(super) fn follow(&self, fleet: &mut Fleet, name: &str) -> Result<(), GatewayError> {
+    /// Stops listening in a namespace, unless another agent lives there. Whether it did.
+    async fn leave(&self, fleet: &mut Fleet, netns: NetnsId) -> Result<bool, GatewayError> {
+        if fleet.members.values().any(|member| member.namespaces.contains(&netns)) {
+            return Ok(false);
+        }
+        if let Some(cookie) = fleet.threads.cookie(netns) {
+            self.0.hooks.remove_listener(cookie)?;
+        }
+        fleet.threads.close(netns).await;
+        Ok(true)
+    }
+
+    /// Looks again where the agent's processes live, if a connect found no listener, or if one of
+    /// its threads has ended.
+    pub(super) async fn follow(&self, fleet: &mut Fleet, name: &str) -> Result<(), GatewayError> {
         let Some(member) = fleet.members.get_mut(name) else { return Ok(()) };
         let Some(counters) = self.0.hooks.counters(member.cgroup.id()) else { return Ok(()) };
         let missed = counters[Counter::LeftNoListener as usize]
             + counters[Counter::DeniedNoListener as usize];
-        if missed == member.missed {
+        let served = member.namespaces.iter().all(|netns| fleet.threads.serves(*netns));
+        if missed == member.missed && served {
             return Ok(());
         }
         member.missed = missed;
-        self.listen(fleet, name, Vec::new())
+        self.listen(fleet, name, Vec::new()).await
     }
 
     /// Detaches an agent on request.
     pub(super) async fn dismiss(&self, name: &str) -> Result<(), GatewayError> {
         let mut fleet = self.0.fleet.lock().await;
-        let _lock = self.0.instance.lock()?;
-        self.expel(&mut fleet, name).await
+        if fleet.over {
+            return Err(GatewayError::Ending);
+        }
+        self.dismiss_from(&mut fleet, name).await
     }
 
-    /// Detaches an agent, with the runtime directory locked: its new connections go out directly, those it has go on through us.
-    pub(super) async fn expel(&self, fleet: &mut Fleet, name: &str) -> Result<(), GatewayError> {
+    pub(super) async fn dismiss_from(
+        &self,
+        fleet: &mut Fleet,
+        name: &str,
+    ) -> Result<(), GatewayError> {
+        let _lock = self.0.instance.lock()?;
+        if let Some(place) = fleet.waiting.iter().position(|agent| agent.name == name) {
+            let agent = fleet.waiting.remove(place);
+            self.forget(&agent)?;
+            return self.tidy(fleet);
+        }
+        self.expel(fleet, name).await
+    }
+
+    /// Detaches an agent, with the runtime directory locked: its new connections go out directly,
+    /// those it has go on through us.
+    async fn expel(&self, fleet: &mut Fleet, name: &str) -> Result<(), GatewayError> {
         let Some(member) = fleet.members.get_mut(name) else {
             return Err(GatewayError::NoAgent(name.into()));
         };
         if let Some(links) = member.links.take() {
             links.detach()?;
         }
-        let id = member.cgroup.id();
-        if member.held.pinned {
-            crate::attach::ebpf::remove_agent_pins(&self.0.instance.pins(), id)?;
-        }
-        self.retire(fleet, name, id).await?;
-        fleet.members.remove(name);
-        if !fleet.members.values().any(|member| member.held.pinned) {
-            self.0.instance.remove_pins()?;
-        }
-        self.publish(fleet)?;
-        tracing::info!(agent = name, "detached");
-        Ok(())
-    }
-
-    /// Closes the namespaces that no other agent lives in, and forgets the agent.
-    async fn retire(&self, fleet: &mut Fleet, name: &str, id: AgentId) -> Result<(), GatewayError> {
-        let namespaces = fleet.members.get(name).map(|m| m.namespaces.clone()).unwrap_or_default();
+        let held = member.held.clone();
         let mut shared = false;
-        for netns in namespaces {
-            let others = fleet.members.iter().filter(|(other, _)| *other != name);
-            if others.into_iter().any(|(_, member)| member.namespaces.contains(&netns)) {
-                shared = true;
-                continue;
-            }
-            if let Some(cookie) = fleet.threads.cookie(netns) {
-                self.0.hooks.remove_listener(cookie)?;
-            }
-            fleet.threads.close(netns).await;
+        for netns in std::mem::take(&mut member.namespaces) {
+            shared |= !self.leave(fleet, netns).await?;
         }
         if shared {
             // What was redirected before the hooks were detached is yet to be accepted, by a
             // thread that stays.
             tokio::time::sleep(proxy::LAST_CALL).await;
         }
-        self.0.context.agents.remove(id);
-        Ok(self.0.hooks.remove_agent(id)?)
+        self.0.context.agents.remove(held.cgroup_id);
+        self.forget(&held)?;
+        fleet.members.remove(name);
+        self.tidy(fleet)?;
+        tracing::info!(agent = name, "detached");
+        Ok(())
+    }
+
+    /// Removes what the kernel keeps of an agent.
+    fn forget(&self, held: &HeldAgent) -> Result<(), GatewayError> {
+        if held.pinned {
+            remove_agent_pins(&self.0.instance.pins(), held.cgroup_id)?;
+        }
+        Ok(self.0.hooks.remove_agent(held.cgroup_id)?)
+    }
+
+    /// After a change: removes the pinned maps if nothing needs them, and writes down what is held.
+    fn tidy(&self, fleet: &Fleet) -> Result<(), GatewayError> {
+        if !fleet.pins() {
+            self.0.instance.remove_pins()?;
+        }
+        Ok(self.publish(fleet)?)
     }
 
     /// Attaches again what an earlier gateway held, and only then says that it lives: until then
@@ -262,31 +341,105 @@ impl Gateway {
     pub(super) async fn pick_up(&self, earlier: Option<StateFile>) -> Result<(), GatewayError> {
         let mut fleet = self.0.fleet.lock().await;
         let _lock = self.0.instance.lock()?;
-        for held in earlier.map(|state| state.agents).unwrap_or_default() {
-            let name = held.name.clone();
-            if let Err(error) = self.resume(&mut fleet, held).await {
-                tracing::error!(agent = name, %error, "can't attach an agent again");
+        fleet.waiting = earlier.map(|state| state.agents).unwrap_or_default();
+        self.resume_all(&mut fleet).await;
+        let held: BTreeSet<AgentId> = fleet.held().iter().map(|agent| agent.cgroup_id).collect();
+        for (agent, _) in self.0.hooks.agents()? {
+            if !held.contains(&agent) {
+                self.0.hooks.remove_agent(agent)?;
             }
         }
-        if fleet.held().iter().all(|agent| !agent.pinned) {
-            self.0.instance.remove_pins()?;
-        }
-        self.publish(&fleet)?;
+        self.tidy(&fleet)?;
         let begun = self.0.heartbeat.begin();
         begun.map_err(|source| GatewayError::System { what: "a thread", source })
     }
 
-    async fn resume(&self, fleet: &mut Fleet, held: HeldAgent) -> Result<(), GatewayError> {
+    /// Tries again what could not be taken over.
+    pub(super) async fn retry(&self, fleet: &mut Fleet) {
+        if fleet.waiting.is_empty() {
+            return;
+        }
+        match self.0.instance.lock() {
+            Ok(_lock) => self.resume_all(fleet).await,
+            Err(error) => tracing::error!(%error, "can't take agents over"),
+        }
+    }
+
+    async fn resume_all(&self, fleet: &mut Fleet) {
+        for held in std::mem::take(&mut fleet.waiting) {
+            // Listed meanwhile: whatever happens, it is not lost.
+            fleet.waiting.push(held.clone());
+            let resumed = self.resume(fleet, &held).await;
+            match &resumed {
+                Ok(()) => fleet.waiting.retain(|agent| agent.cgroup_id != held.cgroup_id),
+                Err(error) => {
+                    tracing::error!(agent = held.name, %error, "can't be taken over yet");
+                }
+            }
+        }
+        if let Err(error) = self.publish(fleet) {
+            tracing::error!(%error, "can't write down which agents are held");
+        }
+    }
+
+    async fn resume(&self, fleet: &mut Fleet, held: &HeldAgent) -> Result<(), GatewayError> {
         let cgroup = Cgroup::open(held.cgroup.as_ref());
         let Some(cgroup) = cgroup.ok().filter(|cgroup| cgroup.id() == held.cgroup_id) else {
             tracing::info!(agent = held.name, "gone meanwhile");
-            let pins = self.0.instance.pins();
-            return Ok(crate::attach::ebpf::remove_agent_pins(&pins, held.cgroup_id)?);
+            return self.forget(held);
         };
-        let name = crate::app::agents::AgentName::parse(&held.name)?;
-        let container = crate::attach::container::of_cgroup(&held.cgroup);
+        let name = AgentName::parse(&held.name)?;
+        let container = container::of_cgroup(&held.cgroup);
         let candidate = Candidate { name, cgroup, container };
-        self.join(fleet, candidate, held.mode, Vec::new()).await.map(drop)
+        match self.join(fleet, candidate, held.mode, Vec::new()).await {
+            Ok(_) => Ok(()),
+            Err((name, error)) => {
+                // Dropping pinned links leaves them pinned, and the agent closed.
+                fleet.members.remove(&name);
+                self.0.context.agents.remove(held.cgroup_id);
+                Err(error)
+            }
+        }
+    }
+
+    /// Ends everything: agents are let go, connections drained within the deadline. Enforced agents
+    /// of the daemon stay closed, as they would with a dead one: ending it is no way out for them.
+    /// They and the others are written down for the next daemon.
+    pub(in crate::app) async fn stop(&self, deadline: Duration) -> Result<(), GatewayError> {
+        let mut fleet = self.0.fleet.lock().await;
+        fleet.over = true;
+        let lock = self.0.instance.lock()?;
+        let mut remembered = if self.0.embedded { Vec::new() } else { fleet.held() };
+        remembered.retain(|agent| Cgroup::open(agent.cgroup.as_ref()).is_ok_and(|c| c.is_alive()));
+        // Written first: if this takes too long and is killed, nothing is forgotten.
+        self.0.instance.write(&StateFile { agents: remembered.clone(), ..StateFile::own() })?;
+        let mut left = Vec::new();
+        for (name, member) in std::mem::take(&mut fleet.members) {
+            let stays = member.held.pinned && remembered.iter().any(|a| a.name == name);
+            if stays {
+                tracing::warn!(
+                    agent = name,
+                    "stays closed without the gateway; to open it: turnpike detach {name} --force"
+                );
+            } else if let Some(links) = member.links {
+                if let Err(error) = links.detach() {
+                    tracing::error!(agent = name, %error, "can't be detached");
+                }
+                left.push(member.held);
+            }
+        }
+        drop(lock);
+        // Dead before it stops listening: its ports may be another's a moment later.
+        self.0.heartbeat.stop();
+        fleet.threads.end(deadline).await;
+        let _lock = self.0.instance.lock()?;
+        left.iter().try_for_each(|held| self.forget(held))?;
+        if remembered.is_empty() {
+            self.0.instance.remove()?;
+        } else if !remembered.iter().any(|agent| agent.pinned) {
+            self.0.instance.remove_pins()?;
+        }
+        Ok(())
     }
 
     /// Ids differ between agents and between starts of the gateway.

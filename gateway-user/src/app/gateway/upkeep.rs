@@ -1,34 +1,48 @@
 //! What has to be done now and then: agents come to an end, and other gateways die.
 
-use std::{fs, path::Path, time::Duration};
+use std::{path::Path, time::Duration};
 
+use gateway_common::AgentId;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::{Gateway, GatewayError};
-use crate::attach::{
-    cgroup::Cgroup,
-    pins::{Instance, PinsError},
+use crate::{
+    app::kernel::monotonic,
+    attach::{cgroup::Cgroup, ebpf::remove_agent_pins, pins::Instance},
+    limits,
 };
 
 /// How often agents are looked after.
 const PERIOD: Duration = Duration::from_millis(250);
+/// In how many of those what is not urgent is done once.
+const SELDOM: u64 = 20;
 
 impl Gateway {
-    /// Detaches agents whose cgroup is gone and follows those that moved to another network
-    /// namespace, for ever.
+    /// Detaches agents whose cgroup is gone, follows those that moved to another network namespace,
+    /// and tries again to take over those that could not be; until the gateway stops.
     pub(in crate::app) async fn look_after(&self) {
         let mut ticks = interval(PERIOD);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
+        for tick in 0_u64.. {
             ticks.tick().await;
-            let orphans = self.0.fleet.lock().await.orphans();
-            for agent in orphans {
-                tracing::info!(agent, "its cgroup is gone");
-                report(&agent, self.dismiss(&agent).await);
-            }
             let mut fleet = self.0.fleet.lock().await;
+            if fleet.is_over() {
+                return;
+            }
+            for agent in fleet.orphans() {
+                tracing::info!(agent, "its cgroup is gone");
+                report(&agent, self.dismiss_from(&mut fleet, &agent).await);
+            }
             for agent in fleet.names() {
-                report(&agent, self.follow(&mut fleet, &agent));
+                report(&agent, self.follow(&mut fleet, &agent).await);
+            }
+            if !tick.is_multiple_of(SELDOM) {
+                continue;
+            }
+            self.retry(&mut fleet).await;
+            let before = monotonic().saturating_sub(limits::HANDOFF_AGE);
+            if let Err(error) = self.0.hooks.forget_handoffs(before) {
+                tracing::error!(%error, "old origins can't be forgotten");
             }
         }
     }
@@ -40,23 +54,32 @@ fn report(agent: &str, result: Result<(), GatewayError>) {
     }
 }
 
-/// Removes what dead gateways left of agents that are gone. What is pinned for a living agent
-/// stays: it keeps the agent closed.
-pub(super) fn sweep(runtime: &Path, own: &Instance) -> Result<(), PinsError> {
-    for instance in Instance::all(runtime)? {
+/// Removes what dead `turnpike run`s left of agents that are gone. What is pinned for a living agent
+/// stays: it keeps the agent closed. The dead daemon's is the next daemon's to take over.
+pub(super) fn sweep(runtime: &Path, own: &Instance) -> Result<(), GatewayError> {
+    let _lock = own.lock()?;
+    for instance in Instance::all(runtime)?.iter().filter(|instance| instance.is_run()) {
         let Some(mut state) = instance.read()?.filter(|state| !state.is_alive()) else { continue };
-        if instance == *own {
-            continue;
+        let (living, gone): (Vec<_>, Vec<_>) =
+            state.agents.into_iter().partition(|agent| lives_on(&agent.cgroup, agent.cgroup_id));
+        for agent in gone {
+            remove_agent_pins(&instance.pins(), agent.cgroup_id)?;
         }
-        state.agents.retain(|agent| {
-            let cgroup = Cgroup::open(agent.cgroup.as_ref());
-            let alive = cgroup.ok().filter(|cgroup| cgroup.id() == agent.cgroup_id);
-            // Of a `run` that was killed, when its command has ended since.
-            alive.is_some_and(|cgroup| fs::remove_dir(cgroup.directory()).is_err())
-        });
+        state.agents = living;
         if state.agents.is_empty() {
             instance.remove()?;
+        } else {
+            instance.write(&state)?;
         }
     }
     Ok(())
+}
+
+/// Whether a `run`'s agent is still there. Its cgroup is removed if nothing is left in it.
+fn lives_on(path: &str, id: AgentId) -> bool {
+    let Some(cgroup) = Cgroup::open(path.as_ref()).ok().filter(|cgroup| cgroup.id() == id) else {
+        return false;
+    };
+    // Only what a `run` made: others have cgroups of their own making attached through it.
+    !(cgroup.is_a_run_s() && cgroup.remove().is_ok())
 }
