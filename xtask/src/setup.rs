@@ -1,7 +1,9 @@
-//! `cargo xtask setup`: what contributors need, on Debian. Doing it again is quick: each need is
-//! looked at first, and only what is missing is installed.
+//! `cargo xtask setup`: what contributors need. Doing it again is quick: each need is looked at
+//! first, and only what is missing is installed. Packages are installed on Debian only; elsewhere
+//! their programs must be there.
 
 mod packages;
+mod programs;
 mod rootfs;
 mod tools;
 
@@ -33,9 +35,6 @@ trait Need {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let needs = needs()?;
-    if !is_debian(&os_release()) {
-        return by_hand(&needs);
-    }
     if arguments.check { check(&needs) } else { install(&needs) }
 }
 
@@ -46,19 +45,32 @@ pub(crate) fn ensure() -> Result<()> {
 
 /// Installs what is missing to run agents in containers, and no more.
 pub(crate) fn ensure_containers() -> Result<()> {
-    let needs = container_needs();
-    if is_debian(&os_release()) { install(&needs) } else { by_hand(&needs) }
+    install(&container_needs())
+}
+
+/// Whether the BPF object can be built here: with the compiler and the LLVM that Debian packages.
+pub(crate) fn builds_bpf() -> bool {
+    is_debian(&os_release())
 }
 
 fn container_needs() -> Vec<Box<dyn Need>> {
-    vec![Box::new(packages::CONTAINERS), Box::new(rootfs::RootFileSystem)]
+    let programs: Box<dyn Need> = if is_debian(&os_release()) {
+        Box::new(packages::CONTAINERS)
+    } else {
+        Box::new(programs::CONTAINERS)
+    };
+    vec![programs, Box::new(rootfs::RootFileSystem)]
 }
 
 fn needs() -> Result<Vec<Box<dyn Need>>> {
     let mut needs = container_needs();
-    needs.push(Box::new(packages::EVERYTHING_ELSE));
+    if builds_bpf() {
+        needs.push(Box::new(packages::EVERYTHING_ELSE));
+        needs.push(Box::new(bpf_linker()?));
+    } else {
+        needs.push(Box::new(programs::EVERYTHING_ELSE));
+    }
     needs.push(Box::new(tools::Components));
-    needs.push(Box::new(bpf_linker()?));
     needs.push(Box::new(cargo_deny()?));
     if has_nightly() {
         needs.push(Box::new(cargo_fuzz()?));
@@ -98,19 +110,6 @@ fn check(needs: &[Box<dyn Need>]) -> Result<()> {
         bail!("something is missing: run `cargo xtask setup`");
     }
     Ok(())
-}
-
-fn by_hand(needs: &[Box<dyn Need>]) -> Result<()> {
-    REPORT
-        .say("this is not Debian, so please install by hand what these are called on your system:");
-    for need in needs {
-        REPORT.say(format_args!("    {}", need.name()));
-    }
-    for (package, reason) in packages::CONTAINERS.list.iter().chain(packages::EVERYTHING_ELSE.list)
-    {
-        REPORT.say(format_args!("    {package:<24} {reason}"));
-    }
-    bail!("only Debian is set up automatically")
 }
 
 /// Two set-ups at once would install over each other.

@@ -147,6 +147,15 @@ impl fmt::Debug for Xxh3Text {
 }
 
 impl Content {
+    /// Content that is one text: hashed at once.
+    pub(super) fn whole(text: &str) -> Self {
+        let mut content = Self::default();
+        if !text.is_empty() {
+            content.pieces.push(Json::text(text));
+        }
+        content
+    }
+
     pub(super) fn text(&mut self, text: &str) {
         if !text.is_empty() {
             self.text
@@ -335,6 +344,12 @@ mod tests {
             pieces.text(piece);
         }
         assert_eq!(pieces.if_any(), whole.if_any());
+        let whole = Content::whole(&long).if_any();
+        assert!(whole.is_some());
+        let mut streamed = Content::default();
+        streamed.text(&long);
+        assert_eq!(streamed.if_any(), whole);
+        assert_eq!(Content::whole("").if_any(), None);
         assert_eq!(Content::default().if_any(), None);
     }
 

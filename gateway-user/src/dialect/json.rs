@@ -4,10 +4,50 @@ use std::{borrow::Cow, fmt, marker::PhantomData};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{IgnoredAny, SeqAccess, Visitor},
+    de::{IgnoredAny, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer},
 };
 
 use super::NotUnderstood;
+
+/// A visitor's methods for kinds of values that are read and give a value of their own.
+macro_rules! passed_over {
+    ($value:expr; $($kind:ident)*) => { $(passed_over!(@$kind $value);)* };
+    (@bool $value:expr) => {
+        fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+            Ok($value)
+        }
+    };
+    (@u64 $value:expr) => {
+        fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
+            Ok($value)
+        }
+    };
+    (@i64 $value:expr) => {
+        fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
+            Ok($value)
+        }
+    };
+    (@f64 $value:expr) => {
+        fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+            Ok($value)
+        }
+    };
+    (@str $value:expr) => {
+        fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
+            Ok($value)
+        }
+    };
+    (@unit $value:expr) => {
+        fn visit_unit<E>(self) -> Result<Self::Value, E> {
+            Ok($value)
+        }
+    };
+    (@seq $value:expr) => {
+        fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
+            IgnoredAny.visit_seq(seq).map(|_| $value)
+        }
+    };
+}
 
 /// A string, borrowed from the input unless escapes are in it.
 #[derive(Clone, Debug, Deserialize)]
@@ -61,30 +101,80 @@ impl<'de, const N: usize, T: Deserialize<'de>> Deserialize<'de> for UpTo<N, T> {
     }
 }
 
-/// A `T`, or something else that is passed over.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
+/// A `T`, which is an object, or something else that is passed over.
+#[derive(Debug)]
 pub(super) enum Maybe<T> {
     Is(T),
-    IsNot(IgnoredAny),
+    IsNot,
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Maybe<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct MaybeVisitor<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for MaybeVisitor<T> {
+            type Value = Maybe<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("JSON")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Maybe<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Maybe::Is)
+            }
+
+            passed_over!(Maybe::IsNot; bool u64 i64 f64 str unit seq);
+        }
+
+        deserializer.deserialize_any(MaybeVisitor(PhantomData))
+    }
 }
 
 impl<T> Maybe<T> {
     pub(super) fn known(self) -> Option<T> {
         match self {
             Self::Is(value) => Some(value),
-            Self::IsNot(IgnoredAny) => None,
+            Self::IsNot => None,
         }
     }
 }
 
 /// How many. Some servers write whole numbers as floats.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(untagged)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Count {
     Whole(u64),
     Float(f64),
-    Unknown(IgnoredAny),
+    Unknown,
+}
+
+impl<'de> Deserialize<'de> for Count {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct CountVisitor;
+
+        impl<'de> Visitor<'de> for CountVisitor {
+            type Value = Count;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("JSON")
+            }
+
+            fn visit_u64<E>(self, count: u64) -> Result<Count, E> {
+                Ok(Count::Whole(count))
+            }
+
+            fn visit_f64<E>(self, count: f64) -> Result<Count, E> {
+                Ok(Count::Float(count))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Count, A::Error> {
+                IgnoredAny.visit_map(map).map(|_| Count::Unknown)
+            }
+
+            passed_over!(Count::Unknown; bool i64 str unit seq);
+        }
+
+        deserializer.deserialize_any(CountVisitor)
+    }
 }
 
 impl Count {
@@ -98,7 +188,7 @@ impl Count {
                 reason = "whole, not negative, and the cast saturates"
             )]
             Self::Float(count) if count >= 0.0 && count.fract() == 0.0 => Some(count as u64),
-            Self::Float(_) | Self::Unknown(IgnoredAny) => None,
+            Self::Float(_) | Self::Unknown => None,
         }
     }
 }

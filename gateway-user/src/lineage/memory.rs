@@ -1,9 +1,9 @@
 //! What lineage remembers of one agent: steps, and the indexes that lead to them.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{VecDeque, hash_map::Entry};
 
 use crate::{
-    call::{RetryReason, SessionId, State, StepId, Timestamp, TraceId, WorkflowId},
+    call::{RetryReason, SessionId, SpreadMap, State, StepId, Timestamp, TraceId, WorkflowId},
     limits,
 };
 
@@ -20,14 +20,14 @@ pub(super) struct Memory {
     steps: VecDeque<Known>,
     /// The number of the first of `steps`.
     oldest: Seq,
-    by_id: HashMap<StepId, Seq>,
+    by_id: SpreadMap<StepId, Seq>,
     /// By the history that was sent.
     pub(super) asked: Index,
     /// By that history and the answer to it, as a client would send it back.
     pub(super) answered: Index,
     /// By the id of a tool call that the step emitted, hashed.
     pub(super) called: Index,
-    flows: HashMap<WorkflowId, Flow>,
+    flows: SpreadMap<WorkflowId, Flow>,
     held: Held,
     /// The most steps, and the most chains, tool calls and parents that all steps together hold.
     bound: usize,
@@ -134,11 +134,11 @@ impl Memory {
         Self {
             steps: VecDeque::new(),
             oldest: 0,
-            by_id: HashMap::new(),
+            by_id: SpreadMap::default(),
             asked: Index::default(),
             answered: Index::default(),
             called: Index::default(),
-            flows: HashMap::new(),
+            flows: SpreadMap::default(),
             held: Held::default(),
             bound,
             evicted: 0,
@@ -288,34 +288,76 @@ impl Held {
 
 /// Steps by something that they have in common, oldest first.
 #[derive(Debug, Default)]
-pub(super) struct Index(HashMap<u128, VecDeque<Seq>>);
+pub(super) struct Index(SpreadMap<u128, Candidates>);
+
+/// The steps of one entry: nearly always one, which needs no memory of its own.
+#[derive(Debug)]
+enum Candidates {
+    One(Seq),
+    /// In a box, since it is rare and every entry has its size.
+    #[allow(clippy::box_collection, reason = "an entry is smaller by half")]
+    Many(Box<VecDeque<Seq>>),
+}
 
 impl Index {
     pub(super) fn get(&self, key: u128) -> impl DoubleEndedIterator<Item = Seq> + Clone {
-        self.0.get(&key).into_iter().flatten().copied()
+        let (one, many) = match self.0.get(&key) {
+            None => (None, None),
+            Some(Candidates::One(seq)) => (Some(*seq), None),
+            Some(Candidates::Many(steps)) => (None, Some(steps)),
+        };
+        one.into_iter().chain(many.into_iter().flat_map(|steps| steps.iter().copied()))
     }
 
     /// How many steps had to make room.
     fn insert(&mut self, key: u128, seq: Seq) -> u64 {
-        let steps = self.0.entry(key).or_default();
-        if steps.back() != Some(&seq) {
-            steps.push_back(seq);
+        match self.0.entry(key) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(Candidates::One(seq));
+                0
+            }
+            Entry::Occupied(mut occupied) => occupied.get_mut().add(seq),
         }
-        if steps.len() <= limits::LINEAGE_CANDIDATES {
-            return 0;
-        }
-        steps.pop_front();
-        1
     }
 
     fn remove(&mut self, key: u128, seq: Seq) {
-        let Some(steps) = self.0.get_mut(&key) else { return };
-        // Nearly always the first, since the oldest step is forgotten first.
-        if let Some(at) = steps.iter().position(|&other| other == seq) {
-            steps.remove(at);
+        let Entry::Occupied(mut entry) = self.0.entry(key) else { return };
+        if entry.get_mut().take(seq) {
+            entry.remove();
         }
-        if steps.is_empty() {
-            self.0.remove(&key);
+    }
+}
+
+impl Candidates {
+    /// How many steps had to make room.
+    fn add(&mut self, seq: Seq) -> u64 {
+        match self {
+            Self::One(one) if *one == seq => {}
+            Self::One(one) => *self = Self::Many(Box::new(VecDeque::from([*one, seq]))),
+            Self::Many(steps) => {
+                if steps.back() != Some(&seq) {
+                    steps.push_back(seq);
+                }
+                if steps.len() > limits::LINEAGE_CANDIDATES {
+                    steps.pop_front();
+                    return 1;
+                }
+            }
+        }
+        0
+    }
+
+    /// Takes the step out. Whether none is left.
+    fn take(&mut self, seq: Seq) -> bool {
+        match self {
+            Self::One(one) => *one == seq,
+            Self::Many(steps) => {
+                // Nearly always the first, since the oldest step is forgotten first.
+                if let Some(at) = steps.iter().position(|&other| other == seq) {
+                    steps.remove(at);
+                }
+                steps.is_empty()
+            }
         }
     }
 }

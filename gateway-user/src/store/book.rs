@@ -1,11 +1,12 @@
 //! The workflows of one agent.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{collections::VecDeque, sync::Arc};
 
 use crate::{
     call::{
-        AgentRef, CallKind, Confidence, Evidence, EvidenceKind, State, Step, StepId, StepKind,
-        Timestamp, Tool, Totals, Usage, Workflow, WorkflowId, WorkflowSummary,
+        AgentRef, CallKind, Confidence, Evidence, EvidenceKind, SessionId, Settlement, SpreadMap,
+        State, Step, StepId, StepKind, Timestamp, Tool, Totals, TraceId, Usage, Workflow,
+        WorkflowId, WorkflowSummary,
     },
     lineage::{Completion, OpenedTool, Placement},
 };
@@ -15,10 +16,11 @@ use super::{Counters, Filter};
 /// One agent's workflows. The one idle for longest makes room.
 #[derive(Debug)]
 pub(super) struct Book {
-    entries: BTreeMap<WorkflowId, Entry>,
-    /// The workflows by the turn at which each was last touched.
-    idle: BTreeMap<u64, WorkflowId>,
-    turn: u64,
+    /// As it was last named: workflows share it.
+    agent: Option<Arc<AgentRef>>,
+    /// In boxes: the map moves what it holds.
+    entries: SpreadMap<WorkflowId, Box<Entry>>,
+    idle: Idle,
     /// Steps kept, over all workflows.
     steps: usize,
     bounds: Bounds,
@@ -33,22 +35,42 @@ pub(super) struct Bounds {
     pub(super) steps: usize,
 }
 
+/// The workflows in the order in which they were touched. A workflow that is touched again stays in
+/// its old places too, until they come to the front or are swept out.
+#[derive(Debug, Default)]
+struct Idle {
+    touched: VecDeque<(u64, WorkflowId)>,
+    turn: u64,
+}
+
+/// A workflow, as it is kept.
 #[derive(Debug)]
 struct Entry {
-    summary: WorkflowSummary,
-    steps: Vec<Step>,
-    by_id: HashMap<StepId, usize>,
+    id: WorkflowId,
+    session: SessionId,
+    trace: TraceId,
+    agent: Arc<AgentRef>,
+    wish_hmac: Option<String>,
+    revision: u64,
+    state: State,
+    started_at: Timestamp,
     /// The latest time seen: what follows is never earlier.
     seen: Timestamp,
+    /// Its wall time is told by the times above.
+    totals: Totals,
+    steps: Vec<Step>,
+    /// Where the steps after the first [`SCANNED_STEPS`] are.
+    by_id: SpreadMap<StepId, usize>,
+    /// When it was last touched.
     turn: u64,
 }
 
 impl Book {
     pub(super) fn new(bounds: Bounds) -> Self {
         Self {
-            entries: BTreeMap::new(),
-            idle: BTreeMap::new(),
-            turn: 0,
+            agent: None,
+            entries: SpreadMap::default(),
+            idle: Idle::default(),
             steps: 0,
             bounds,
             counters: Counters::default(),
@@ -68,14 +90,15 @@ impl Book {
         low: WorkflowId,
         high: WorkflowId,
     ) -> impl Iterator<Item = WorkflowId> {
-        self.entries.range(low..=high).map(|(&id, _)| id)
+        self.entries.keys().copied().filter(move |id| (low..=high).contains(id))
     }
 
-    pub(super) fn summaries(&self, filter: &Filter) -> impl Iterator<Item = &WorkflowSummary> {
-        self.entries.values().map(|entry| &entry.summary).filter(|summary| {
-            filter.session.is_none_or(|session| session == summary.session_id)
-                && filter.state.is_none_or(|state| state == summary.state)
-        })
+    pub(super) fn summaries(&self, filter: &Filter) -> impl Iterator<Item = WorkflowSummary> {
+        let wanted = self.entries.values().filter(|entry| {
+            filter.session.is_none_or(|session| session == entry.session)
+                && filter.state.is_none_or(|state| state == entry.state)
+        });
+        wanted.map(|entry| entry.summary())
     }
 
     /// A copy, with the steps in the order in which they started.
@@ -83,7 +106,7 @@ impl Book {
         let entry = self.entries.get(&id)?;
         let mut steps = entry.steps.clone();
         steps.sort_by_key(|step| step.started_at);
-        Some(Workflow { summary: entry.summary.clone(), steps })
+        Some(Workflow { summary: entry.summary(), steps })
     }
 
     pub(super) fn place(
@@ -94,26 +117,27 @@ impl Book {
         wish_hmac: Option<String>,
     ) {
         let at = step.started_at;
+        let agent = self.agent(agent);
         // Also for a workflow that had made room and goes on: its rest is better than nothing.
         let entry = self
             .entries
             .entry(placement.workflow)
-            .or_insert_with(|| Entry::new(agent, placement, at, wish_hmac));
+            .or_insert_with(|| Box::new(Entry::new(agent, placement, at, wish_hmac)));
         for id in &placement.answered {
             entry.end_tool(*id, at);
         }
-        entry.summary.totals.model_calls += 1;
+        entry.totals.model_calls += 1;
         entry.change(at, State::Active);
         let kept = entry.add(step, self.bounds.steps_per_workflow);
+        entry.turn = self.idle.touch(placement.workflow);
         self.count(usize::from(kept), usize::from(!kept));
-        self.touch(placement.workflow);
         self.make_room();
     }
 
     pub(super) fn finish(
         &mut self,
         workflow: WorkflowId,
-        mut step: Step,
+        settlement: Settlement,
         completion: &Completion,
         at: Timestamp,
     ) {
@@ -121,34 +145,44 @@ impl Book {
             self.counters.late += 1;
             return;
         };
-        let id = step.step_id;
-        if entry.find(id).is_some_and(|kept| kept.settled) {
-            self.counters.late += 1;
-            return;
+        let id = settlement.step_id;
+        let usage = settlement.usage;
+        let mut at = at;
+        match entry.find_mut(id) {
+            Some(kept) if kept.settled => {
+                self.counters.late += 1;
+                return;
+            }
+            Some(kept) => {
+                at = at.max(kept.started_at);
+                settlement.settle(kept);
+            }
+            // It was over the bound: it counts only.
+            None => {}
         }
-        let at = at.max(step.started_at);
-        step.kind = completion.kind;
-        step.settled = true;
-        let totals = &mut entry.summary.totals;
-        add_usage(totals, step.usage.as_ref());
-        totals.tool_calls += completion.tools.len() as u64;
+        add_usage(&mut entry.totals, usage.as_ref());
+        entry.totals.tool_calls += completion.tools.len() as u64;
         entry.change(at, completion.state);
-        let agent = step.agent.clone();
-        if let Some(kept) = entry.find_mut(id) {
-            step.started_at = kept.started_at;
-            *kept = step;
-        }
         let (mut kept, mut dropped) = (0, 0);
         for tool in &completion.tools {
-            if entry.add(tool_step(tool, &agent, id, at), self.bounds.steps_per_workflow) {
+            let step = tool_step(tool, &entry.agent.name, id, at);
+            if entry.add(step, self.bounds.steps_per_workflow) {
                 kept += 1;
             } else {
                 dropped += 1;
             }
         }
+        entry.turn = self.idle.touch(workflow);
         self.count(kept, dropped);
-        self.touch(workflow);
         self.make_room();
+    }
+
+    /// What workflows share of the agent; anew if it is another than before.
+    fn agent(&mut self, agent: &AgentRef) -> Arc<AgentRef> {
+        match &self.agent {
+            Some(known) if **known == *agent => Arc::clone(known),
+            _ => Arc::clone(self.agent.insert(Arc::new(agent.clone()))),
+        }
     }
 
     fn count(&mut self, kept: usize, dropped: usize) {
@@ -156,54 +190,87 @@ impl Book {
         self.counters.steps_dropped += dropped as u64;
     }
 
-    /// Makes the workflow the last to go.
-    fn touch(&mut self, id: WorkflowId) {
-        let Some(entry) = self.entries.get_mut(&id) else { return };
-        self.turn += 1;
-        self.idle.remove(&entry.turn);
-        self.idle.insert(self.turn, id);
-        entry.turn = self.turn;
-    }
-
     fn make_room(&mut self) {
         while self.entries.len() > self.bounds.workflows || self.steps > self.bounds.steps {
-            let Some((_, id)) = self.idle.pop_first() else { return };
-            if let Some(entry) = self.entries.remove(&id) {
+            let Some((turn, id)) = self.idle.touched.pop_front() else { return };
+            if self.entries.get(&id).is_some_and(|entry| entry.turn == turn)
+                && let Some(entry) = self.entries.remove(&id)
+            {
                 self.steps -= entry.steps.len();
                 self.counters.evicted += 1;
             }
         }
+        if self.idle.touched.len() > STALE_FACTOR * self.entries.len().max(MIN_SWEPT) {
+            let entries = &self.entries;
+            let last = |&(turn, id): &(u64, WorkflowId)| {
+                entries.get(&id).is_some_and(|entry| entry.turn == turn)
+            };
+            self.idle.touched.retain(last);
+        }
+    }
+}
+
+impl Idle {
+    /// Makes the workflow the last to go; gives its turn.
+    fn touch(&mut self, id: WorkflowId) -> u64 {
+        self.turn += 1;
+        self.touched.push_back((self.turn, id));
+        self.turn
     }
 }
 
 impl Entry {
     fn new(
-        agent: &AgentRef,
+        agent: Arc<AgentRef>,
         placement: &Placement,
         at: Timestamp,
         wish_hmac: Option<String>,
     ) -> Self {
-        let summary = WorkflowSummary {
-            workflow_id: placement.workflow,
-            session_id: placement.session,
-            trace_id: placement.trace,
+        Self {
+            id: placement.workflow,
+            session: placement.session,
+            trace: placement.trace,
+            agent,
+            wish_hmac,
             revision: 0,
-            agent: agent.clone(),
             state: State::Active,
             started_at: at,
-            ended_at: None,
-            wish_hmac,
+            seen: at,
             totals: Totals::default(),
-        };
-        Self { summary, steps: Vec::new(), by_id: HashMap::new(), seen: at, turn: 0 }
+            // Many workflows have one step.
+            steps: Vec::with_capacity(1),
+            by_id: SpreadMap::default(),
+            turn: 0,
+        }
+    }
+
+    fn summary(&self) -> WorkflowSummary {
+        WorkflowSummary {
+            workflow_id: self.id,
+            session_id: self.session,
+            trace_id: self.trace,
+            revision: self.revision,
+            agent: AgentRef::clone(&self.agent),
+            state: self.state,
+            started_at: self.started_at,
+            ended_at: (self.state != State::Active).then_some(self.seen),
+            wish_hmac: self.wish_hmac.clone(),
+            totals: Totals { wall_ms: self.seen.since(self.started_at), ..self.totals },
+        }
+    }
+
+    fn position(&self, id: StepId) -> Option<usize> {
+        let scanned = self.steps.iter().take(SCANNED_STEPS).position(|step| step.step_id == id);
+        scanned.or_else(|| self.by_id.get(&id).copied())
     }
 
     fn find(&self, id: StepId) -> Option<&Step> {
-        self.steps.get(*self.by_id.get(&id)?)
+        self.steps.get(self.position(id)?)
     }
 
     fn find_mut(&mut self, id: StepId) -> Option<&mut Step> {
-        self.steps.get_mut(*self.by_id.get(&id)?)
+        let at = self.position(id)?;
+        self.steps.get_mut(at)
     }
 
     /// Whether the step is kept.
@@ -214,8 +281,10 @@ impl Entry {
         // The clock may have been set back since: nothing starts before what it follows.
         let parents = step.parent_step_ids.iter().filter_map(|&id| self.find(id));
         let starts = parents.map(|parent| parent.started_at);
-        step.started_at = starts.fold(step.started_at.max(self.summary.started_at), Timestamp::max);
-        self.by_id.insert(step.step_id, self.steps.len());
+        step.started_at = starts.fold(step.started_at.max(self.started_at), Timestamp::max);
+        if self.steps.len() >= SCANNED_STEPS {
+            self.by_id.insert(step.step_id, self.steps.len());
+        }
         self.steps.push(step);
         true
     }
@@ -231,11 +300,8 @@ impl Entry {
 
     fn change(&mut self, at: Timestamp, state: State) {
         self.seen = self.seen.max(at);
-        let summary = &mut self.summary;
-        summary.revision += 1;
-        summary.state = state;
-        summary.ended_at = (state != State::Active).then_some(self.seen);
-        summary.totals.wall_ms = self.seen.since(summary.started_at);
+        self.revision += 1;
+        self.state = state;
     }
 }
 
@@ -290,3 +356,10 @@ fn add_usage(totals: &mut Totals, usage: Option<&Usage>) {
         *sum = sum.saturating_add(tokens);
     }
 }
+
+/// Steps of a workflow that are looked through: a map of them would cost more.
+const SCANNED_STEPS: usize = 16;
+/// Places in the order of idleness, for each workflow, at which the stale ones are swept out.
+const STALE_FACTOR: usize = 4;
+/// Workflows below which sweeping is not worth it.
+const MIN_SWEPT: usize = 64;

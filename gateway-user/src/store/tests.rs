@@ -61,8 +61,19 @@ impl Agent {
         let completion = self.lineage.finish(step.step_id, self.now, &outcome);
         let usage = Usage { input: 10, output: 5, cache_read: Some(4), ..Usage::default() };
         let duration_ms = Some(self.now.since(step.started_at));
-        let step = Step { usage: Some(usage), status: Some(200), duration_ms, ..step.clone() };
-        self.store.finish(placement.workflow, step, &completion, self.now);
+        let settlement = Settlement {
+            step_id: step.step_id,
+            kind: completion.kind,
+            response_model: None,
+            response_id: None,
+            finish_reasons: Vec::new(),
+            usage: Some(usage),
+            status: Some(200),
+            ttft_ms: None,
+            duration_ms,
+        };
+        let (agent, workflow) = (&self.reference, placement.workflow);
+        self.store.finish(agent, workflow, settlement, &completion, self.now);
         completion
     }
 

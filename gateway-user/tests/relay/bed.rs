@@ -16,7 +16,7 @@ use gateway_common::{Endpoint, Origin, PeerKey};
 use socket2::{Domain, SockRef, Socket, Type};
 use tokio::sync::oneshot;
 use turnpike::{
-    call::{AgentRef, Step, Timestamp, WorkflowId},
+    call::{AgentRef, Settlement, Step, Timestamp, WorkflowId},
     drain::{self, Phase, Signal},
     lineage::{Completion, Placement},
     proxy::{

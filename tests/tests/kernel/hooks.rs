@@ -25,7 +25,7 @@ use turnpike::{
         ebpf::{Hooks, Links, OBJECT},
         pins::Instance,
     },
-    call::{AgentRef, Step, Timestamp, WorkflowId},
+    call::{AgentRef, Settlement, Step, Timestamp, WorkflowId},
     drain::{self, Phase, Signal},
     lineage::{Completion, Placement},
     proxy::{self, Agent, Agents, Clock, Context, Listeners, Origins, Recorder, Recording},
@@ -205,8 +205,8 @@ impl Origins for Shared {
 struct Nowhere;
 
 impl Recorder for Nowhere {
-    fn placed(&self, _: &AgentRef, _: &Placement, _: &Step, _: Option<String>) {}
-    fn finished(&self, _: &AgentRef, _: WorkflowId, _: Step, _: &Completion, _: Timestamp) {}
+    fn placed(&self, _: &AgentRef, _: &Placement, _: Step, _: Option<String>) {}
+    fn finished(&self, _: &AgentRef, _: WorkflowId, _: Settlement, _: &Completion, _: Timestamp) {}
 }
 
 #[test]

@@ -89,7 +89,7 @@ fn output_within(command: &mut Command, limit: Duration) -> Option<Vec<u8>> {
 /// pipe.
 fn read_within(child: &mut Child, limit: Duration) -> Option<Vec<u8>> {
     let stdout = child.stdout.take()?;
-    let (sender, receiver) = mpsc::channel();
+    let (sender, receiver) = mpsc::sync_channel(1);
     let read = move || {
         let mut text = Vec::new();
         if stdout.take(limits::RUNTIME_ANSWER_BYTES).read_to_end(&mut text).is_ok() {
@@ -126,7 +126,7 @@ mod tests {
         let mut hanging = Command::new("sleep");
         let answer = output_within(hanging.arg("600"), Duration::from_millis(20));
         assert_eq!(answer, None);
-        let answer = output_within(Command::new("echo").arg("a"), Duration::from_secs(60));
+        let answer = output_within(Command::new("echo").arg("a"), Duration::from_mins(1));
         assert_eq!(answer.as_deref(), Some(b"a\n".as_slice()));
     }
 }

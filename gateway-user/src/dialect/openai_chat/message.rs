@@ -47,15 +47,7 @@ impl Message<'_> {
         let mut draft = Draft::new(given(self.role.as_ref()).unwrap_or(default));
         draft.name(given(self.name.as_ref()));
 
-        let mut content = canonical::Content::default();
-        for piece in &self.content.0 {
-            match piece {
-                Piece::Text(text) => content.text(text),
-                Piece::Other(piece) => content.other(*piece),
-            }
-        }
-        content.text(given(self.refusal.as_ref()).unwrap_or_default());
-        draft.content(content);
+        draft.content(self.content());
         draft.audio(self.audio.as_ref().and_then(|audio| given(audio.id.as_ref())));
 
         for call in &self.tool_calls.0 {
@@ -66,6 +58,22 @@ impl Message<'_> {
         }
         draft.answers(given(self.tool_call_id.as_ref()));
         draft
+    }
+
+    fn content(&self) -> canonical::Content {
+        let refusal = given(self.refusal.as_ref()).unwrap_or_default();
+        if let ([Piece::Text(text)], "") = (&*self.content.0, refusal) {
+            return canonical::Content::whole(text);
+        }
+        let mut content = canonical::Content::default();
+        for piece in &self.content.0 {
+            match piece {
+                Piece::Text(text) => content.text(text),
+                Piece::Other(piece) => content.other(*piece),
+            }
+        }
+        content.text(refusal);
+        content
     }
 
     /// The text of the content, up to `limit` bytes.
