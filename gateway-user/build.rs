@@ -5,11 +5,11 @@
 use std::{env, path::Path};
 
 fn main() {
-    let kept = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../gateway-ebpf/object/turnpike.bpf.o")
-        .display()
-        .to_string();
-    let object = env::var("TURNPIKE_BPF_OBJECT").unwrap_or(kept);
+    // Cargo sets it for every run of this program; the one it was compiled with may be another's.
+    let here = env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
+    let object = env::var("TURNPIKE_BPF_OBJECT").unwrap_or_else(|_| {
+        Path::new(&here).join("../gateway-ebpf/object/turnpike.bpf.o").display().to_string()
+    });
     println!("cargo::rerun-if-env-changed=TURNPIKE_BPF_OBJECT");
     println!("cargo::rerun-if-changed={object}");
     println!("cargo::rustc-env=BPF_OBJECT={object}");
