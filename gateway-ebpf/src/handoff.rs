@@ -1,8 +1,6 @@
 //! sockops: hands a redirected socket's origin to the accepting side.
 
-use aya_ebpf::{
-    bindings::BPF_SOCK_OPS_TCP_CONNECT_CB, macros::sock_ops, programs::SockOpsContext,
-};
+use aya_ebpf::{bindings::BPF_SOCK_OPS_TCP_CONNECT_CB, macros::sock_ops, programs::SockOpsContext};
 use gateway_common::{Counter, Endpoint, MAPPED_PREFIX, PeerKey};
 
 use crate::{
