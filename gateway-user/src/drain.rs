@@ -85,7 +85,7 @@ mod tests {
         let (signal, mut watch) = channel();
         let watcher = tokio::spawn(async move { watch.reached(Phase::Draining).await });
         signal.advance(Phase::Draining);
-        assert_eq!(signal.gone(Duration::from_secs(60)).await, Drained::Whole);
+        assert_eq!(signal.gone(Duration::from_mins(1)).await, Drained::Whole);
         watcher.await.expect("it ended");
     }
 

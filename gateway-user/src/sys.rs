@@ -142,7 +142,7 @@ pub fn confine(command: &mut Command, cgroup_procs: OwnedFd, user: Option<User>)
         command.pre_exec(move || {
             rustix::io::write(&cgroup_procs, b"0")?;
             if let Some(limit) = OPEN_FILES.get() {
-                setrlimit(Resource::Nofile, limit.clone())?;
+                setrlimit(Resource::Nofile, *limit)?;
             }
             if let Some(user) = &user {
                 check(libc::setgroups(groups.len(), groups.as_ptr()))?;
