@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     path::Path,
+    process::Command,
     time::Duration,
 };
 
@@ -423,4 +424,48 @@ fn run_beside_a_daemon_is_an_agent_of_the_daemon_for_as_long_as_it_lasts() {
         assert_same(&shown[&seen.tag], seen, &server.logged_of(&seen.tag));
     }
     assert!(!run_cgroups().contains(&format!("turnpike-run-{}", run.pid())));
+}
+
+#[test]
+fn run_gives_up_root_for_the_user_that_is_named_or_who_called_sudo() {
+    let id = |run: &mut Command| {
+        let output = run.args(["sh", "-c", "id -u; id -G; ulimit -Sn"]).output().expect("it runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let own = id(Command::new("env").env_remove("SUDO_UID"));
+    let files = own.lines().nth(2).expect("three lines");
+    let place = Place::new(Mode::Audit);
+    let nobody = format!("65534\n65534\n{files}\n");
+    assert_eq!(id(place.run(&["--user", "nobody"]).env_remove("SUDO_UID")), nobody);
+    assert_eq!(id(place.run(&[]).env("SUDO_UID", "65534")), nobody);
+    let refused = place.run(&["--user", "no-such-user"]).arg("true").output().expect("it runs");
+    assert_eq!(refused.status.code(), Some(1));
+}
+
+#[test]
+fn what_a_command_leaves_behind_is_ended_with_it() {
+    let place = Place::new(Mode::Audit);
+    let run = place.run(&[]).args(["sh", "-c", "sleep 600 & echo $!; exit 4"]).output();
+    let run = run.expect("it runs");
+    assert_eq!(run.status.code(), Some(4));
+    let pid = String::from_utf8_lossy(&run.stdout).trim().to_owned();
+    // Whoever inherits it may take its time to look, so what is left of it may still be listed.
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    assert!(stat.is_empty() || stat.contains(") Z "), "{stat}");
+}
+
+#[test]
+fn the_systemd_unit_is_sound() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let unit = std::fs::read_to_string(root.join("deploy/turnpike.service")).expect("it is kept");
+    let program = machine::turnpike();
+    let unit = unit.replace("/usr/local/bin/turnpike", program.to_str().expect("our own path"));
+    let directory = tempfile::TempDir::with_prefix("tp-unit-").expect("room");
+    let path = directory.path().join("turnpike.service");
+    std::fs::write(&path, unit).expect("room");
+    let verified = Command::new("systemd-analyze").arg("verify").arg(&path).output();
+    let verified = verified.expect("systemd is there: apt-get install systemd");
+    let said = String::from_utf8_lossy(&verified.stderr);
+    assert!(verified.status.success() && said.is_empty(), "{said}");
 }

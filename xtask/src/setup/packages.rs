@@ -39,6 +39,7 @@ pub(super) const EVERYTHING_ELSE: Packages = Packages {
         ("openssh-client", "tests: a protocol in which the server speaks first"),
         ("openssl", "tests: TLS clients, servers and certificates"),
         ("rustc-web", "building the BPF object: a pinned compiler with a BPF target"),
+        ("systemd", "tests: checking the unit"),
         ("zlib1g-dev", "building bpf-linker"),
     ],
 };
