@@ -103,6 +103,10 @@ fn build() -> Result<PathBuf> {
 
 fn cargo_build(target: &Path) -> Result<Command> {
     let root = workspace::root();
+    let home = workspace::cargo_home()?;
+    let mut all_flags = flags(&root, &home);
+    // The last that fits is the one that counts.
+    all_flags.extend(registry_flags(&home));
     let mut command = Command::new(CARGO);
     // What the caller's cargo and rustup say is about another compiler.
     for (name, _) in env::vars_os() {
@@ -123,7 +127,7 @@ fn cargo_build(target: &Path) -> Result<Command> {
         .env("RUSTC_WRAPPER", root.join("xtask/src/bpf/rustc.sh"))
         .env("RUSTC_BOOTSTRAP", UNSTABLE_CRATES)
         .env("CARGO_TARGET_DIR", target)
-        .env("CARGO_ENCODED_RUSTFLAGS", flags(&root, &workspace::cargo_home()?).join("\x1f"));
+        .env("CARGO_ENCODED_RUSTFLAGS", all_flags.join("\x1f"));
     Ok(command)
 }
 
@@ -136,6 +140,14 @@ fn flags(root: &Path, cargo_home: &Path) -> Vec<String> {
         format!("--remap-path-prefix={}=/turnpike", root.display()),
         format!("--remap-path-prefix={}=/cargo", cargo_home.display()),
     ]
+}
+
+/// Has every registry's sources appear under one name, whatever it is called on this machine.
+fn registry_flags(cargo_home: &Path) -> Vec<String> {
+    let registries = fs::read_dir(cargo_home.join("registry/src")).into_iter().flatten().flatten();
+    registries
+        .map(|registry| format!("--remap-path-prefix={}=/cargo/src", registry.path().display()))
+        .collect()
 }
 
 fn committed_path() -> PathBuf {
