@@ -52,7 +52,7 @@ struct Inner {
     /// Held while an agent is attached or detached: one at a time.
     fleet: Mutex<Fleet>,
     /// What `turnpike agents` shows, so that it need not wait for the fleet.
-    shown: RwLock<Vec<(HeldAgent, Arc<proxy::Agent>)>>,
+    shown: RwLock<Vec<(HeldAgent, Option<Arc<proxy::Agent>>)>>,
     heartbeat: Heartbeat,
 }
 

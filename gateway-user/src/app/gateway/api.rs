@@ -37,7 +37,9 @@ impl api::Gateway for Gateway {
             .iter()
             .map(|(held, agent)| {
                 let kernel = self.0.hooks.counters(held.cgroup_id);
-                info(held, agent.coverage.snapshot(), kernel.as_ref())
+                let seen = agent.as_ref().map(|agent| agent.coverage.snapshot());
+                let state = if agent.is_some() { AgentState::Attached } else { AgentState::Pinned };
+                AgentInfo { state, ..info(held, seen.unwrap_or_default(), kernel.as_ref()) }
             })
             .collect()
     }

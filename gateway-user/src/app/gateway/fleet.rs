@@ -67,7 +67,12 @@ impl Fleet {
     /// Those that are attached, and those that wait to be.
     pub(super) fn held(&self) -> Vec<HeldAgent> {
         let attached = self.members.values().map(|member| &member.held);
-        attached.chain(&self.waiting).cloned().collect()
+        attached.chain(self.still_waiting()).cloned().collect()
+    }
+
+    /// Without the one that is just being taken over.
+    fn still_waiting(&self) -> impl Iterator<Item = &HeldAgent> {
+        self.waiting.iter().filter(|agent| !self.members.contains_key(&agent.name))
     }
 
     /// Whether something of an agent is pinned.
@@ -75,9 +80,11 @@ impl Fleet {
         self.members.values().map(|m| &m.held).chain(&self.waiting).any(|held| held.pinned)
     }
 
-    pub(super) fn shown(&self) -> Vec<(HeldAgent, Arc<proxy::Agent>)> {
+    /// Those that wait have no part in the proxy.
+    pub(super) fn shown(&self) -> Vec<(HeldAgent, Option<Arc<proxy::Agent>>)> {
         let members = self.members.values();
-        members.map(|member| (member.held.clone(), Arc::clone(&member.proxy))).collect()
+        let attached = members.map(|m| (m.held.clone(), Some(Arc::clone(&m.proxy))));
+        attached.chain(self.still_waiting().map(|agent| (agent.clone(), None))).collect()
     }
 
     /// Agents whose cgroup is gone.
