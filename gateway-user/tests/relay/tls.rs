@@ -9,7 +9,7 @@ use std::{
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
-    crypto::ring,
+    crypto::aws_lc_rs,
     pki_types::{PrivateKeyDer, ServerName},
 };
 
@@ -20,7 +20,7 @@ fn a_real_client_talks_to_a_real_server() {
     const NAME: &str = "api.example.com";
     let CertifiedKey { cert, signing_key } =
         generate_simple_self_signed([NAME.to_owned()]).expect("a certificate");
-    let provider = Arc::new(ring::default_provider());
+    let provider = Arc::new(aws_lc_rs::default_provider());
     let key = PrivateKeyDer::try_from(signing_key.serialize_der()).expect("a key");
     let server_config = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
