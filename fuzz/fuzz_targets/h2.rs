@@ -12,9 +12,7 @@ fuzz_target!(|data: &[u8]| {
     assert_eq!(whole, first(stream.chunks(1)));
 });
 
-fn first<'a>(
-    pieces: impl IntoIterator<Item = &'a [u8]>,
-) -> Option<Result<Announced, NotHttp2>> {
+fn first<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Option<Result<Announced, NotHttp2>> {
     let mut frame = FirstFrame::default();
     pieces.into_iter().find_map(|piece| frame.look(piece))
 }

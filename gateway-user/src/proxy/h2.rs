@@ -388,7 +388,7 @@ where
         if !self.streams.is_empty() || !self.resets.is_empty() {
             return Poll::Pending;
         }
-        if self.upstream_over.is_some() && self.client_over.is_none() {
+        if self.upstream_over.is_some() && self.client_over.is_none() && self.requests.is_some() {
             if let Some(error) = self.loss() {
                 return Poll::Ready(Err(error));
             }

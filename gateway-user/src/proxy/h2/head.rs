@@ -29,7 +29,8 @@ pub(super) fn prepare<T>(request: &mut Request<T>, scheme: &Scheme) -> Result<bo
         let same = |host: &[u8]| host.eq_ignore_ascii_case(authority.as_str().as_bytes());
         return Ok(!host.is_none_or(same));
     }
-    let authority = host.and_then(|host| Authority::try_from(host).ok()).ok_or(Unfit::NoAuthority)?;
+    let authority =
+        host.and_then(|host| Authority::try_from(host).ok()).ok_or(Unfit::NoAuthority)?;
     let mut parts = std::mem::take(request.uri_mut()).into_parts();
     parts.authority = Some(authority);
     let is_connect = request.method() == Method::CONNECT;
@@ -53,7 +54,10 @@ pub(super) fn begin<'a, T>(
         target: uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str),
         host: uri.authority().map(|authority| authority.as_str().to_owned()),
         content_encoding: codings.as_deref(),
-        retry_count: request.headers().get(RETRY_COUNT).and_then(|it| it.to_str().ok()?.parse().ok()),
+        retry_count: request
+            .headers()
+            .get(RETRY_COUNT)
+            .and_then(|it| it.to_str().ok()?.parse().ok()),
         stream_id: Some(stream_id),
     }
 }

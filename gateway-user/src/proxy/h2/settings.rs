@@ -42,12 +42,12 @@ impl Announced {
 
     /// How to be this server to the client, within our own bounds.
     pub(super) fn mirrored(&self) -> server::Builder {
-        let streams = self.max_concurrent_streams.map_or(limits::H2_STREAMS, |announced| {
-            announced.min(limits::H2_STREAMS)
-        });
-        let head = self.max_header_list_size.map_or(limits::H2_HEAD_BYTES, |announced| {
-            announced.min(limits::H2_HEAD_BYTES)
-        });
+        let streams = self
+            .max_concurrent_streams
+            .map_or(limits::H2_STREAMS, |announced| announced.min(limits::H2_STREAMS));
+        let head = self
+            .max_header_list_size
+            .map_or(limits::H2_HEAD_BYTES, |announced| announced.min(limits::H2_HEAD_BYTES));
         // A value outside the protocol's range is upstream's own error, which its side reports.
         let frame = self.max_frame_size.clamp(MIN_FRAME_BYTES, limits::H2_FRAME_BYTES);
         let mut builder = server::Builder::new();

@@ -114,7 +114,9 @@ impl<'a> Stream<'a> {
                     return match half.poll(cx, |bytes| sight.response_body(bytes)) {
                         Poll::Pending => Poll::Pending,
                         Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
-                        Poll::Ready(Err(Broken::Source(error))) => Poll::Ready(Err(self.fail(&error))),
+                        Poll::Ready(Err(Broken::Source(error))) => {
+                            Poll::Ready(Err(self.fail(&error)))
+                        }
                         Poll::Ready(Err(Broken::Sink(reason))) => {
                             Poll::Ready(Err(self.cancel(reason)))
                         }

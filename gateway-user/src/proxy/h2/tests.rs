@@ -138,12 +138,8 @@ impl Rig {
     /// call was missed: heads and bodies are the same on both ends.
     #[track_caller]
     fn agrees_with(&self, served: &Served) {
-        let mut understood: Vec<(Option<String>, Option<Digest>)> = self
-            .heard
-            .placed()
-            .into_iter()
-            .map(|step| (step.host, step.request_sha256))
-            .collect();
+        let mut understood: Vec<(Option<String>, Option<Digest>)> =
+            self.heard.placed().into_iter().map(|step| (step.host, step.request_sha256)).collect();
         let mut received: Vec<_> = served
             .seen()
             .into_iter()
@@ -266,7 +262,9 @@ fn serve(
 }
 
 /// A client that follows the protocol.
-async fn connect(io: DuplexStream) -> (::h2::client::SendRequest<Bytes>, JoinHandle<Option<::h2::Error>>) {
+async fn connect(
+    io: DuplexStream,
+) -> (::h2::client::SendRequest<Bytes>, JoinHandle<Option<::h2::Error>>) {
     let (requests, connection) =
         within(::h2::client::Builder::new().handshake(io)).await.expect("it is open");
     (requests, tokio::spawn(async move { connection.await.err() }))

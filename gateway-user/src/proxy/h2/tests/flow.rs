@@ -57,7 +57,11 @@ async fn a_client_that_does_not_read_stops_its_server() {
     let mut from = within(response).await.expect("a head").into_body();
     let stopped = settled(&taken).await;
     // The client's window, ours, what we hold to be written, the pipes, and the server's own buffer.
-    let bound = 65_535 + limits::H2_STREAM_WINDOW as usize + limits::H2_SEND_BUFFER + 32 * 1024 + 400 * 1024;
+    let bound = 65_535
+        + limits::H2_STREAM_WINDOW as usize
+        + limits::H2_SEND_BUFFER
+        + 32 * 1024
+        + 400 * 1024;
     assert!(stopped <= bound, "{stopped}");
     let (body, _) = within(whole(&mut from)).await.expect("an end");
     assert_eq!(body.len(), MUCH);
@@ -102,7 +106,8 @@ async fn streams_that_stall_do_not_hold_up_the_others() {
     let mut builder = ::h2::client::Builder::new();
     // The client itself would not be held up.
     builder.initial_window_size(1024 * 1024).initial_connection_window_size(64 * 1024 * 1024);
-    let (mut requests, connection) = within(builder.handshake::<_, Bytes>(client)).await.expect("open");
+    let (mut requests, connection) =
+        within(builder.handshake::<_, Bytes>(client)).await.expect("open");
     tokio::spawn(connection);
     let mut stalled = Vec::new();
     for _ in 0..STALLED {

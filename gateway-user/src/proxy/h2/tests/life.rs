@@ -10,8 +10,8 @@ use tokio::{io::duplex, sync::mpsc};
 use super::{
     CHAT, QUESTION, Rig, Seen, connect, echo,
     frames::{
-        DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, RST_STREAM, Raw, SETTINGS, block, frame,
-        settings,
+        DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, RST_STREAM, Raw, SETTINGS, block,
+        frame, settings,
     },
     post, serve, whole, within,
 };
@@ -78,15 +78,40 @@ async fn a_call_is_carried_and_understood() {
 #[tokio::test]
 async fn the_client_is_told_what_upstream_announced_within_our_bounds() {
     for (theirs, expected) in [
-        (vec![(3, 7), (4, 1000), (5, 20_000), (6, 5000), (8, 1)],
-            [(3, Some(7)), (4, Some(1000)), (5, Some(20_000)), (6, Some(5000)), (8, Some(1))]),
-        (vec![(3, u32::MAX), (4, 0x7fff_ffff), (5, 0xff_ffff), (6, u32::MAX)],
-            [(3, Some(limits::H2_STREAMS)), (4, Some(limits::H2_STREAM_WINDOW)),
-             (5, Some(limits::H2_FRAME_BYTES)), (6, Some(limits::H2_HEAD_BYTES)), (8, None)]),
-        (vec![], [(3, Some(limits::H2_STREAMS)), (4, Some(65_535)), (5, Some(16_384)),
-            (6, Some(limits::H2_HEAD_BYTES)), (8, None)]),
-        (vec![(3, 0)], [(3, Some(0)), (4, Some(65_535)), (5, Some(16_384)),
-            (6, Some(limits::H2_HEAD_BYTES)), (8, None)]),
+        (
+            vec![(3, 7), (4, 1000), (5, 20_000), (6, 5000), (8, 1)],
+            [(3, Some(7)), (4, Some(1000)), (5, Some(20_000)), (6, Some(5000)), (8, Some(1))],
+        ),
+        (
+            vec![(3, u32::MAX), (4, 0x7fff_ffff), (5, 0xff_ffff), (6, u32::MAX)],
+            [
+                (3, Some(limits::H2_STREAMS)),
+                (4, Some(limits::H2_STREAM_WINDOW)),
+                (5, Some(limits::H2_FRAME_BYTES)),
+                (6, Some(limits::H2_HEAD_BYTES)),
+                (8, None),
+            ],
+        ),
+        (
+            vec![],
+            [
+                (3, Some(limits::H2_STREAMS)),
+                (4, Some(65_535)),
+                (5, Some(16_384)),
+                (6, Some(limits::H2_HEAD_BYTES)),
+                (8, None),
+            ],
+        ),
+        (
+            vec![(3, 0)],
+            [
+                (3, Some(0)),
+                (4, Some(65_535)),
+                (5, Some(16_384)),
+                (6, Some(limits::H2_HEAD_BYTES)),
+                (8, None),
+            ],
+        ),
     ] {
         let (_rig, client, server) = Rig::new();
         let mut client = Raw::client(client).await;
@@ -135,7 +160,8 @@ async fn a_reset_goes_down_with_its_code_behind_what_was_answered() {
         let mut server = Raw::server(server, &[]).await;
         client.send(&head(1)).await;
         server.until(|frame| frame.kind == HEADERS).await.expect("a request");
-        let answer = [ok(1, 0), frame(DATA, 0, 1, b"half"), frame(RST_STREAM, 0, 1, &code.to_be_bytes())];
+        let answer =
+            [ok(1, 0), frame(DATA, 0, 1, b"half"), frame(RST_STREAM, 0, 1, &code.to_be_bytes())];
         server.send(&answer.concat()).await;
         let data = client.until(|frame| frame.kind == DATA).await.expect("what was answered");
         assert_eq!(data.payload, b"half");
@@ -339,7 +365,8 @@ async fn a_bidirectional_call_with_trailers_passes_message_by_message() {
     let mut from = within(response).await.expect("an early head").into_body();
     for number in 0..200_u32 {
         // Each answer depends on the message before it.
-        let message = Bytes::copy_from_slice(&[&[0, 0, 0, 0, 4][..], &number.to_be_bytes()].concat());
+        let message =
+            Bytes::copy_from_slice(&[&[0, 0, 0, 0, 4][..], &number.to_be_bytes()].concat());
         to.send_data(message.clone(), false).expect("open");
         let answer = within(from.data()).await.expect("more").expect("open");
         from.flow_control().release_capacity(answer.len()).expect("received");
@@ -433,7 +460,8 @@ async fn connect_and_what_is_built_on_it_is_forwarded_unread_and_counted() {
         while let Some(Ok((request, mut respond))) = connection.accept().await {
             let protocol = request.extensions().get::<Protocol>().map(|it| it.as_str().to_owned());
             let response = Response::builder().header("x-protocol", protocol.unwrap_or_default());
-            let mut to = respond.send_response(response.body(()).expect("one"), false).expect("open");
+            let mut to =
+                respond.send_response(response.body(()).expect("one"), false).expect("open");
             let mut from = request.into_body();
             tokio::spawn(async move {
                 while let Some(Ok(bytes)) = from.data().await {

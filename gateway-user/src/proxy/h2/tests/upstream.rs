@@ -8,8 +8,8 @@ use http::Request;
 use super::{
     Rig, connect,
     frames::{
-        ACK, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PADDED, PING, PUSH_PROMISE, RST_STREAM,
-        Raw, SETTINGS, WINDOW_UPDATE, block, frame, settings,
+        ACK, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PADDED, PING, PUSH_PROMISE,
+        RST_STREAM, Raw, SETTINGS, WINDOW_UPDATE, block, frame, settings,
     },
     whole, within,
 };
@@ -50,45 +50,177 @@ fn cases() -> Vec<Case> {
     let broken = Saw::Error(Reason::PROTOCOL_ERROR);
     let x = data(END_STREAM, b"x");
     vec![
-        case("8.1 head and data", &[head(0, OK), data(0, b"a"), data(END_STREAM, b"b")], whole(200, b"ab")),
+        case(
+            "8.1 head and data",
+            &[head(0, OK), data(0, b"a"), data(END_STREAM, b"b")],
+            whole(200, b"ab"),
+        ),
         case("8.1 a head alone", &[head(END_STREAM, &[(":status", "204")])], whole(204, b"")),
-        case("8.1 an empty frame ends it", &[head(0, OK), data(0, b"a"), data(END_STREAM, b"")], whole(200, b"a")),
-        case("8.1 trailers end it", &[head(0, OK), data(0, b"a"), head(END_STREAM, &[("t", "v")])], whole(200, b"a")),
-        case("8.1 interim heads", &[head(0, &[(":status", "103")]), head(0, &[(":status", "100")]), head(0, OK), x.clone()], whole(200, b"x")),
-        case("8.1 padded data", &[head(0, OK), frame(DATA, END_STREAM | PADDED, 1, &[2, b'x', 0, 0])], whole(200, b"x")),
-        case("8.1.1 304 with a content-length", &[head(END_STREAM, &[(":status", "304"), ("content-length", "9")])], whole(304, b"")),
-        case("8.1.1 less data than content-length", &[head(0, &[OK[0], ("content-length", "9")]), x.clone()], broken.clone()),
-        case("8.1.1 more data than content-length", &[head(0, &[OK[0], ("content-length", "0")]), x.clone()], broken.clone()),
+        case(
+            "8.1 an empty frame ends it",
+            &[head(0, OK), data(0, b"a"), data(END_STREAM, b"")],
+            whole(200, b"a"),
+        ),
+        case(
+            "8.1 trailers end it",
+            &[head(0, OK), data(0, b"a"), head(END_STREAM, &[("t", "v")])],
+            whole(200, b"a"),
+        ),
+        case(
+            "8.1 interim heads",
+            &[
+                head(0, &[(":status", "103")]),
+                head(0, &[(":status", "100")]),
+                head(0, OK),
+                x.clone(),
+            ],
+            whole(200, b"x"),
+        ),
+        case(
+            "8.1 padded data",
+            &[head(0, OK), frame(DATA, END_STREAM | PADDED, 1, &[2, b'x', 0, 0])],
+            whole(200, b"x"),
+        ),
+        case(
+            "8.1.1 304 with a content-length",
+            &[head(END_STREAM, &[(":status", "304"), ("content-length", "9")])],
+            whole(304, b""),
+        ),
+        case(
+            "8.1.1 less data than content-length",
+            &[head(0, &[OK[0], ("content-length", "9")]), x.clone()],
+            broken.clone(),
+        ),
+        case(
+            "8.1.1 more data than content-length",
+            &[head(0, &[OK[0], ("content-length", "0")]), x.clone()],
+            broken.clone(),
+        ),
         case("8.1 data before a head", &[x.clone()], broken.clone()),
-        case("8.1 trailers that do not end it", &[head(0, OK), head(0, &[("t", "v")])], broken.clone()),
+        case(
+            "8.1 trailers that do not end it",
+            &[head(0, OK), head(0, &[("t", "v")])],
+            broken.clone(),
+        ),
         case("8.3.2 no status", &[head(END_STREAM, &[("a", "b")])], broken.clone()),
-        case("8.3.2 a status that is no number", &[head(END_STREAM, &[(":status", "2x0")])], broken.clone()),
-        case("8.3.2 a status and a path", &[head(END_STREAM, &[OK[0], (":path", "/")])], whole(200, b"")),
-        case("8.2 an upper-case name", &[head(END_STREAM, &[OK[0], ("X-Up", "v")])], broken.clone()),
-        case("8.2.2 connection", &[head(END_STREAM, &[OK[0], ("connection", "close")])], broken.clone()),
-        case("8.2.2 transfer-encoding", &[head(END_STREAM, &[OK[0], ("transfer-encoding", "chunked")])], broken.clone()),
-        case("8.4 a push that we have switched off",
-            &[frame(PUSH_PROMISE, END_HEADERS, 1, &[&[0, 0, 0, 2][..], &block(&[(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/")])].concat())],
-            broken.clone()),
-        case("6.4 a code", &[frame(RST_STREAM, 0, 1, &[0, 0, 0, 7])], Saw::Error(Reason::REFUSED_STREAM)),
-        case("6.4 a code that nobody knows", &[frame(RST_STREAM, 0, 1, &[0, 0, 0xab, 0xcd])], Saw::Error(Reason::from(0xabcd))),
-        case("6.4 a code in the middle of the answer",
-            &[head(0, OK), data(0, b"a"), frame(RST_STREAM, 0, 1, &[0, 0, 0, 2])], Saw::Error(Reason::INTERNAL_ERROR)),
-        case("8.1 a whole answer, then NO_ERROR", &[head(0, OK), x.clone(), frame(RST_STREAM, 0, 1, &[0; 4])], whole(200, b"x")),
-        case("6.8 not processed", &[frame(GOAWAY, 0, 0, &[0; 8])], Saw::Error(Reason::REFUSED_STREAM)),
-        case("6.8 not processed, with an error", &[frame(GOAWAY, 0, 0, &[0, 0, 0, 0, 0, 0, 0, 11])], Saw::Error(Reason::REFUSED_STREAM)),
-        case("6.8 processed, then answered", &[frame(GOAWAY, 0, 0, &[0, 0, 0, 1, 0, 0, 0, 0]), head(0, OK), x.clone()], whole(200, b"x")),
+        case(
+            "8.3.2 a status that is no number",
+            &[head(END_STREAM, &[(":status", "2x0")])],
+            broken.clone(),
+        ),
+        case(
+            "8.3.2 a status and a path",
+            &[head(END_STREAM, &[OK[0], (":path", "/")])],
+            whole(200, b""),
+        ),
+        case(
+            "8.2 an upper-case name",
+            &[head(END_STREAM, &[OK[0], ("X-Up", "v")])],
+            broken.clone(),
+        ),
+        case(
+            "8.2.2 connection",
+            &[head(END_STREAM, &[OK[0], ("connection", "close")])],
+            broken.clone(),
+        ),
+        case(
+            "8.2.2 transfer-encoding",
+            &[head(END_STREAM, &[OK[0], ("transfer-encoding", "chunked")])],
+            broken.clone(),
+        ),
+        case(
+            "8.4 a push that we have switched off",
+            &[frame(
+                PUSH_PROMISE,
+                END_HEADERS,
+                1,
+                &[
+                    &[0, 0, 0, 2][..],
+                    &block(&[
+                        (":method", "GET"),
+                        (":scheme", "http"),
+                        (":authority", "a"),
+                        (":path", "/"),
+                    ]),
+                ]
+                .concat(),
+            )],
+            broken.clone(),
+        ),
+        case(
+            "6.4 a code",
+            &[frame(RST_STREAM, 0, 1, &[0, 0, 0, 7])],
+            Saw::Error(Reason::REFUSED_STREAM),
+        ),
+        case(
+            "6.4 a code that nobody knows",
+            &[frame(RST_STREAM, 0, 1, &[0, 0, 0xab, 0xcd])],
+            Saw::Error(Reason::from(0xabcd)),
+        ),
+        case(
+            "6.4 a code in the middle of the answer",
+            &[head(0, OK), data(0, b"a"), frame(RST_STREAM, 0, 1, &[0, 0, 0, 2])],
+            Saw::Error(Reason::INTERNAL_ERROR),
+        ),
+        case(
+            "8.1 a whole answer, then NO_ERROR",
+            &[head(0, OK), x.clone(), frame(RST_STREAM, 0, 1, &[0; 4])],
+            whole(200, b"x"),
+        ),
+        case(
+            "6.8 not processed",
+            &[frame(GOAWAY, 0, 0, &[0; 8])],
+            Saw::Error(Reason::REFUSED_STREAM),
+        ),
+        case(
+            "6.8 not processed, with an error",
+            &[frame(GOAWAY, 0, 0, &[0, 0, 0, 0, 0, 0, 0, 11])],
+            Saw::Error(Reason::REFUSED_STREAM),
+        ),
+        case(
+            "6.8 processed, then answered",
+            &[frame(GOAWAY, 0, 0, &[0, 0, 0, 1, 0, 0, 0, 0]), head(0, OK), x.clone()],
+            whole(200, b"x"),
+        ),
         case("6.5 settings with a wrong length", &[frame(SETTINGS, 0, 0, &[0; 7])], broken.clone()),
         case("6.5.2 a window over the maximum", &[settings(&[(4, u32::MAX)])], broken.clone()),
-        case("6.9.1 a window that overflows", &[frame(WINDOW_UPDATE, 0, 0, &[0x7f, 0xff, 0xff, 0xff])], Saw::Error(Reason::FLOW_CONTROL_ERROR)),
-        case("6.7 a ping in between", &[frame(PING, 0, 0, &[1; 8]), head(0, OK), x.clone()], whole(200, b"x")),
-        case("4.1 an unknown frame in between", &[head(0, OK), frame(0xbe, 0xff, 1, b"?"), x.clone()], whole(200, b"x")),
-        case("4.2 a frame over the size that we take", &[head(0, OK), data(0, &[0; 16_385])], Saw::Error(Reason::FRAME_SIZE_ERROR)),
-        case("5.1 an answer to an idle stream", &[frame(HEADERS, END_HEADERS, 7, &block(OK))], broken.clone()),
+        case(
+            "6.9.1 a window that overflows",
+            &[frame(WINDOW_UPDATE, 0, 0, &[0x7f, 0xff, 0xff, 0xff])],
+            Saw::Error(Reason::FLOW_CONTROL_ERROR),
+        ),
+        case(
+            "6.7 a ping in between",
+            &[frame(PING, 0, 0, &[1; 8]), head(0, OK), x.clone()],
+            whole(200, b"x"),
+        ),
+        case(
+            "4.1 an unknown frame in between",
+            &[head(0, OK), frame(0xbe, 0xff, 1, b"?"), x.clone()],
+            whole(200, b"x"),
+        ),
+        case(
+            "4.2 a frame over the size that we take",
+            &[head(0, OK), data(0, &[0; 16_385])],
+            Saw::Error(Reason::FRAME_SIZE_ERROR),
+        ),
+        case(
+            "5.1 an answer to an idle stream",
+            &[frame(HEADERS, END_HEADERS, 7, &block(OK))],
+            broken.clone(),
+        ),
         case("5.1.1 data on a stream of the server's own", &[frame(DATA, 0, 2, b"x")], broken),
-        case("RFC 7541 an index beyond the table", &[frame(HEADERS, END_HEADERS, 1, &[0xff, 0x80, 1])], Saw::Error(Reason::PROTOCOL_ERROR)),
+        case(
+            "RFC 7541 an index beyond the table",
+            &[frame(HEADERS, END_HEADERS, 1, &[0xff, 0x80, 1])],
+            Saw::Error(Reason::PROTOCOL_ERROR),
+        ),
         case("the connection ends instead of an answer", &[], Saw::Lost),
-        case("the connection ends in the middle of the answer", &[head(0, OK), data(0, b"a")], Saw::Lost),
+        case(
+            "the connection ends in the middle of the answer",
+            &[head(0, OK), data(0, b"a")],
+            Saw::Lost,
+        ),
     ]
 }
 
