@@ -92,3 +92,29 @@ pub const POOLED_PIPES: usize = 64;
 pub const RUNTIME_ANSWER_TIME: std::time::Duration = std::time::Duration::from_secs(10);
 /// Bytes of its answer that are read.
 pub const RUNTIME_ANSWER_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Streams that one HTTP/2 client may have open at a time, if its server allows as many. More are
+/// refused, unprocessed.
+pub const H2_STREAMS: u32 = 256;
+/// Bytes that may be under way on one stream before they were passed on, in each direction; a
+/// server that grants its client less is asked for no more.
+pub const H2_STREAM_WINDOW: u32 = 1024 * 1024;
+/// Bytes that may be under way on all streams of a connection, in each direction. Only this many
+/// streams' worth of full windows (16) can hold up the others.
+pub const H2_CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
+/// Bytes of one stream that wait to be written, in each direction.
+pub const H2_SEND_BUFFER: usize = 64 * 1024;
+/// Bytes of one HTTP/2 frame that is taken from a client, if its server takes as large ones.
+pub const H2_FRAME_BYTES: u32 = 64 * 1024;
+/// Bytes of an HTTP/2 head, counted as RFC 9113, section 6.5.2 does. A larger request is answered
+/// with 431, a larger response is reset; from four times as much on, the connection ends.
+pub const H2_HEAD_BYTES: u32 = 256 * 1024;
+/// Streams that a client opened and reset before they could be looked at. More: the connection
+/// ends (rapid reset).
+pub const H2_EARLY_RESETS: usize = 32;
+/// Streams on which a peer broke the protocol, over a connection's life. More: the connection ends.
+pub const H2_STREAM_ERRORS: usize = 1024;
+/// Streams that were reset and whose late frames are still ignored.
+pub const H2_RESET_STREAMS: usize = 256;
+/// How long both sides may take to begin HTTP/2. Later: the connection ends.
+pub const H2_OPENING_TIME: std::time::Duration = std::time::Duration::from_secs(30);

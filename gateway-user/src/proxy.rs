@@ -8,6 +8,7 @@ mod clock;
 mod connect;
 mod exchange;
 pub mod h1;
+pub mod h2;
 mod http;
 mod lane;
 mod origin;

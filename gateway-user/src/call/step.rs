@@ -46,6 +46,9 @@ pub struct Step {
     pub pid: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connection_id: Option<ConnectionId>,
+    /// The client's HTTP/2 stream that carried it; absent in HTTP/1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream_id: Option<u32>,
     /// The number of the exchange on its connection, from 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exchange_seq: Option<u64>,

@@ -125,6 +125,7 @@ fn step(id: u64, call: CallKind, kind: StepKind, parents: &[u64]) -> Step {
         upstream_local: None,
         pid: None,
         connection_id: None,
+        stream_id: None,
         exchange_seq: None,
         started_at: START.after(Micros(id)),
         ttft_ms: None,

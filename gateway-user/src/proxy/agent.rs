@@ -162,6 +162,14 @@ pub struct Coverage {
     tls_unnamed: AtomicU64,
     over_bound: AtomicU64,
     refused: AtomicU64,
+    /// HTTP/2 streams that were never requests: over a bound, or malformed.
+    pub(super) h2_refused: AtomicU64,
+    /// HTTP/2 connections that were ended because a peer flooded them.
+    pub(super) h2_floods: AtomicU64,
+    /// HTTP/2 requests whose `:authority` and Host differ.
+    pub(super) h2_hosts_differ: AtomicU64,
+    /// HTTP/2 streams that carried something else than HTTP: CONNECT and what is built on it.
+    pub(super) h2_tunnels: AtomicU64,
 }
 
 /// [`Coverage`] at one time.
@@ -219,6 +227,10 @@ impl Coverage {
         reasons.insert("reset_over_bound", get(&self.over_bound));
         reasons.insert("tls_unnamed", get(&self.tls_unnamed));
         reasons.insert("reset_refused", get(&self.refused));
+        reasons.insert("h2_streams_refused", get(&self.h2_refused));
+        reasons.insert("h2_floods", get(&self.h2_floods));
+        reasons.insert("h2_hosts_differ", get(&self.h2_hosts_differ));
+        reasons.insert("h2_tunnels", get(&self.h2_tunnels));
         reasons.retain(|_, count| *count != 0);
         CoverageSnapshot {
             connections_observed: get(&self.connections_observed),

@@ -14,7 +14,6 @@ use sha2::{Digest as _, Sha256};
 use super::{
     agent::{Agent, Place, add},
     clock::Clock,
-    h1::{RequestHead, ResponseHead},
 };
 use crate::{
     call::{
@@ -74,10 +73,36 @@ pub(super) enum Ended {
     Unseen,
 }
 
+/// The head of a request, in whichever version of HTTP it came.
+#[derive(Debug)]
+pub(super) struct Request<'a> {
+    pub(super) method: &'a str,
+    /// As it was sent: a path and query, an absolute URI, an authority (CONNECT) or `*`.
+    pub(super) target: &'a str,
+    /// The Host field, or `:authority`.
+    pub(super) host: Option<String>,
+    /// The codings as listed, several fields joined by a comma.
+    pub(super) content_encoding: Option<&'a str>,
+    /// How often the client says that it has sent this before.
+    pub(super) retry_count: Option<u32>,
+    /// The client's stream, in HTTP/2.
+    pub(super) stream_id: Option<u32>,
+}
+
+/// The head of a final response, in whichever version of HTTP it came.
+#[derive(Debug)]
+pub(super) struct Response<'a> {
+    pub(super) status: u16,
+    pub(super) content_type: Option<&'a str>,
+    /// The codings as listed, several fields joined by a comma.
+    pub(super) content_encoding: Option<&'a str>,
+}
+
 /// One exchange.
 #[derive(Debug)]
 pub(super) struct Exchange {
     seq: u64,
+    stream_id: Option<u32>,
     host: Option<String>,
     started: Timestamp,
     request_over: bool,
@@ -120,12 +145,12 @@ impl Connection {
 }
 
 impl Exchange {
-    pub(super) fn begin(connection: &Connection, seq: u64, head: RequestHead) -> Self {
+    pub(super) fn begin(connection: &Connection, seq: u64, request: Request<'_>) -> Self {
         let observer = dialect::detect(&RequestInfo {
-            method: head.method.as_str(),
-            target: &head.target,
-            content_encoding: head.content_encoding.as_deref(),
-            client_retry: head.retry_count,
+            method: request.method,
+            target: request.target,
+            content_encoding: request.content_encoding,
+            client_retry: request.retry_count,
         });
         let call = if let Some(observer) = observer {
             Call::Asked { observer: Box::new(observer), sha256: Sha256::new() }
@@ -135,7 +160,8 @@ impl Exchange {
         };
         Self {
             seq,
-            host: head.host,
+            stream_id: request.stream_id,
+            host: request.host,
             started: connection.recording.clock.now(),
             request_over: false,
             response_over: false,
@@ -205,6 +231,7 @@ impl Exchange {
             upstream_local: connection.upstream_local,
             pid: Some(connection.pid),
             connection_id: Some(connection.id),
+            stream_id: self.stream_id,
             exchange_seq: Some(self.seq),
             started_at: self.started,
             ttft_ms: None,
@@ -220,13 +247,13 @@ impl Exchange {
         (placement.workflow, placement.step)
     }
 
-    pub(super) fn response_head(&mut self, head: &ResponseHead) {
-        self.status = Some(head.status);
+    pub(super) fn response_head(&mut self, response: &Response<'_>) {
+        self.status = Some(response.status);
         if let Call::Asked { observer, .. } | Call::Placed { observer, .. } = &mut self.call {
             observer.response_head(&ResponseInfo {
-                status: head.status,
-                content_type: head.content_type.as_deref(),
-                content_encoding: head.content_encoding.as_deref(),
+                status: response.status,
+                content_type: response.content_type,
+                content_encoding: response.content_encoding,
             });
         }
     }

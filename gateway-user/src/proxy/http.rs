@@ -3,8 +3,11 @@
 use std::collections::VecDeque;
 
 use super::{
-    exchange::{Connection, Ended, Exchange},
-    h1::{Awaited, Eof, FramingError, RequestFramer, RequestPiece, ResponseFramer, ResponsePiece},
+    exchange::{Connection, Ended, Exchange, Request, Response},
+    h1::{
+        Awaited, Eof, FramingError, RequestFramer, RequestHead, RequestPiece, ResponseFramer,
+        ResponseHead, ResponsePiece,
+    },
 };
 
 /// The exchanges of one connection, oldest first: answers come in the order of the requests
@@ -53,7 +56,7 @@ impl Http {
                     if let Err(error) = self.responses.push(Awaited::from(&head)) {
                         return Outlook::Unframed(error);
                     }
-                    self.exchanges.push_back(Exchange::begin(connection, self.next_seq, head));
+                    self.exchanges.push_back(begin(connection, self.next_seq, head));
                     self.next_seq += 1;
                 }
                 Some(RequestPiece::Body(body)) => {
@@ -89,7 +92,7 @@ impl Http {
             match piece {
                 None => return Outlook::Http,
                 Some(ResponsePiece::Interim(_)) => {}
-                Some(ResponsePiece::Head(head)) => exchange.response_head(&head),
+                Some(ResponsePiece::Head(head)) => exchange.response_head(&neutral(&head)),
                 Some(ResponsePiece::Body(body)) => exchange.response_body(connection, body),
                 Some(ResponsePiece::End) => {
                     exchange.finish(connection, Ended::Whole);
@@ -131,5 +134,25 @@ impl Http {
         while self.exchanges.front().is_some_and(Exchange::is_over) {
             self.exchanges.pop_front();
         }
+    }
+}
+
+fn begin(connection: &Connection, seq: u64, head: RequestHead) -> Exchange {
+    let request = Request {
+        method: head.method.as_str(),
+        target: &head.target,
+        host: head.host,
+        content_encoding: head.content_encoding.as_deref(),
+        retry_count: head.retry_count,
+        stream_id: None,
+    };
+    Exchange::begin(connection, seq, request)
+}
+
+fn neutral(head: &ResponseHead) -> Response<'_> {
+    Response {
+        status: head.status,
+        content_type: head.content_type.as_deref(),
+        content_encoding: head.content_encoding.as_deref(),
     }
 }

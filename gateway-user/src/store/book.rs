@@ -326,6 +326,7 @@ fn tool_step(tool: &OpenedTool, agent: &str, parent: StepId, at: Timestamp) -> S
         upstream_local: None,
         pid: None,
         connection_id: None,
+        stream_id: None,
         exchange_seq: None,
         started_at: at,
         ttft_ms: None,

@@ -1,0 +1,148 @@
+//! Heads: what of them is checked, understood and counted.
+
+use ::h2::ext::Protocol;
+use http::{
+    HeaderMap, HeaderName, Method, Request, Response,
+    header::{CONTENT_ENCODING, CONTENT_TYPE, HOST},
+    uri::{Authority, Scheme},
+};
+
+use crate::proxy::exchange;
+
+/// What a request that can't be passed on lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Unfit {
+    #[error("it names no host")]
+    NoAuthority,
+    #[error("its `:authority` and its Host differ")]
+    HostsDiffer,
+}
+
+/// Makes a request fit to be sent. `h2` has refused what RFC 9113, section 8.2 forbids before.
+///
+/// A request may name its host by Host alone; whoever passes it on puts that into `:authority`
+/// (RFC 9113, section 8.3.1). `h2` drops the scheme of such a request, which then is the
+/// connection's. Says whether its `:authority` and Host contradict each other.
+pub(super) fn prepare<T>(request: &mut Request<T>, scheme: &Scheme) -> Result<bool, Unfit> {
+    let host = request.headers().get(HOST).map(http::HeaderValue::as_bytes);
+    if let Some(authority) = request.uri().authority() {
+        let same = |host: &[u8]| host.eq_ignore_ascii_case(authority.as_str().as_bytes());
+        return Ok(!host.is_none_or(same));
+    }
+    let authority =
+        host.and_then(|host| Authority::try_from(host).ok()).ok_or(Unfit::NoAuthority)?;
+    let mut parts = std::mem::take(request.uri_mut()).into_parts();
+    parts.authority = Some(authority);
+    let is_connect = request.method() == Method::CONNECT;
+    if !is_connect || request.extensions().get::<Protocol>().is_some() {
+        parts.scheme = Some(scheme.clone());
+    }
+    *request.uri_mut() = parts.try_into().map_err(|_| Unfit::NoAuthority)?;
+    Ok(false)
+}
+
+/// A request, as an exchange needs it.
+pub(super) fn begin<'a, T>(
+    request: &'a Request<T>,
+    codings: &'a mut Option<String>,
+    stream_id: u32,
+) -> exchange::Request<'a> {
+    let uri = request.uri();
+    *codings = joined(request.headers(), &CONTENT_ENCODING);
+    exchange::Request {
+        method: request.method().as_str(),
+        target: uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str),
+        host: uri.authority().map(|authority| authority.as_str().to_owned()),
+        content_encoding: codings.as_deref(),
+        retry_count: request
+            .headers()
+            .get(RETRY_COUNT)
+            .and_then(|it| it.to_str().ok()?.parse().ok()),
+        stream_id: Some(stream_id),
+    }
+}
+
+/// A response, as an exchange needs it.
+pub(super) fn answer<'a, T>(
+    response: &'a Response<T>,
+    codings: &'a mut Option<String>,
+) -> exchange::Response<'a> {
+    *codings = joined(response.headers(), &CONTENT_ENCODING);
+    exchange::Response {
+        status: response.status().as_u16(),
+        content_type: response.headers().get(CONTENT_TYPE).and_then(|it| it.to_str().ok()),
+        content_encoding: codings.as_deref(),
+    }
+}
+
+/// Bytes of a head before compression: names and values.
+pub(super) fn size(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
+}
+
+/// Bytes of a request's pseudo-headers' values, and of its fields.
+pub(super) fn request_size<T>(request: &Request<T>) -> usize {
+    let uri = request.uri();
+    let path = uri.path_and_query().map_or(0, |path| path.as_str().len());
+    let authority = uri.authority().map_or(0, |authority| authority.as_str().len());
+    let scheme = uri.scheme_str().map_or(0, str::len);
+    request.method().as_str().len() + path + authority + scheme + size(request.headers())
+}
+
+fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+    let mut values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    let mut joined = values.next()?.to_owned();
+    for value in values {
+        joined.push_str(", ");
+        joined.push_str(value);
+    }
+    Some(joined)
+}
+
+const RETRY_COUNT: HeaderName = HeaderName::from_static("x-stainless-retry-count");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(uri: &str, host: Option<&str>) -> Request<()> {
+        let mut builder = Request::builder().uri(uri);
+        if let Some(host) = host {
+            builder = builder.header(HOST, host);
+        }
+        builder.body(()).expect("a request")
+    }
+
+    #[test]
+    fn host_takes_the_place_of_a_missing_authority() {
+        let mut asked = request("/a?b", Some("example.com:8443"));
+        assert_eq!(prepare(&mut asked, &Scheme::HTTPS), Ok(false));
+        assert_eq!(asked.uri(), "https://example.com:8443/a?b");
+    }
+
+    #[test]
+    fn without_any_host_a_request_is_unfit() {
+        for host in [None, Some(""), Some("a b")] {
+            let outcome = prepare(&mut request("/", host), &Scheme::HTTP);
+            assert_eq!(outcome, Err(Unfit::NoAuthority), "{host:?}");
+        }
+    }
+
+    #[test]
+    fn a_host_that_contradicts_is_noticed_and_case_is_not() {
+        for (host, differs) in [("a.example", false), ("A.example", false), ("b.example", true)] {
+            let outcome = prepare(&mut request("https://a.example/", Some(host)), &Scheme::HTTPS);
+            assert_eq!(outcome, Ok(differs), "{host}");
+        }
+    }
+
+    #[test]
+    fn codings_in_several_fields_are_one_list() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(joined(&headers, &CONTENT_ENCODING), None);
+        for coding in ["gzip", "br"] {
+            headers.append(CONTENT_ENCODING, coding.parse().expect("a value"));
+        }
+        assert_eq!(joined(&headers, &CONTENT_ENCODING).as_deref(), Some("gzip, br"));
+    }
+}

@@ -1,0 +1,270 @@
+//! One stream of the client, and the one of upstream that answers it.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use ::h2::{Reason, RecvStream, SendStream, client::ResponseFuture, server::SendResponse};
+use bytes::Bytes;
+use http::Response;
+
+use super::{
+    half::{Broken, Half},
+    head,
+};
+use crate::proxy::{
+    agent::add,
+    exchange::{Connection, Ended, Exchange},
+};
+
+/// Carries one exchange to its end, and understands it.
+///
+/// ```text
+///  up    Open ── END_STREAM ──► Ended          Open ── upstream resets ──► Stopped
+///  down  Awaited ── head ──► Answering ── END_STREAM ──► over
+/// ```
+///
+/// Over when the answer has ended and nothing more of the request goes up. A server may answer
+/// before the request has ended, and then reset the stream (RFC 9113, section 8.1): the answer still
+/// goes down whole, and what is left of the stream is reset with `NO_ERROR` behind it. Any other
+/// reset ends both directions with its code.
+#[derive(Debug)]
+pub(super) struct Stream<'a> {
+    sight: Sight<'a>,
+    up: Half,
+    down: Down,
+    /// Gone when the stream has ended.
+    respond: Option<SendResponse<Bytes>>,
+}
+
+#[derive(Debug)]
+enum Down {
+    Awaited(ResponseFuture),
+    Answering(Half),
+}
+
+/// How a stream left. The client's side may have to be reset, but only after what was written to
+/// it has been sent: a reset throws away what waits.
+#[derive(Debug)]
+pub(super) enum Left {
+    /// Nothing more has to be said to the client.
+    Whole,
+    Reset(SendResponse<Bytes>, Reason),
+    /// Upstream's connection was lost, so the client's will be too.
+    Lost(SendResponse<Bytes>),
+}
+
+/// What looks on.
+#[derive(Debug)]
+struct Sight<'a> {
+    connection: &'a Connection,
+    /// None for CONNECT and what is built on it: what goes by is not HTTP.
+    exchange: Option<Exchange>,
+}
+
+impl<'a> Stream<'a> {
+    /// A stream whose request head went upstream.
+    pub(super) fn new(
+        connection: &'a Connection,
+        exchange: Option<Exchange>,
+        client: (RecvStream, SendResponse<Bytes>),
+        upstream: (ResponseFuture, SendStream<Bytes>),
+        ended: bool,
+    ) -> Self {
+        let mut sight = Sight { connection, exchange };
+        if ended {
+            sight.request_ended();
+        }
+        Self {
+            sight,
+            up: Half::new(client.0, upstream.1, ended),
+            down: Down::Awaited(upstream.0),
+            respond: Some(client.1),
+        }
+    }
+
+    fn poll_up(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+        if !self.up.is_open() {
+            return Ok(());
+        }
+        let sight = &mut self.sight;
+        match self.up.poll(cx, |bytes| sight.request_body(bytes)) {
+            Poll::Pending => {}
+            Poll::Ready(Ok(())) => sight.request_ended(),
+            // What that means is told by the answer, or its lack.
+            Poll::Ready(Err(Broken::Sink(_))) => self.up.stop(),
+            Poll::Ready(Err(Broken::Source(error))) => return Err(code(&error)),
+        }
+        Ok(())
+    }
+
+    /// Ready when the answer has ended. Its loss is an error with how the stream leaves.
+    fn poll_down(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Left>> {
+        loop {
+            match &mut self.down {
+                Down::Awaited(_) => match self.poll_head(cx) {
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(left)) => return Poll::Ready(Err(left)),
+                    Poll::Pending => return Poll::Pending,
+                },
+                Down::Answering(half) => {
+                    let sight = &mut self.sight;
+                    return match half.poll(cx, |bytes| sight.response_body(bytes)) {
+                        Poll::Pending => Poll::Pending,
+                        Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
+                        Poll::Ready(Err(Broken::Source(error))) => {
+                            Poll::Ready(Err(self.fail(&error)))
+                        }
+                        Poll::Ready(Err(Broken::Sink(reason))) => {
+                            Poll::Ready(Err(self.cancel(reason)))
+                        }
+                    };
+                }
+            }
+        }
+    }
+
+    /// Passes heads down, up to the final one.
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Left>> {
+        let (Down::Awaited(response), Some(respond)) = (&mut self.down, &mut self.respond) else {
+            return Poll::Pending;
+        };
+        loop {
+            let interim = match response.poll_informational(cx) {
+                Poll::Ready(Some(Ok(interim))) => interim,
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(self.fail(&error))),
+                Poll::Ready(None) => break,
+                Poll::Pending => return Poll::Pending,
+            };
+            self.sight.count(head::size(interim.headers()));
+            if respond.send_informational(interim).is_err() {
+                return Poll::Ready(Err(self.cancel(None)));
+            }
+        }
+        let response = match Pin::new(response).poll(cx) {
+            Poll::Ready(Ok(response)) => response,
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(self.fail(&error))),
+            Poll::Pending => return Poll::Pending,
+        };
+        self.sight.response_head(&response);
+        let (parts, body) = response.into_parts();
+        let ended = body.is_end_stream();
+        match respond.send_response(Response::from_parts(parts, ()), ended) {
+            Ok(to) => self.down = Down::Answering(Half::new(body, to, ended)),
+            Err(_) => return Poll::Ready(Err(self.cancel(None))),
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// The code with which the client has reset the stream, or gone away itself.
+    fn poll_client_reset(&mut self, cx: &mut Context<'_>) -> Poll<Option<Reason>> {
+        match (&mut self.down, &mut self.respond) {
+            (Down::Answering(half), _) => half.poll_reset(cx),
+            (Down::Awaited(_), Some(respond)) => respond.poll_reset(cx).map(Result::ok),
+            (Down::Awaited(_), None) => Poll::Pending,
+        }
+    }
+
+    /// The client wants no more.
+    fn cancel(&mut self, reason: Option<Reason>) -> Left {
+        self.up.reset(reason.unwrap_or(Reason::CANCEL));
+        self.sight.finish(Ended::ClientGone);
+        Left::Whole
+    }
+
+    /// There will be no answer, or no more of it.
+    fn fail(&mut self, error: &::h2::Error) -> Left {
+        self.up.stop();
+        self.sight.finish(Ended::Cut);
+        let Some(respond) = self.respond.take() else { return Left::Whole };
+        if error.is_io() {
+            return Left::Lost(respond);
+        }
+        // A stream that ends with a GOAWAY of upstream's is one that it never looked at: it may be
+        // tried again (RFC 9113, section 8.7).
+        let unprocessed = error.is_go_away() && error.is_remote();
+        let reason = if unprocessed { Reason::REFUSED_STREAM } else { code(error) };
+        Left::Reset(respond, reason)
+    }
+}
+
+impl Future for Stream<'_> {
+    type Output = Left;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Left> {
+        let this = self.get_mut();
+        if let Poll::Ready(reason) = this.poll_client_reset(cx) {
+            return Poll::Ready(this.cancel(reason));
+        }
+        if let Err(reason) = this.poll_up(cx) {
+            return Poll::Ready(this.cancel(Some(reason)));
+        }
+        match this.poll_down(cx) {
+            Poll::Ready(Err(left)) => return Poll::Ready(left),
+            Poll::Ready(Ok(())) => this.sight.finish(Ended::Whole),
+            Poll::Pending => return Poll::Pending,
+        }
+        if this.up.is_open() { Poll::Pending } else { Poll::Ready(Left::Whole) }
+    }
+}
+
+impl Sight<'_> {
+    fn request_body(&mut self, bytes: &[u8]) {
+        self.count(bytes.len());
+        if let Some(exchange) = &mut self.exchange {
+            exchange.request_body(bytes);
+        }
+    }
+
+    fn request_ended(&mut self) {
+        if let Some(exchange) = &mut self.exchange {
+            exchange.request_ended(self.connection);
+        }
+    }
+
+    fn response_head<T>(&mut self, response: &Response<T>) {
+        self.count(STATUS_BYTES + head::size(response.headers()));
+        if let Some(exchange) = &mut self.exchange {
+            let mut codings = None;
+            exchange.response_head(&head::answer(response, &mut codings));
+        }
+    }
+
+    fn response_body(&mut self, bytes: &[u8]) {
+        self.count(bytes.len());
+        if let Some(exchange) = &mut self.exchange {
+            exchange.response_body(self.connection, bytes);
+        }
+    }
+
+    fn finish(&mut self, ended: Ended) {
+        if let Some(exchange) = &mut self.exchange {
+            exchange.finish(self.connection, ended);
+        }
+    }
+
+    fn count(&self, bytes: usize) {
+        let coverage = &self.connection.agent.coverage;
+        let counter = match self.exchange {
+            Some(_) => &coverage.bytes_observed,
+            None => &coverage.bytes_opaque,
+        };
+        add(counter, u64::try_from(bytes).unwrap_or(u64::MAX));
+    }
+}
+
+/// A bridge may be dropped in the middle: at a deadline, or with the whole process.
+impl Drop for Sight<'_> {
+    fn drop(&mut self) {
+        self.finish(Ended::Cut);
+    }
+}
+
+/// The code to pass on for an error. One without a code is a lost connection.
+fn code(error: &::h2::Error) -> Reason {
+    error.reason().unwrap_or(Reason::CANCEL)
+}
+
+const STATUS_BYTES: usize = 3;
