@@ -389,8 +389,13 @@ where
             return Poll::Pending;
         }
         if self.upstream_over.is_some() && self.client_over.is_none() && self.requests.is_some() {
+            // What the streams have left to be written: an end of the connection would drop it.
+            self.poll_client(cx);
             if let Some(error) = self.loss() {
                 return Poll::Ready(Err(error));
+            }
+            if self.client_over.is_none() && self.client.has_streams() {
+                return Poll::Pending;
             }
             let reason = match &self.upstream_over {
                 Some(Err(error)) => error.reason().unwrap_or(Reason::INTERNAL_ERROR),

@@ -698,12 +698,16 @@ async fn a_client_is_held_to_the_protocol_and_upstream_sees_no_breach() {
     assert!(cases.len() >= 100, "{} cases", cases.len());
     let mut wrong = Vec::new();
     for case in cases {
-        if let Err(what) = run(&case).await {
+        let outcome = tokio::time::timeout(STUCK, run(&case)).await;
+        if let Err(what) = outcome.unwrap_or_else(|_| Err("stuck".to_owned())) {
             wrong.push(format!("{}: {what}", case.name));
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
+
+/// No case takes this long.
+const STUCK: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// Plays a case.
 async fn run(case: &Case) -> Result<(), String> {

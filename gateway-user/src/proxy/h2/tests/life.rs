@@ -1,6 +1,6 @@
 //! Streams and connections from beginning to end: what is passed on, and how things end.
 
-use std::{future::poll_fn, time::Duration};
+use std::time::Duration;
 
 use ::h2::{Reason, ext::Protocol};
 use bytes::Bytes;
