@@ -315,8 +315,9 @@ where
             }
             self.upstream_over = Some(over);
         }
-        // Upstream is going away: the client should know, and ask elsewhere.
-        if self.requests.is_some() && self.room(cx) == Room::Gone {
+        // Upstream is going away: the client should know, and ask elsewhere. Of an upstream that is
+        // gone it is told with the reason, at the end.
+        if self.upstream_over.is_none() && self.requests.is_some() && self.room(cx) == Room::Gone {
             self.drain();
         }
     }
