@@ -10,9 +10,9 @@
 //!   of data are passed on as they come, uncopied.
 //! - Flow control is back-pressure, stream by stream: see [`half`].
 //! - GOAWAY goes both ways, and says truly which requests upstream never looked at.
-//! - PING, WINDOW_UPDATE and the acknowledgement of settings belong to each connection; PRIORITY
-//!   means nothing any more (section 5.3.2); push is off (section 6.5.2), so upstream's PUSH_PROMISE
-//!   is an error.
+//! - PING, `WINDOW_UPDATE` and the acknowledgement of settings belong to each connection; PRIORITY
+//!   means nothing any more (section 5.3.2); push is off (section 6.5.2), so a `PUSH_PROMISE` of
+//!   upstream's is an error.
 //!
 //! What breaks the protocol never gets to the other side: `h2` refuses it with the codes that the
 //! RFC gives.

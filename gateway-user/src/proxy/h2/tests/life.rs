@@ -42,7 +42,7 @@ fn setting(payload: &[u8], id: u16) -> Option<u32> {
 #[tokio::test]
 async fn a_call_is_carried_and_understood() {
     let (rig, client, server) = Rig::new();
-    let (served, serving) = serve(server, ::h2::server::Builder::new(), |_, mut respond| {
+    let (log, serving) = serve(server, ::h2::server::Builder::new(), |_, mut respond| {
         let response = Response::builder().header("content-type", "application/json");
         let answer = br#"{"id":"chatcmpl-1","model":"m-1","choices":[{"index":0,"message":{"role":"assistant","content":"yes"},"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":1,"total_tokens":4}}"#;
         let mut to = respond.send_response(response.body(()).expect("one"), false).expect("open");
@@ -59,7 +59,7 @@ async fn a_call_is_carried_and_understood() {
     drop(requests);
     assert!(within(connection).await.expect("no panic").is_none());
     within(serving).await.expect("no panic").expect("nothing malformed");
-    rig.agrees_with(&served);
+    rig.agrees_with(&log);
     let [step] = rig.heard.placed().try_into().expect("one call");
     assert_eq!((step.stream_id, step.exchange_seq), (Some(3), Some(1)));
     assert_eq!(step.host.as_deref(), Some("api.example"));
@@ -413,7 +413,7 @@ async fn an_event_stream_passes_chunk_by_chunk() {
 #[tokio::test]
 async fn heads_arrive_as_they_were_sent() {
     let (_rig, client, server) = Rig::new();
-    let (served, _) = echo(server);
+    let (log, _) = echo(server);
     let (mut requests, _connection) = connect(client).await;
     let request = Request::builder()
         .method("PATCH")
@@ -427,7 +427,7 @@ async fn heads_arrive_as_they_were_sent() {
     let expected = request.headers().clone();
     let (response, _) = requests.send_request(request, true).expect("open");
     within(response).await.expect("an answer");
-    let [seen] = <[Seen; 1]>::try_from(served.seen()).expect("one");
+    let [seen] = <[Seen; 1]>::try_from(log.seen()).expect("one");
     assert_eq!((seen.method.as_str(), seen.path.as_str()), ("PATCH", "/a/b%20c"));
     assert_eq!(seen.authority.as_deref(), Some("user.example:8080"));
     assert_eq!(seen.headers, expected);
@@ -438,7 +438,7 @@ async fn hosts_that_differ_are_counted_and_refused_where_that_is_asked() {
     for strict in [false, true] {
         let ((client, near), (server, far)) = (duplex(65_536), duplex(65_536));
         let rig = Rig::bridging(near, far, strict);
-        let (served, _) = echo(server);
+        let (log, _) = echo(server);
         let (mut requests, _connection) = connect(client).await;
         let mut request = post("/");
         request.headers_mut().insert("host", "other.example".parse().expect("a value"));
@@ -446,7 +446,7 @@ async fn hosts_that_differ_are_counted_and_refused_where_that_is_asked() {
         let outcome = within(response).await;
         assert_eq!(rig.counted("h2_hosts_differ"), 1);
         assert_eq!(outcome.is_err(), strict);
-        assert_eq!(served.seen().len(), usize::from(!strict));
+        assert_eq!(log.seen().len(), usize::from(!strict));
     }
 }
 
@@ -514,7 +514,7 @@ async fn an_answer_to_head_has_a_length_and_no_body() {
 #[tokio::test]
 async fn rapid_resets_end_the_connection_and_are_counted() {
     let (rig, client, server) = Rig::sized(1024 * 1024);
-    let (served, _) = echo(server);
+    let (log, _) = echo(server);
     let mut client = Raw::client(client).await;
     let mut burst = Vec::new();
     for number in 0..1000 {
@@ -528,7 +528,7 @@ async fn rapid_resets_end_the_connection_and_are_counted() {
     let agent = std::sync::Arc::clone(&rig.agent);
     let _ = rig.ended().await;
     assert_eq!(agent.coverage.snapshot().reasons.get("h2_floods"), Some(&1));
-    assert!(served.seen().len() <= limits::H2_EARLY_RESETS, "upstream was spared");
+    assert!(log.seen().len() <= limits::H2_EARLY_RESETS, "upstream was spared");
 }
 
 #[tokio::test]
@@ -552,7 +552,7 @@ async fn streams_over_the_bound_are_refused_and_counted_and_room_comes_back() {
 #[tokio::test]
 async fn a_head_over_the_bound_is_answered_431_and_the_connection_goes_on() {
     let (rig, client, server) = Rig::sized(1024 * 1024);
-    let (served, _) = serve(server, ::h2::server::Builder::new(), |_, mut respond| {
+    let (log, _) = serve(server, ::h2::server::Builder::new(), |_, mut respond| {
         respond.send_response(Response::new(()), true).expect("open");
     });
     let (mut requests, _connection) = connect(client).await;
@@ -563,7 +563,7 @@ async fn a_head_over_the_bound_is_answered_431_and_the_connection_goes_on() {
     assert_eq!(within(response).await.expect("an answer").status(), 431);
     let (response, _) = requests.send_request(post("/small"), true).expect("open");
     assert_eq!(within(response).await.expect("an answer").status(), 200);
-    assert_eq!(served.seen().len(), 1);
+    assert_eq!(log.seen().len(), 1);
     assert_eq!(rig.counted("h2_streams_refused"), 1);
 }
 
@@ -571,7 +571,7 @@ async fn a_head_over_the_bound_is_answered_431_and_the_connection_goes_on() {
 async fn a_flood_of_pings_and_settings_waits_for_its_reader() {
     for kind in [PING, SETTINGS] {
         let (_rig, client, server) = Rig::sized(4096);
-        let (_served, _) = echo(server);
+        let _ = echo(server);
         let mut client = Raw::client(client).await;
         client.until(|frame| frame.kind == SETTINGS).await.expect("settings");
         let one = if kind == PING { frame(PING, 0, 0, &[1; 8]) } else { settings(&[(4, 70_000)]) };
@@ -580,4 +580,67 @@ async fn a_flood_of_pings_and_settings_waits_for_its_reader() {
         let stuck = tokio::time::timeout(Duration::from_millis(300), client.send(&flood)).await;
         assert!(stuck.is_err(), "a flood is not taken without end");
     }
+}
+
+#[tokio::test]
+async fn an_upstream_that_takes_fewer_streams_later_is_asked_for_no_more() {
+    let (_rig, client, server) = Rig::new();
+    let mut client = Raw::client(client).await;
+    let mut server = Raw::server(server, &[(3, 10)]).await;
+    client.until(|frame| frame.kind == SETTINGS).await.expect("settings");
+    server.until(|frame| frame.is(SETTINGS, 1)).await.expect("an acknowledgement");
+    server.send(&settings(&[(3, 1)])).await;
+    server.until(|frame| frame.is(SETTINGS, 1)).await.expect("an acknowledgement");
+    client.send(&(0..5).flat_map(|number| get(number * 2 + 1)).collect::<Vec<u8>>()).await;
+    for stream in [1, 3, 5, 7, 9] {
+        let asked = server.until(|frame| frame.kind == HEADERS).await.expect("a request");
+        assert_eq!(asked.stream, stream);
+        // One that follows too early would come before this ping is answered.
+        server.send(&frame(PING, 0, 0, &[9; 8])).await;
+        let next = server.until(|frame| matches!(frame.kind, HEADERS | PING)).await.expect("one");
+        assert_eq!(next.kind, PING);
+        server.send(&ok(stream, END_STREAM)).await;
+        let answer = client.until(|frame| frame.kind == HEADERS).await.expect("an answer");
+        assert_eq!(answer.stream, stream);
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_resets_while_upstream_is_full_leaves_nothing_behind() {
+    let (_rig, client, server) = Rig::sized(1024 * 1024);
+    let mut client = Raw::client(client).await;
+    let mut server = Raw::server(server, &[(3, 100)]).await;
+    client.until(|frame| frame.kind == SETTINGS).await.expect("settings");
+    server.send(&settings(&[(3, 1)])).await;
+    client.send(&get(1)).await;
+    server.until(|frame| frame.kind == HEADERS).await.expect("a request");
+    // Each of these waits, and is taken back.
+    for number in 1..20 {
+        let stream = number * 2 + 1;
+        client.send(&get(stream)).await;
+        client.send(&frame(RST_STREAM, 0, stream, &[0, 0, 0, 8])).await;
+        client.send(&frame(PING, 0, 0, &[1; 8])).await;
+        client.until(|frame| frame.is(PING, 1)).await.expect("it lives");
+    }
+    server.send(&ok(1, END_STREAM)).await;
+    client.until(|frame| frame.kind == HEADERS).await.expect("an answer");
+    client.send(&get(101)).await;
+    // Those that had gone on before upstream was known to be full are opened and reset.
+    let mut asked = 0;
+    loop {
+        let next = server.until(|frame| matches!(frame.kind, HEADERS | RST_STREAM)).await;
+        let next = next.expect("a request");
+        if next.kind == HEADERS {
+            asked += 1;
+            server.send(&ok(next.stream, END_STREAM)).await;
+            let answered = tokio::time::timeout(
+                Duration::from_millis(100),
+                client.until(|frame| frame.kind == HEADERS && frame.stream == 101),
+            );
+            if answered.await.is_ok() {
+                break;
+            }
+        }
+    }
+    assert!(asked <= 3, "{asked} requests");
 }
