@@ -1,5 +1,6 @@
 //! A bridge between two peers in memory, with a recorder beside it.
 
+mod bounds;
 mod conformance;
 mod flow;
 mod frames;
