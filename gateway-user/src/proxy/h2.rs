@@ -10,9 +10,9 @@
 //!   of data are passed on as they come, uncopied.
 //! - Flow control is back-pressure, stream by stream: see [`half`].
 //! - GOAWAY goes both ways, and says truly which requests upstream never looked at.
-//! - PING, WINDOW_UPDATE and the acknowledgement of settings belong to each connection; PRIORITY
-//!   means nothing any more (section 5.3.2); push is off (section 6.5.2), so upstream's PUSH_PROMISE
-//!   is an error.
+//! - PING, `WINDOW_UPDATE` and the acknowledgement of settings belong to each connection; PRIORITY
+//!   means nothing any more (section 5.3.2); push is off (section 6.5.2), so a `PUSH_PROMISE` of
+//!   upstream's is an error.
 //!
 //! What breaks the protocol never gets to the other side: `h2` refuses it with the codes that the
 //! RFC gives.
@@ -315,8 +315,9 @@ where
             }
             self.upstream_over = Some(over);
         }
-        // Upstream is going away: the client should know, and ask elsewhere.
-        if self.requests.is_some() && self.room(cx) == Room::Gone {
+        // Upstream is going away: the client should know, and ask elsewhere. Of an upstream that is
+        // gone it is told with the reason, at the end.
+        if self.upstream_over.is_none() && self.requests.is_some() && self.room(cx) == Room::Gone {
             self.drain();
         }
     }
@@ -389,8 +390,13 @@ where
             return Poll::Pending;
         }
         if self.upstream_over.is_some() && self.client_over.is_none() && self.requests.is_some() {
+            // What the streams have left to be written: an end of the connection would drop it.
+            self.poll_client(cx);
             if let Some(error) = self.loss() {
                 return Poll::Ready(Err(error));
+            }
+            if self.client_over.is_none() && self.client.has_streams() {
+                return Poll::Pending;
             }
             let reason = match &self.upstream_over {
                 Some(Err(error)) => error.reason().unwrap_or(Reason::INTERNAL_ERROR),

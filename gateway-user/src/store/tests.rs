@@ -98,7 +98,7 @@ impl Agent {
             pid: None,
             connection_id: None,
             stream_id: None,
-        exchange_seq: None,
+            exchange_seq: None,
             started_at: self.now,
             ttft_ms: None,
             duration_ms: None,

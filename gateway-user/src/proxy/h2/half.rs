@@ -62,7 +62,7 @@ impl Half {
                 match self.poll_room(cx) {
                     Poll::Ready(Ok(room)) => {
                         let piece = self.unsent.split_to(room.min(self.unsent.len()));
-                        self.send(piece, &mut saw)?;
+                        self.send(&piece, &mut saw)?;
                         continue;
                     }
                     Poll::Ready(Err(broken)) => return Poll::Ready(Err(broken)),
@@ -70,7 +70,7 @@ impl Half {
                 }
             }
             match self.from.poll_data(cx) {
-                Poll::Ready(Some(Ok(bytes))) if bytes.is_empty() => self.send(bytes, &mut saw)?,
+                Poll::Ready(Some(Ok(bytes))) if bytes.is_empty() => self.send(&bytes, &mut saw)?,
                 Poll::Ready(Some(Ok(bytes))) => self.unsent = bytes,
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(Broken::Source(error))),
                 Poll::Ready(None) => match self.from.poll_trailers(cx) {
@@ -136,12 +136,12 @@ impl Half {
         }
     }
 
-    fn send(&mut self, piece: Bytes, saw: &mut impl FnMut(&[u8])) -> Result<(), Broken> {
+    fn send(&mut self, piece: &Bytes, saw: &mut impl FnMut(&[u8])) -> Result<(), Broken> {
         let last = self.unsent.is_empty() && self.from.is_end_stream();
         self.to.send_data(piece.clone(), last).map_err(|_| Broken::Sink(None))?;
         // Fails only for more than was received.
         let _ = self.from.flow_control().release_capacity(piece.len());
-        saw(&piece);
+        saw(piece);
         if last {
             self.state = State::Ended;
         }

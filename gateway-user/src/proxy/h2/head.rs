@@ -9,35 +9,29 @@ use http::{
 
 use crate::proxy::exchange;
 
-/// What a request that can't be passed on lacks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Unfit {
-    #[error("it names no host")]
-    NoAuthority,
-    #[error("its `:authority` and its Host differ")]
-    HostsDiffer,
-}
+/// The request names no host, so nothing can be sent for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct NoAuthority;
 
 /// Makes a request fit to be sent. `h2` has refused what RFC 9113, section 8.2 forbids before.
 ///
 /// A request may name its host by Host alone; whoever passes it on puts that into `:authority`
 /// (RFC 9113, section 8.3.1). `h2` drops the scheme of such a request, which then is the
 /// connection's. Says whether its `:authority` and Host contradict each other.
-pub(super) fn prepare<T>(request: &mut Request<T>, scheme: &Scheme) -> Result<bool, Unfit> {
+pub(super) fn prepare<T>(request: &mut Request<T>, scheme: &Scheme) -> Result<bool, NoAuthority> {
     let host = request.headers().get(HOST).map(http::HeaderValue::as_bytes);
     if let Some(authority) = request.uri().authority() {
         let same = |host: &[u8]| host.eq_ignore_ascii_case(authority.as_str().as_bytes());
         return Ok(!host.is_none_or(same));
     }
-    let authority =
-        host.and_then(|host| Authority::try_from(host).ok()).ok_or(Unfit::NoAuthority)?;
+    let authority = host.and_then(|host| Authority::try_from(host).ok()).ok_or(NoAuthority)?;
     let mut parts = std::mem::take(request.uri_mut()).into_parts();
     parts.authority = Some(authority);
     let is_connect = request.method() == Method::CONNECT;
     if !is_connect || request.extensions().get::<Protocol>().is_some() {
         parts.scheme = Some(scheme.clone());
     }
-    *request.uri_mut() = parts.try_into().map_err(|_| Unfit::NoAuthority)?;
+    *request.uri_mut() = parts.try_into().map_err(|_| NoAuthority)?;
     Ok(false)
 }
 
@@ -124,7 +118,7 @@ mod tests {
     fn without_any_host_a_request_is_unfit() {
         for host in [None, Some(""), Some("a b")] {
             let outcome = prepare(&mut request("/", host), &Scheme::HTTP);
-            assert_eq!(outcome, Err(Unfit::NoAuthority), "{host:?}");
+            assert_eq!(outcome, Err(NoAuthority), "{host:?}");
         }
     }
 

@@ -1,9 +1,11 @@
 //! A bridge between two peers in memory, with a recorder beside it.
 
+mod bounds;
 mod conformance;
 mod flow;
 mod frames;
 mod life;
+mod real;
 mod upstream;
 
 use std::{
@@ -82,8 +84,8 @@ impl Rig {
     /// With the bridge's ends of two connections.
     fn bridging<C, U>(client: C, upstream: U, strict: bool) -> Self
     where
-        C: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        U: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        C: Io,
+        U: Io,
     {
         let admission = admission("192.0.2.1:443".parse().expect("an address"));
         let (agent, origin, destination, place) = admission.into_parts();
@@ -151,6 +153,11 @@ impl Rig {
         assert_eq!(understood, received);
     }
 }
+
+/// A stream that a peer can have for itself.
+trait Io: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> Io for T {}
 
 /// Fails if it takes too long.
 async fn within<F: Future>(future: F) -> F::Output {
@@ -220,7 +227,7 @@ async fn read(request: Request<RecvStream>) -> Seen {
 
 /// A server that gives back what it is sent: body and trailers. It ends with an error if anything
 /// that it received broke the protocol.
-fn echo(io: DuplexStream) -> (Served, JoinHandle<Result<(), ::h2::Error>>) {
+fn echo<T: Io>(io: T) -> (Served, JoinHandle<Result<(), ::h2::Error>>) {
     serve(io, ::h2::server::Builder::new(), |seen, mut respond| {
         let body = Bytes::from(seen.body);
         let ends_here = body.is_empty() && seen.trailers.is_none();
@@ -236,8 +243,8 @@ fn echo(io: DuplexStream) -> (Served, JoinHandle<Result<(), ::h2::Error>>) {
 }
 
 /// A server that reads each request whole before it answers.
-fn serve(
-    io: DuplexStream,
+fn serve<T: Io>(
+    io: T,
     builder: ::h2::server::Builder,
     answer: impl Fn(Seen, SendResponse<Bytes>) + Clone + Send + 'static,
 ) -> (Served, JoinHandle<Result<(), ::h2::Error>>) {

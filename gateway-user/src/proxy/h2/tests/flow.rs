@@ -70,7 +70,7 @@ async fn a_client_that_does_not_read_stops_its_server() {
 #[tokio::test]
 async fn a_server_that_does_not_read_stops_its_client() {
     let (_rig, client, server) = Rig::sized(16 * 1024);
-    let (hold, held) = tokio::sync::oneshot::channel::<()>();
+    let (release, held) = tokio::sync::oneshot::channel::<()>();
     tokio::spawn(async move {
         let mut connection = ::h2::server::handshake(server).await.expect("open");
         let (request, mut respond) = connection.accept().await.expect("one").expect("one");
@@ -88,7 +88,7 @@ async fn a_server_that_does_not_read_stops_its_client() {
     // The server announced 65 535, and so did we.
     let bound = 2 * 65_535 + limits::H2_SEND_BUFFER + 32 * 1024 + 400 * 1024;
     assert!(stopped <= bound, "{stopped}");
-    drop(hold);
+    drop(release);
     assert_eq!(within(response).await.expect("an answer").status(), 200);
 }
 

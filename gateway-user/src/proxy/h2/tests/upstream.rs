@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 
 use ::h2::Reason;
-use http::Request;
+use http::{Request, Response};
 
 use super::{
     Rig, connect,
@@ -11,7 +11,7 @@ use super::{
         ACK, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PADDED, PING, PUSH_PROMISE,
         RST_STREAM, Raw, SETTINGS, WINDOW_UPDATE, block, frame, settings,
     },
-    whole, within,
+    serve, whole, within,
 };
 
 /// What the client sees of its request.
@@ -46,6 +46,10 @@ const OK: &[(&str, &str)] = &[(":status", "200")];
 
 /// To a GET on stream 1.
 fn cases() -> Vec<Case> {
+    [part_1(), part_2(), part_3(), part_4()].into_iter().flatten().collect()
+}
+
+fn part_1() -> Vec<Case> {
     let whole = |status, body: &[u8]| Saw::Answer(status, body.to_vec());
     let broken = Saw::Error(Reason::PROTOCOL_ERROR);
     let x = data(END_STREAM, b"x");
@@ -96,13 +100,20 @@ fn cases() -> Vec<Case> {
             &[head(0, &[OK[0], ("content-length", "0")]), x.clone()],
             broken.clone(),
         ),
-        case("8.1 data before a head", &[x.clone()], broken.clone()),
+        case("8.1 data before a head", std::slice::from_ref(&x), broken.clone()),
         case(
             "8.1 trailers that do not end it",
             &[head(0, OK), head(0, &[("t", "v")])],
             broken.clone(),
         ),
         case("8.3.2 no status", &[head(END_STREAM, &[("a", "b")])], broken.clone()),
+    ]
+}
+
+fn part_2() -> Vec<Case> {
+    let whole = |status, body: &[u8]| Saw::Answer(status, body.to_vec());
+    let broken = Saw::Error(Reason::PROTOCOL_ERROR);
+    vec![
         case(
             "8.3.2 a status that is no number",
             &[head(END_STREAM, &[(":status", "2x0")])],
@@ -157,6 +168,14 @@ fn cases() -> Vec<Case> {
             &[frame(RST_STREAM, 0, 1, &[0, 0, 0xab, 0xcd])],
             Saw::Error(Reason::from(0xabcd)),
         ),
+    ]
+}
+
+fn part_3() -> Vec<Case> {
+    let whole = |status, body: &[u8]| Saw::Answer(status, body.to_vec());
+    let broken = Saw::Error(Reason::PROTOCOL_ERROR);
+    let x = data(END_STREAM, b"x");
+    vec![
         case(
             "6.4 a code in the middle of the answer",
             &[head(0, OK), data(0, b"a"), frame(RST_STREAM, 0, 1, &[0, 0, 0, 2])],
@@ -210,6 +229,11 @@ fn cases() -> Vec<Case> {
             broken.clone(),
         ),
         case("5.1.1 data on a stream of the server's own", &[frame(DATA, 0, 2, b"x")], broken),
+    ]
+}
+
+fn part_4() -> Vec<Case> {
+    vec![
         case(
             "RFC 7541 an index beyond the table",
             &[frame(HEADERS, END_HEADERS, 1, &[0xff, 0x80, 1])],
@@ -320,4 +344,19 @@ async fn interim_answers_pass_one_by_one() {
     assert_eq!(interim, [(103, 1), (102, 0)]);
     assert_eq!(within(response).await.expect("an answer").status(), 200);
     drop(serving);
+}
+
+#[tokio::test]
+async fn an_answer_to_head_has_a_length_and_no_body() {
+    let (_rig, client, server) = Rig::new();
+    let (_, _) = serve(server, ::h2::server::Builder::new(), |_, mut respond| {
+        let response = Response::builder().header("content-length", "5").body(()).expect("one");
+        respond.send_response(response, true).expect("open");
+    });
+    let (mut requests, _connection) = connect(client).await;
+    let request = Request::head("http://a.example/").body(()).expect("a request");
+    let (response, _) = requests.send_request(request, true).expect("open");
+    let mut response = within(response).await.expect("an answer");
+    assert_eq!(response.headers()["content-length"], "5");
+    assert!(within(whole(response.body_mut())).await.expect("an end").0.is_empty());
 }
