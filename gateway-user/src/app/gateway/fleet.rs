@@ -8,7 +8,7 @@ use std::{
 
 use gateway_common::{AgentId, Counter, MODE_AUDIT, MODE_ENFORCE};
 
-use super::{Gateway, GatewayError};
+use super::{Gateway, GatewayError, health::Health, older};
 use crate::{
     app::{
         agents::{AgentName, Candidate, namespaces},
@@ -23,6 +23,7 @@ use crate::{
     },
     call::AgentRef,
     config::Mode,
+    control::model::Existing,
     limits, proxy,
 };
 
@@ -42,13 +43,23 @@ pub(super) struct Fleet {
 #[derive(Debug)]
 pub(super) struct Member {
     held: HeldAgent,
-    cgroup: Cgroup,
+    pub(super) cgroup: Cgroup,
     proxy: Arc<proxy::Agent>,
-    namespaces: BTreeSet<NetnsId>,
+    pub(super) health: Arc<Health>,
+    pub(super) namespaces: BTreeSet<NetnsId>,
     /// `None` before they are attached, and once they are detached.
     links: Option<Links>,
     /// Connects that found no listener, when that was last looked into.
     missed: u64,
+}
+
+/// An agent as it is shown.
+#[derive(Clone, Debug)]
+pub(in crate::app) struct Shown {
+    pub(super) held: HeldAgent,
+    /// Those that wait to be taken over have no part in the proxy.
+    pub(super) proxy: Option<Arc<proxy::Agent>>,
+    pub(super) health: Arc<Health>,
 }
 
 impl Fleet {
@@ -80,17 +91,38 @@ impl Fleet {
         self.members.values().map(|m| &m.held).chain(&self.waiting).any(|held| held.pinned)
     }
 
-    /// Those that wait have no part in the proxy.
-    pub(super) fn shown(&self) -> Vec<(HeldAgent, Option<Arc<proxy::Agent>>)> {
-        let members = self.members.values();
-        let attached = members.map(|m| (m.held.clone(), Some(Arc::clone(&m.proxy))));
-        attached.chain(self.still_waiting().map(|agent| (agent.clone(), None))).collect()
+    pub(super) fn members(&self) -> impl Iterator<Item = (&String, &Member)> {
+        self.members.iter()
+    }
+
+    pub(super) fn member(&self, name: &str) -> Option<&Member> {
+        self.members.get(name)
+    }
+
+    pub(super) fn shown(&self) -> Vec<Shown> {
+        let attached = self.members.values().map(Member::shown);
+        let waiting = self.still_waiting().map(|agent| Shown {
+            held: agent.clone(),
+            proxy: None,
+            health: Arc::default(),
+        });
+        attached.chain(waiting).collect()
     }
 
     /// Agents whose cgroup is gone.
     pub(super) fn orphans(&self) -> Vec<String> {
         let members = self.members.iter();
         members.filter(|(_, m)| !m.cgroup.is_alive()).map(|(name, _)| name.clone()).collect()
+    }
+}
+
+impl Member {
+    fn shown(&self) -> Shown {
+        Shown {
+            held: self.held.clone(),
+            proxy: Some(Arc::clone(&self.proxy)),
+            health: Arc::clone(&self.health),
+        }
     }
 }
 
@@ -104,15 +136,16 @@ pub(super) struct Everywhere {
 }
 
 impl Gateway {
-    /// Attaches an agent for the process `caller`. `here` are namespaces that it will live in,
+    /// Attaches an agent for the process `caller`. `existing` is what becomes of the sockets that it
+    /// has, as [`older::policy`] allows it; `here` are namespaces that it will live in,
     /// beside those that its processes live in already.
     pub(in crate::app) async fn enlist(
         &self,
         caller: u32,
         candidate: Candidate,
-        mode: Mode,
+        (mode, existing): (Mode, Existing),
         here: Vec<Netns>,
-    ) -> Result<HeldAgent, GatewayError> {
+    ) -> Result<Shown, GatewayError> {
         let mut fleet = self.0.fleet.lock().await;
         if fleet.over {
             return Err(GatewayError::Ending);
@@ -122,7 +155,7 @@ impl Gateway {
         let own: Vec<&str> = held.iter().map(|agent| agent.name.as_str()).collect();
         let Everywhere { cgroups, gateways } = self.everywhere()?;
         candidate.check(caller, &gateways, &own, &cgroups)?;
-        let joined = self.join(&mut fleet, candidate, mode, here).await;
+        let joined = self.join(&mut fleet, candidate, (mode, existing), here).await;
         if let Err((name, _)) = &joined
             && let Err(further) = self.expel(&mut fleet, name).await
         {
@@ -154,9 +187,9 @@ impl Gateway {
         &self,
         fleet: &mut Fleet,
         candidate: Candidate,
-        mode: Mode,
+        (mode, existing): (Mode, Existing),
         here: Vec<Netns>,
-    ) -> Result<HeldAgent, (String, GatewayError)> {
+    ) -> Result<Shown, (String, GatewayError)> {
         let Candidate { name, cgroup, container } = candidate;
         let name = name.as_str().to_owned();
         let held = HeldAgent {
@@ -168,34 +201,44 @@ impl Gateway {
             pod: container.and_then(|container| container.pod),
             attached_at: self.0.context.recording.clock.now(),
             pinned: mode == Mode::Enforce,
+            settled: false,
         };
         let proxy = Arc::new(proxy::Agent::new(cgroup.id(), reference(&held), self.seed(&held)));
         let member = Member {
             held: held.clone(),
             cgroup,
             proxy: Arc::clone(&proxy),
+            health: Arc::default(),
             namespaces: BTreeSet::new(),
             links: None,
             missed: 0,
         };
+        let shown = member.shown();
         self.0.context.agents.insert(proxy);
         fleet.members.insert(name.clone(), member);
         // Written down before anything is pinned: whatever is pinned is listed.
         let joined = match self.publish(fleet) {
-            Ok(()) => self.establish(fleet, &name, here).await,
+            Ok(()) => self.establish(fleet, &name, existing, here).await,
             Err(error) => Err(error.into()),
         };
+        let joined = joined.and_then(|()| {
+            if let Some(member) = fleet.members.get_mut(&name) {
+                member.held.settled = true;
+            }
+            Ok(self.publish(fleet)?)
+        });
         if let Err(error) = joined {
             return Err((name, error));
         }
         tracing::info!(agent = name, cgroup = held.cgroup, %mode, "attached");
-        Ok(held)
+        Ok(shown)
     }
 
     async fn establish(
         &self,
         fleet: &mut Fleet,
         name: &str,
+        existing: Existing,
         here: Vec<Netns>,
     ) -> Result<(), GatewayError> {
         self.listen(fleet, name, here).await?;
@@ -206,12 +249,17 @@ impl Gateway {
             self.0.instance.prepare_pins()?;
             if let Some(adopted) = self.0.hooks.adopt(id)? {
                 member.links = Some(adopted);
-                return Ok(());
+                if fleet.waiting.iter().any(|agent| agent.cgroup_id == id && agent.settled) {
+                    // It was never let go since, so there is nothing older.
+                    member.health.set_older(Some(BTreeSet::new()));
+                    return Ok(());
+                }
+                return self.settle(fleet, name, existing).await;
             }
         }
         let links = self.0.hooks.attach(member.cgroup.handle()?)?;
         member.links = Some(if member.held.pinned { self.0.hooks.pin(id, links)? } else { links });
-        Ok(())
+        self.settle(fleet, name, existing).await
     }
 
     /// Listens in every namespace that the agent's processes live in, and in those given; in the
@@ -398,7 +446,8 @@ impl Gateway {
         let name = AgentName::parse(&held.name)?;
         let container = container::of_cgroup(&held.cgroup);
         let candidate = Candidate { name, cgroup, container };
-        match self.join(fleet, candidate, held.mode, Vec::new()).await {
+        let existing = older::policy(held.mode, None)?;
+        match self.join(fleet, candidate, (held.mode, existing), Vec::new()).await {
             Ok(_) => Ok(()),
             Err((name, error)) => {
                 // Dropping pinned links leaves them pinned, and the agent closed.
