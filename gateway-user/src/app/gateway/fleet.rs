@@ -310,15 +310,23 @@ impl Gateway {
         Ok(true)
     }
 
-    /// Looks again where the agent's processes live, if a connect found no listener, or if one of
-    /// its threads has ended.
-    pub(super) async fn follow(&self, fleet: &mut Fleet, name: &str) -> Result<(), GatewayError> {
+    /// Looks again where the agent's processes live, if a connect found no listener, if one of its
+    /// threads has ended, or `anyway`.
+    pub(super) async fn follow(
+        &self,
+        fleet: &mut Fleet,
+        name: &str,
+        anyway: bool,
+    ) -> Result<(), GatewayError> {
         let Some(member) = fleet.members.get_mut(name) else { return Ok(()) };
         let Some(counters) = self.0.hooks.counters(member.cgroup.id()) else { return Ok(()) };
         let missed = counters[Counter::LeftNoListener as usize]
             + counters[Counter::DeniedNoListener as usize];
         let served = member.namespaces.iter().all(|netns| fleet.threads.serves(*netns));
-        if missed == member.missed && served {
+        let moved = anyway
+            && member.namespaces.len() < limits::NAMESPACES_PER_AGENT
+            && namespaces(&member.cgroup).iter().any(|n| !member.namespaces.contains(&n.id()));
+        if missed == member.missed && served && !moved {
             return Ok(());
         }
         member.missed = missed;

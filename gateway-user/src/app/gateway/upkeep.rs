@@ -34,10 +34,11 @@ impl Gateway {
                 tracing::info!(agent, "its cgroup is gone");
                 report(&agent, self.dismiss_from(&mut fleet, &agent).await);
             }
+            let seldom = tick.is_multiple_of(SELDOM);
             for agent in fleet.names() {
-                report(&agent, self.follow(&mut fleet, &agent).await);
+                report(&agent, self.follow(&mut fleet, &agent, seldom).await);
             }
-            if !tick.is_multiple_of(SELDOM) {
+            if !seldom {
                 continue;
             }
             for agent in fleet.names() {
