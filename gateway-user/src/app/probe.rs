@@ -43,7 +43,7 @@ pub(super) type Report = Vec<Result<Option<Probed>, String>>;
 pub(super) fn run(args: &ProbeArgs) -> anyhow::Result<()> {
     move_into_link_name_space(io::stdin().as_fd(), Some(LinkNameSpaceType::Network))?;
     join(&args.cgroup)?;
-    let report: Report = args.to.iter().map(|to| probe(*to).map_err(say)).collect();
+    let report: Report = args.to.iter().map(|to| probe(*to).map_err(|error| say(&error))).collect();
     println!("{}", serde_json::to_string(&report)?);
     Ok(())
 }
@@ -80,7 +80,7 @@ fn probe(to: SocketAddr) -> io::Result<Option<Probed>> {
     Ok(Some(Probed { cookie, peer, heard }))
 }
 
-fn say(error: io::Error) -> String {
+fn say(error: &io::Error) -> String {
     match error.raw_os_error() {
         Some(libc::EINVAL | libc::ENETUNREACH) => format!("was not redirected: {error}"),
         _ => format!("failed: {error}"),

@@ -63,7 +63,7 @@ impl Found {
     }
 
     fn of(protocol: Protocol, response: &InetResponse) -> Self {
-        /// linux/inet_diag.h; Linux 5.9.
+        /// `linux/inet_diag.h`; Linux 5.9.
         const INET_DIAG_CGROUP_ID: u16 = 21;
 
         let header = &response.header;
@@ -268,7 +268,7 @@ pub fn find(local: SocketAddr, remote: SocketAddr) -> io::Result<Option<Found>> 
     }
 }
 
-/// The kernel fills an answer up to this (`netlink_recvmsg` in net/netlink/af_netlink.c).
+/// The kernel fills an answer up to this (`netlink_recvmsg` in `net/netlink/af_netlink.c`).
 const ANSWER_BYTES: usize = 32 * 1024;
 
 /// `INET_DIAG_NOCOOKIE`: whichever cookie the socket has.

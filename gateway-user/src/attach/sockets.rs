@@ -170,7 +170,7 @@ mod tests {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback");
         let address = listener.local_addr().expect("bound");
         let mut client = TcpStream::connect(address).expect("it listens");
-        let (mut server, _) = listener.accept().expect("one came");
+        let (server, _) = listener.accept().expect("one came");
         let cookie = rustix::net::sockopt::socket_cookie(&client).expect("it has one");
         let is_listed = |cgroups: &[u64], spared: &[u16]| {
             let spared = spared.iter().copied().collect();

@@ -44,6 +44,7 @@ pub(super) fn agent(name: &str) -> AgentInfo {
             connections_observed: 1_234,
             bytes_observed: 35_000_000,
             calls: 17,
+            existing_sockets: Some(0),
             ..Coverage::default()
         },
     }

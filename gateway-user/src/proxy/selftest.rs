@@ -72,7 +72,7 @@ impl SelfTests {
     }
 }
 
-/// 192.0.2.0/24 (RFC 5737) and 2001:db8::/32 (RFC 3849).
+/// 192.0.2.0/24 (RFC 5737) and `2001:db8::/32` (RFC 3849).
 fn is_for_documentation(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => ip.octets().starts_with(&[192, 0, 2]),

@@ -89,7 +89,7 @@ impl Client {
 }
 
 /// Echoes through one connection until it breaks, then makes another.
-const PING: &str = r#"
+const PING: &str = r"
 import errno, socket, sys, time
 host, port = sys.argv[1], int(sys.argv[2])
 def open():
@@ -110,10 +110,10 @@ except OSError as e:
     print(errno.errorcode[e.errno])
 open()
 time.sleep(600)
-"#;
+";
 
 /// Sends through a connected UDP socket, and waits for what becomes of it.
-const UDP: &str = r#"
+const UDP: &str = r"
 import errno, socket, sys, time
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 s.connect((sys.argv[1], int(sys.argv[2])))
@@ -123,10 +123,10 @@ try:
 except OSError as e:
     print(errno.errorcode[e.errno])
 time.sleep(600)
-"#;
+";
 
 /// Opens connections and keeps them, and says again and again how many are open and of which kind.
-const HOARD: &str = r#"
+const HOARD: &str = r"
 import socket, sys, time
 host, port = sys.argv[1], int(sys.argv[2])
 held = []
@@ -147,7 +147,7 @@ while True:
     direct = sum(1 for _, _, direct in held if direct)
     print('open', direct, len(held) - direct)
     if len(held) == direct: print('direct')
-"#;
+";
 
 fn coverage(gateway: &Gateway, name: &str) -> Value {
     gateway.agent_json(name).expect("it is attached")["coverage"].clone()
@@ -267,12 +267,12 @@ fn what_the_gateway_carries_is_neither_counted_nor_reset() {
     gateway.attach_cgroup(site.sandbox.cgroup(), "a", &["--existing", "reset"]);
     first.is_reset();
     let mut hold = site.sandbox.command(&program());
-    let held = site.sandbox.spawn(hold.arg("hold").arg(site.v4()));
-    wait::until_true(SOON, "it to be open", || held.stdout().lines().count() == 1);
+    let carried = site.sandbox.spawn(hold.arg("hold").arg(site.v4()));
+    wait::until_true(SOON, "it to be open", || carried.stdout().lines().count() == 1);
     gateway.detach("a");
     let agent = gateway.attach_cgroup(site.sandbox.cgroup(), "a", &["--existing", "reset"]);
     assert_eq!(agent["coverage"]["existing_reset"], 0, "{agent}");
-    assert_eq!(held.stdout().lines().count(), 1, "{held:?}");
+    assert_eq!(carried.stdout().lines().count(), 1, "{carried:?}");
 }
 
 #[test]

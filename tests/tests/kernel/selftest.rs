@@ -29,12 +29,15 @@ fn a_redirect_that_works_is_proven_and_the_proof_leaves_no_trace() {
         let agent = gateway.agent_json("a").expect("it is attached");
         assert_eq!(agent["redirect"]["state"], "ok", "{agent}");
         for (name, figure) in agent["coverage"].as_object().expect("figures") {
-            assert!(figure == 0 || figure.as_object().is_some_and(|map| map.is_empty()), "{name}");
+            assert!(
+                figure == 0 || figure.as_object().is_some_and(serde_json::Map::is_empty),
+                "{name}"
+            );
         }
         assert!(gateway.workflows_json().is_empty());
         let status: Value =
             serde_json::from_str(&gateway.succeed(&["status", "--json"])).expect("JSON");
-        assert_eq!(status["counters"].as_object().map(|map| map.len()), Some(0), "{status}");
+        assert_eq!(status["counters"].as_object().map(serde_json::Map::len), Some(0), "{status}");
         let processes = fs::read_to_string(sandbox.cgroup().join("cgroup.procs")).expect("there");
         assert_eq!(processes.trim(), resident.pid().to_string());
         let entries = fs::read_dir(sandbox.cgroup()).expect("it is there").flatten();

@@ -153,7 +153,7 @@ impl Attempt {
         Self::new(selftests, SocketAddr::new(Ipv4Addr::new(192, 0, 2, host).into(), port))
     }
 
-    /// 2001:db8::/32 (RFC 3849).
+    /// `2001:db8::/32` (RFC 3849).
     fn random_v6(selftests: &SelfTests) -> Self {
         let [high, low] = random();
         let mut octets: [u8; 16] = random();
