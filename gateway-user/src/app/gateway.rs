@@ -1,6 +1,7 @@
 //! The gateway: its agents, and what it takes to attach and detach them.
 
 mod api;
+mod everywhere;
 mod fleet;
 mod health;
 mod heartbeat;
@@ -17,10 +18,7 @@ use std::{
 
 use tokio::sync::Mutex;
 
-use self::{
-    fleet::{Fleet, Shown},
-    heartbeat::Heartbeat,
-};
+use self::{fleet::Fleet, health::Shown, heartbeat::Heartbeat};
 use super::{
     agents::Unfit,
     kernel::{KernelOrigins, ToStore, monotonic},

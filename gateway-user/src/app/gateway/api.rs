@@ -4,11 +4,7 @@ use std::{collections::BTreeMap, sync::PoisonError};
 
 use gateway_common::Counters;
 
-use super::{
-    Gateway, GatewayError,
-    fleet::{Everywhere, Shown},
-    older,
-};
+use super::{Gateway, GatewayError, everywhere::Everywhere, health::Shown, older};
 use crate::{
     app::agents::Candidate,
     attach::{cgroup, netns::Netns},

@@ -8,7 +8,12 @@ use std::{
 
 use gateway_common::{AgentId, Counter, MODE_AUDIT, MODE_ENFORCE};
 
-use super::{Gateway, GatewayError, health::Health, older};
+use super::{
+    Gateway, GatewayError,
+    everywhere::Everywhere,
+    health::{Health, Shown},
+    older,
+};
 use crate::{
     app::{
         agents::{AgentName, Candidate, namespaces},
@@ -19,7 +24,7 @@ use crate::{
         container,
         ebpf::{Links, remove_agent_pins},
         netns::{Netns, NetnsId},
-        pins::{HeldAgent, Instance, PinsError, StateFile},
+        pins::{HeldAgent, StateFile},
     },
     call::AgentRef,
     config::Mode,
@@ -51,15 +56,6 @@ pub(super) struct Member {
     links: Option<Links>,
     /// Connects that found no listener, when that was last looked into.
     missed: u64,
-}
-
-/// An agent as it is shown.
-#[derive(Clone, Debug)]
-pub(in crate::app) struct Shown {
-    pub(super) held: HeldAgent,
-    /// Those that wait to be taken over have no part in the proxy.
-    pub(super) proxy: Option<Arc<proxy::Agent>>,
-    pub(super) health: Arc<Health>,
 }
 
 impl Fleet {
@@ -126,15 +122,6 @@ impl Member {
     }
 }
 
-/// What is attached by any gateway of the machine.
-#[derive(Debug, Default)]
-pub(super) struct Everywhere {
-    /// The agents' cgroups, with their names.
-    pub(super) cgroups: BTreeMap<String, String>,
-    /// The processes of the gateways that live.
-    pub(super) gateways: Vec<u32>,
-}
-
 impl Gateway {
     /// Attaches an agent for the process `caller`. `existing` is what becomes of the sockets that it
     /// has, as [`older::policy`] allows it; `here` are namespaces that it will live in,
@@ -162,23 +149,6 @@ impl Gateway {
             tracing::error!(agent = name, error = %further, "can't take an attach back");
         }
         joined.map_err(|(_, error)| error)
-    }
-
-    /// What is attached by this gateway, by others that live, and what dead ones left pinned.
-    pub(super) fn everywhere(&self) -> Result<Everywhere, PinsError> {
-        let mut found = Everywhere::default();
-        for instance in Instance::all(self.runtime_dir())? {
-            let Some(state) = instance.read()? else { continue };
-            let lives = state.is_alive();
-            found.gateways.extend(lives.then_some(state.pid));
-            // A cgroup of the same path may be another by now.
-            let is_there = |agent: &HeldAgent| {
-                Cgroup::open(agent.cgroup.as_ref()).is_ok_and(|c| c.id() == agent.cgroup_id)
-            };
-            let agents = state.agents.into_iter().filter(|a| (a.pinned || lives) && is_there(a));
-            found.cgroups.extend(agents.map(|agent| (agent.cgroup, agent.name)));
-        }
-        Ok(found)
     }
 
     /// Makes it a member and attaches it. If that fails it stays a member, half attached, for the

@@ -3,13 +3,26 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use crate::{attach::netns::NetnsId, control::model::Redirect, limits};
+use crate::{
+    attach::{netns::NetnsId, pins::HeldAgent},
+    control::model::Redirect,
+    limits, proxy,
+};
+
+/// An agent as it is shown.
+#[derive(Clone, Debug)]
+pub(in crate::app) struct Shown {
+    pub(super) held: HeldAgent,
+    /// Those that wait to be taken over have no part in the proxy.
+    pub(super) proxy: Option<Arc<proxy::Agent>>,
+    pub(super) health: Arc<Health>,
+}
 
 /// Of one agent, shared with whoever shows it.
 #[derive(Debug, Default)]
