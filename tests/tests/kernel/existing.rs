@@ -245,7 +245,10 @@ fn connections_that_are_opened_all_the_while_end_up_covered() {
         let hoard = Client::start(&site.sandbox, site.sandbox.cgroup(), HOARD, &site.v4());
         let load = site.sandbox.spawn(site.sandbox.command(&program()).arg("load").arg(site.v4()));
         wait::until_true(SOON, "some load", || tries(&load).len() > 20);
-        gateway.attach_cgroup(site.sandbox.cgroup(), "a", &["--existing", "reset"]);
+        // More than the kernel lists in one answer.
+        hoard.says("open 300 0");
+        let agent = gateway.attach_cgroup(site.sandbox.cgroup(), "a", &["--existing", "reset"]);
+        assert!(agent["coverage"]["existing_reset"].as_u64() >= Some(300), "{agent}");
         let seen = (hoard.lines().len(), tries(&load).len());
         wait::until_true(SOON, "more load", || {
             hoard.lines().len() > seen.0 + 10 && tries(&load).len() > seen.1 + 50
