@@ -9,6 +9,7 @@ mod kernel;
 mod netns;
 mod node;
 mod pinned;
+mod probe;
 mod run;
 
 use std::io;
@@ -25,6 +26,10 @@ use crate::{
 
 /// Does what the command line says. The value is the process's exit status.
 pub fn main(cli: Cli) -> anyhow::Result<u8> {
+    // It goes into an agent's cgroup, and must be no more than it has to be there.
+    if let Command::Probe(args) = &cli.command {
+        return probe::run(args).map(|()| 0);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(CONTROL_THREADS)
         .enable_all()
@@ -53,6 +58,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Command::Workflows(args) => commands::workflows(&mut console, &args).await?,
         Command::Trace(args) => commands::trace(&mut console, &args).await?,
         Command::Doctor(args) => return doctor::run(args.json, control, console.out).await,
+        Command::Probe(args) => probe::run(&args)?,
         Command::Config(ConfigCommand::Check { file }) => {
             Config::load(file.as_deref())?;
             writeln!(console.out, "the configuration is valid")?;

@@ -7,3 +7,4 @@ pub mod ebpf;
 pub mod netns;
 pub mod pins;
 pub mod preflight;
+pub mod sockets;

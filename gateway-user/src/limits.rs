@@ -79,6 +79,21 @@ pub const CONTROL_ANSWER_BYTES: usize = 256 * 1024 * 1024;
 /// Network namespaces of one agent that the gateway listens in. Connects from more find no
 /// listener, and are counted as that.
 pub const NAMESPACES_PER_AGENT: usize = 64;
+/// Cgroups in one agent whose sockets can be looked for. More: it is refused where its sockets must
+/// be destroyed, and its older sockets are not counted elsewhere.
+pub const CGROUPS_PER_AGENT: usize = 16_384;
+/// Sockets that are listed at a time, in each network namespace of an agent. More are not counted;
+/// those that are to be destroyed are listed again.
+pub const SOCKETS_LISTED: usize = 65_536;
+/// How often an agent's sockets are listed and destroyed before it counts as done: by then those
+/// that are found are newer than the hooks.
+pub const DESTROY_ROUNDS: usize = 32;
+/// How often each redirect that works is tested with a connect of our own.
+pub const SELF_TEST_PERIOD: std::time::Duration = std::time::Duration::from_secs(30);
+/// How often one that does not work is.
+pub const SELF_TEST_RETRY: std::time::Duration = std::time::Duration::from_secs(5);
+/// How long a self-test may take.
+pub const SELF_TEST_TIME: std::time::Duration = std::time::Duration::from_secs(5);
 /// How long a gateway waits for another of the same runtime directory to finish a change.
 pub const RUNTIME_LOCK: std::time::Duration = std::time::Duration::from_secs(10);
 

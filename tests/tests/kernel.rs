@@ -6,9 +6,12 @@ mod kernel {
     mod attach;
     mod bad_input;
     mod control;
+    mod crash;
     mod death;
+    mod existing;
     mod hooks;
     mod load;
     mod log;
     mod resident;
+    mod selftest;
 }

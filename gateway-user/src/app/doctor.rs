@@ -6,9 +6,16 @@ use serde::Serialize;
 
 use super::pinned::PinnedAgents;
 use crate::{
-    attach::preflight::{self, Verdict},
+    attach::{
+        preflight::{self, Verdict},
+        sockets,
+    },
     config::Config,
-    control::{Client, commands::Pinned as _},
+    control::{
+        Client,
+        commands::Pinned as _,
+        model::{AgentInfo, Redirect},
+    },
 };
 
 /// One line of the report.
@@ -38,7 +45,9 @@ pub(super) async fn run(
         })
         .collect();
     findings.push(configuration());
+    findings.push(destruction());
     findings.push(daemon(control).await);
+    findings.extend(redirects(control).await);
     findings.extend(pinned(control));
     if json {
         serde_json::to_writer_pretty(&mut *out, &findings)?;
@@ -71,6 +80,40 @@ async fn daemon(control: Option<&Path>) -> Finding {
         Err(error) => error.to_string(),
     };
     Finding { what: "daemon".into(), found, ok: true, fix: None }
+}
+
+/// Without it agents can be audited all the same.
+fn destruction() -> Finding {
+    let what = "destruction of sockets".to_owned();
+    match sockets::require_destroy() {
+        Ok(()) => Finding { what, found: "in the kernel".into(), ok: true, fix: None },
+        Err(error) => {
+            let found = format!("{error}; enforce mode and --existing reset are refused");
+            Finding { what, found, ok: false, fix: None }
+        }
+    }
+}
+
+/// Agents whose connections don't reach their gateway.
+async fn redirects(control: Option<&Path>) -> Vec<Finding> {
+    let Ok(client) = Client::discover(control).await else { return Vec::new() };
+    let agents = match client.agents().await {
+        Ok(agents) => agents,
+        Err(error) => {
+            let (what, found) = ("agents".to_owned(), error.to_string());
+            return vec![Finding { what, found, ok: false, fix: None }];
+        }
+    };
+    let finding = |agent: AgentInfo| match agent.redirect? {
+        Redirect::Ok => None,
+        Redirect::Failed { why } => Some(Finding {
+            what: format!("agent {}", agent.name),
+            found: format!("its redirect failed: {why}"),
+            ok: false,
+            fix: Some(format!("attach it again: turnpike detach {}, then attach", agent.name)),
+        }),
+    };
+    agents.into_iter().filter_map(finding).collect()
 }
 
 /// Agents that a dead gateway left closed.

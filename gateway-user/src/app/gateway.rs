@@ -1,8 +1,12 @@
 //! The gateway: its agents, and what it takes to attach and detach them.
 
 mod api;
+mod everywhere;
 mod fleet;
+mod health;
 mod heartbeat;
+mod older;
+mod selftest;
 mod upkeep;
 
 use std::{
@@ -14,7 +18,7 @@ use std::{
 
 use tokio::sync::Mutex;
 
-use self::{fleet::Fleet, heartbeat::Heartbeat};
+use self::{fleet::Fleet, health::Shown, heartbeat::Heartbeat};
 use super::{
     agents::Unfit,
     kernel::{KernelOrigins, ToStore, monotonic},
@@ -25,13 +29,14 @@ use crate::{
     attach::{
         cgroup::CgroupError,
         ebpf::{EbpfFailure, Hooks, OBJECT},
-        pins::{HeldAgent, Instance, PinsError, StateFile},
+        pins::{Instance, PinsError, StateFile},
         preflight::{self, Unmet},
+        sockets::SocketsError,
     },
     call::Timestamp,
     config::Config,
     control::model::Refusal,
-    proxy::{self, Agents, Clock, Recording},
+    proxy::{self, Agents, Clock, Recording, SelfTests},
     store::Workflows,
 };
 
@@ -52,8 +57,10 @@ struct Inner {
     /// Held while an agent is attached or detached: one at a time.
     fleet: Mutex<Fleet>,
     /// What `turnpike agents` shows, so that it need not wait for the fleet.
-    shown: RwLock<Vec<(HeldAgent, Option<Arc<proxy::Agent>>)>>,
+    shown: RwLock<Vec<Shown>>,
     heartbeat: Heartbeat,
+    /// Held while redirects are tested in turn.
+    testing: Arc<Mutex<()>>,
 }
 
 /// Why the gateway could not start, or not attach or detach an agent.
@@ -69,6 +76,13 @@ pub(super) enum GatewayError {
     Ebpf(#[from] EbpfFailure),
     #[error(transparent)]
     Pins(#[from] PinsError),
+    #[error(transparent)]
+    Sockets(#[from] SocketsError),
+    #[error(
+        "an agent in enforce mode can't keep connections that are older than its attachment: they \
+         would go on unseen; use --existing reset, or --mode audit"
+    )]
+    KeepInEnforce,
     #[error(transparent)]
     Key(#[from] node::KeyError),
     #[error("a turnpike daemon runs already (pid {0}); stop it first, or use it")]
@@ -122,6 +136,7 @@ impl Gateway {
         let context = Arc::new(proxy::Context {
             origins: KernelOrigins(Arc::clone(&hooks)),
             agents: Agents::default(),
+            selftests: SelfTests::default(),
             recording: Arc::new(Recording { clock, key, recorder }),
         });
         let gateway = Self(Arc::new(Inner {
@@ -131,6 +146,7 @@ impl Gateway {
             fleet: Mutex::new(Fleet::new(Threads::new(Arc::clone(&context)))),
             shown: RwLock::default(),
             heartbeat: Heartbeat::new(Arc::clone(&hooks)),
+            testing: Arc::default(),
             config,
             instance,
             hooks,

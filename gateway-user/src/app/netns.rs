@@ -1,7 +1,7 @@
 //! The threads of the data path: one in each network namespace that an agent lives in.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     io,
     sync::{Arc, mpsc},
     thread::JoinHandle,
@@ -31,6 +31,7 @@ pub(super) struct Threads {
 /// One thread of the data path.
 #[derive(Debug)]
 struct Thread {
+    id: NetnsId,
     netns: u64,
     listener: Listener,
     signal: Signal,
@@ -70,6 +71,14 @@ impl Threads {
         self.open.get(&id).map(|thread| thread.netns)
     }
 
+    /// The ports of a namespace on which threads accept, or have accepted what they still carry.
+    pub(super) fn ports(&self, id: NetnsId) -> BTreeSet<u16> {
+        let threads = self.open.values().chain(&self.closed);
+        let living = threads.filter(|thread| thread.id == id && !thread.handle.is_finished());
+        // Ports come from the kernel, which has no larger ones.
+        living.filter_map(|thread| u16::try_from(thread.listener.port).ok()).collect()
+    }
+
     /// Stops accepting in a namespace. What was accepted goes on.
     pub(super) async fn close(&mut self, id: NetnsId) {
         let Some(mut thread) = self.open.remove(&id) else { return };
@@ -103,6 +112,7 @@ impl Threads {
 
 impl Thread {
     fn start(netns: Netns, context: Context) -> io::Result<Self> {
+        let id = netns.id();
         let (signal, watch) = drain::channel();
         let (closed, accepting) = oneshot::channel();
         let (started, starting) = mpsc::sync_channel(1);
@@ -111,7 +121,7 @@ impl Thread {
         })?;
         // The sender is dropped at the latest when the thread ends.
         let (netns, listener) = starting.recv().map_err(io::Error::other)??;
-        Ok(Self { netns, listener, signal, accepting, handle })
+        Ok(Self { id, netns, listener, signal, accepting, handle })
     }
 }
 

@@ -143,6 +143,7 @@ fn info(agent: &HeldAgent) -> AgentInfo {
         state: AgentState::Pinned,
         gateway_pid: None,
         attached_at: Some(agent.attached_at),
+        redirect: None,
         coverage: Coverage::default(),
     }
 }
@@ -164,6 +165,7 @@ mod tests {
             pod: None,
             attached_at: Timestamp(0),
             pinned: true,
+            settled: true,
         }
     }
 

@@ -30,7 +30,7 @@ use crate::{
     control::{
         cli::{Global, RunArgs},
         client::Client,
-        model::{AttachRequest, Target},
+        model::{AttachRequest, Existing, Target},
         render::{self, Screen},
         server,
         socket::ControlSocket,
@@ -148,7 +148,9 @@ impl Keeper {
                     container: None,
                 };
                 let here = vec![Netns::current().context("can't find the network namespace")?];
-                gateway.enlist(std::process::id(), candidate, mode, here).await?;
+                // Its cgroup is new: nothing in it is older.
+                let how = (mode, Existing::Keep);
+                gateway.enlist(std::process::id(), candidate, how, here).await?;
             }
         }
         Ok(())
@@ -209,7 +211,16 @@ impl Room {
 
     /// Ends what the command left behind, as the end of a container would.
     fn clear(&self) {
-        let left = self.0.processes().len();
+        // A process that is about to end was not left behind, nor is a self-test of the gateway.
+        let wait = Duration::from_millis(10);
+        let mut left = self.0.processes().len();
+        for _ in 0..10 {
+            if left == 0 {
+                return;
+            }
+            std::thread::sleep(wait);
+            left = self.0.processes().len();
+        }
         if left == 0 {
             return;
         }

@@ -11,6 +11,8 @@ use std::{
 
 use gateway_common::{AgentId, MAX_AGENT_LEVEL};
 
+use crate::limits;
+
 /// A cgroup of the unified hierarchy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cgroup {
@@ -42,6 +44,11 @@ pub enum CgroupError {
         "the cgroup {path} is {level} levels deep, and agents are found at most {MAX_AGENT_LEVEL} deep; attach one of its ancestors"
     )]
     TooDeep { path: CgroupPath, level: usize },
+    #[error(
+        "there are more than {} cgroups below {path}; attach one of them",
+        limits::CGROUPS_PER_AGENT
+    )]
+    TooMany { path: CgroupPath },
     #[error("can't read {}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
 }
@@ -171,6 +178,21 @@ impl Cgroup {
         fs::metadata(&self.directory).is_ok_and(|metadata| metadata.ino() == self.id)
     }
 
+    /// The ids of this cgroup and of all below it, this one's first. What is made or removed
+    /// meanwhile may be missing or still there.
+    pub fn family(&self) -> Result<Vec<AgentId>, CgroupError> {
+        let mut ids = vec![self.id];
+        let mut pending = directories(&self.directory);
+        while let Some(directory) = pending.pop() {
+            if ids.len() >= limits::CGROUPS_PER_AGENT {
+                return Err(CgroupError::TooMany { path: self.path.clone() });
+            }
+            ids.extend(fs::metadata(&directory).ok().map(|metadata| metadata.ino()));
+            pending.extend(directories(&directory));
+        }
+        Ok(ids)
+    }
+
     /// Open, to attach programs to.
     pub fn handle(&self) -> Result<fs::File, CgroupError> {
         fs::OpenOptions::new()
@@ -185,6 +207,23 @@ impl Cgroup {
         let path = self.directory.join("cgroup.procs");
         let file = fs::OpenOptions::new().write(true).open(&path);
         Ok(file.map_err(|source| io_error(&path, source))?.into())
+    }
+
+    /// The directory of this cgroup or of one below it in which processes live; `None` if there are
+    /// none, or if they are frozen.
+    #[must_use]
+    pub fn inhabited(&self) -> Option<PathBuf> {
+        let mut pending = vec![self.directory.clone()];
+        while let Some(directory) = pending.pop() {
+            let read = |name| fs::read_to_string(directory.join(name)).unwrap_or_default();
+            // cgroup-v2.rst, "cgroup.events".
+            let is_frozen = read("cgroup.events").lines().any(|line| line == "frozen 1");
+            if !is_frozen && !read("cgroup.procs").is_empty() {
+                return Some(directory);
+            }
+            pending.extend(directories(&directory));
+        }
+        None
     }
 
     /// The processes in it and in all cgroups below, as this process sees their pids. What ends

@@ -62,6 +62,10 @@ pub struct HeldAgent {
     pub pod: Option<String>,
     pub attached_at: Timestamp,
     pub pinned: bool,
+    /// Whether the sockets that it had before were dealt with. A gateway that is killed between that
+    /// and attaching leaves it to the next one.
+    #[serde(default)]
+    pub settled: bool,
 }
 
 /// Why the runtime directory can't be used.

@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::{ffi::OsString, io, num::NonZeroU32, path::PathBuf};
+use std::{ffi::OsString, io, net::SocketAddr, num::NonZeroU32, path::PathBuf};
 
 use clap::{
     Args, Parser, Subcommand, ValueEnum,
@@ -89,6 +89,9 @@ pub enum Command {
     /// Check or show the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Connect from an agent's place, for a self-test of the gateway that runs it
+    #[command(hide = true)]
+    Probe(ProbeArgs),
 }
 
 #[derive(Clone, Debug, Args)]
@@ -134,8 +137,9 @@ pub struct AttachArgs {
     /// [default: what the configuration says]
     #[arg(long, value_parser = mode_parser())]
     pub mode: Option<Mode>,
-    /// What becomes of the connections that are open already: they are kept as they are, unseen
-    /// (keep, the only choice yet)
+    /// What becomes of the connections that are open already, inbound ones included: they stay as
+    /// they are, unseen and counted (keep), or are reset, so that clients connect again (reset)
+    /// [default: keep in audit mode; enforce mode always resets]
     #[arg(long, value_name = "WHAT")]
     pub existing: Option<Existing>,
     /// Print JSON
@@ -182,6 +186,17 @@ pub struct DetachArgs {
     /// Remove what is left of the agent in the kernel when its gateway is dead
     #[arg(long)]
     pub force: bool,
+}
+
+/// The network namespace is standard input.
+#[derive(Clone, Debug, Args)]
+pub struct ProbeArgs {
+    /// The directory of the cgroup to connect from
+    #[arg(long, value_name = "PATH")]
+    pub cgroup: PathBuf,
+    /// Where to connect to
+    #[arg(required = true)]
+    pub to: Vec<SocketAddr>,
 }
 
 /// Of commands that show something and take nothing.
@@ -308,7 +323,7 @@ The exit status is the command's own.";
 const ATTACH_EXAMPLES: &str = "\
 Examples:
   sudo turnpike attach --container research --mode enforce
-  sudo turnpike attach --pid 4711 --name indexer
+  sudo turnpike attach --pid 4711 --name indexer --existing reset
   sudo turnpike attach --cgroup /sys/fs/cgroup/system.slice/agent.service";
 
 const TRACE_EXAMPLES: &str = "\
@@ -352,20 +367,20 @@ mod tests {
     fn exactly_one_thing_is_attached() {
         assert_eq!(parse("attach").err(), Some(ErrorKind::MissingRequiredArgument));
         assert_eq!(parse("attach --pid 1 --container a").err(), Some(ErrorKind::ArgumentConflict));
-        let Ok(Command::Attach(attach)) = parse("attach --pid 7 --mode enforce --existing keep")
+        let Ok(Command::Attach(attach)) = parse("attach --pid 7 --mode enforce --existing reset")
         else {
             panic!("valid")
         };
         let request = attach.request().expect("a request");
         assert_eq!(request.target, Target::Pid(7));
         assert_eq!(request.mode, Some(Mode::Enforce));
-        assert_eq!(request.existing, Some(Existing::Keep));
+        assert_eq!(request.existing, Some(Existing::Reset));
     }
 
     #[test]
     fn values_that_mean_nothing_are_bad_usage() {
         assert_eq!(parse("attach --pid 0").err(), Some(ErrorKind::ValueValidation));
-        assert_eq!(parse("attach --pid 1 --existing reset").err(), Some(ErrorKind::InvalidValue));
+        assert_eq!(parse("attach --pid 1 --existing drop").err(), Some(ErrorKind::InvalidValue));
         assert_eq!(parse("attach --container=").err(), Some(ErrorKind::InvalidValue));
         assert_eq!(parse("attach --pid 1 --mode off").err(), Some(ErrorKind::InvalidValue));
         assert_eq!(parse("workflows --session xyz").err(), Some(ErrorKind::ValueValidation));

@@ -49,6 +49,10 @@ pub struct AgentInfo {
     pub gateway_pid: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attached_at: Option<Timestamp>,
+    /// Whether a connect of the gateway's own, made in the agent's place, reached the gateway;
+    /// absent before one was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redirect: Option<Redirect>,
     #[serde(default)]
     pub coverage: Coverage,
 }
@@ -63,6 +67,16 @@ pub enum AgentState {
     Pinned,
     /// It may not connect anywhere.
     Killed,
+}
+
+/// What a self-test found out about an agent's redirect.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum Redirect {
+    /// It works in every network namespace in which it was tested.
+    Ok,
+    /// It does not, in one of them.
+    Failed { why: String },
 }
 
 /// What of an agent's traffic was understood, and what was not.
@@ -91,6 +105,12 @@ pub struct Coverage {
     pub not_tcp: u64,
     /// Redirected connections whose destination had to be recovered or was lost.
     pub lost: u64,
+    /// Sockets that were connected before the agent was attached, and still are: never seen. Absent if
+    /// they can't be counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub existing_sockets: Option<u64>,
+    /// Sockets that were destroyed when the agent was attached.
+    pub existing_reset: u64,
     /// The figures above taken apart by cause, where there is more than one.
     pub reasons: BTreeMap<String, u64>,
     /// TLS connections, by the name that the client asked for (SNI).
@@ -127,8 +147,9 @@ impl Coverage {
 
     /// Connects that the gateway never saw.
     #[must_use]
-    pub const fn missed(&self) -> u64 {
-        self.left_direct.saturating_add(self.not_tcp).saturating_add(self.lost)
+    pub fn missed(&self) -> u64 {
+        let missed = self.left_direct.saturating_add(self.not_tcp).saturating_add(self.lost);
+        missed.saturating_add(self.existing_sockets.unwrap_or(0))
     }
 }
 
@@ -180,8 +201,10 @@ pub enum Target {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Existing {
-    /// They stay as they are, unseen.
+    /// They stay as they are, unseen, and are counted.
     Keep,
+    /// They are reset, so that their owners connect again.
+    Reset,
 }
 
 /// A workflow's state as it is written.

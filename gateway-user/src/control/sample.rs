@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::model::{AgentInfo, AgentState, Coverage, Status};
+use super::model::{AgentInfo, AgentState, Coverage, Redirect, Status};
 use crate::{
     call::{
         AgentRef, CallKind, Confidence, Evidence, EvidenceKind, Micros, SessionId, State, Step,
@@ -39,10 +39,12 @@ pub(super) fn agent(name: &str) -> AgentInfo {
         state: AgentState::Attached,
         gateway_pid: Some(12),
         attached_at: Some(START),
+        redirect: Some(Redirect::Ok),
         coverage: Coverage {
             connections_observed: 1_234,
             bytes_observed: 35_000_000,
             calls: 17,
+            existing_sockets: Some(0),
             ..Coverage::default()
         },
     }

@@ -24,6 +24,7 @@ use super::{
     exchange::{Connection, Recording},
     origin::{self, Origins},
     relay::Relay,
+    selftest::SelfTests,
     tap::Tap,
 };
 use crate::{
@@ -36,6 +37,7 @@ use crate::{
 pub struct Context<O> {
     pub origins: O,
     pub agents: Agents,
+    pub selftests: SelfTests,
     pub recording: Arc<Recording>,
 }
 
@@ -195,6 +197,9 @@ async fn carry<O: Origins>(context: Arc<Context<O>>, arrival: Arrival, mut phase
         tracing::debug!(%client, "a connection of unknown origin is reset");
         return context.agents.count_unknown_origin();
     };
+    if context.selftests.answers(&origin, netns, &stream).await {
+        return;
+    }
     let admission = match ConnectAdmission::decide(&context.agents, origin, client, listener) {
         Ok(admission) => admission,
         Err(refused) => {

@@ -21,7 +21,7 @@ use turnpike::{
     lineage::{Completion, Placement},
     proxy::{
         self, Agent, Agents, Clock, Context, CoverageSnapshot, Listeners, Origins, Recorder,
-        Recording,
+        Recording, SelfTests,
     },
 };
 
@@ -52,7 +52,12 @@ impl Bed {
         agents.insert(Arc::clone(&agent));
         let recorder = Box::new(Shared(Arc::clone(&steps)));
         let recording = Arc::new(Recording { clock: Clock::start(), key: [1; 32], recorder });
-        let context = Arc::new(Context { origins: origins.clone(), agents, recording });
+        let context = Arc::new(Context {
+            origins: origins.clone(),
+            agents,
+            selftests: SelfTests::default(),
+            recording,
+        });
         let listeners = Listeners::bind().expect("loopback");
         let port = listeners.port().expect("a port");
         let (signal, watch) = drain::channel();

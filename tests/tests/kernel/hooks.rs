@@ -147,7 +147,12 @@ fn serve(id: AgentId, listeners: Listeners, kernel: Arc<Kernel>) -> (Signal, Joi
     agents.insert(Arc::new(Agent::new(id, name, 1)));
     let recorder = Box::new(Nowhere);
     let recording = Arc::new(Recording { clock: Clock::start(), key: [0; 32], recorder });
-    let context = Arc::new(Context { origins: Shared(kernel), agents, recording });
+    let context = Arc::new(Context {
+        origins: Shared(kernel),
+        agents,
+        selftests: proxy::SelfTests::default(),
+        recording,
+    });
     let thread = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let (closed, _) = oneshot::channel();

@@ -4,16 +4,15 @@ use std::{collections::BTreeMap, sync::PoisonError};
 
 use gateway_common::Counters;
 
-use super::{Gateway, GatewayError, fleet::Everywhere};
+use super::{Gateway, GatewayError, everywhere::Everywhere, health::Shown, older};
 use crate::{
     app::agents::Candidate,
-    attach::{cgroup, netns::Netns, pins::HeldAgent},
+    attach::{cgroup, netns::Netns},
     call::{Workflow, WorkflowSummary},
     control::{
         api::{self, Peer},
         model::{AgentInfo, AgentState, AttachRequest, Coverage, Refusal, Status},
     },
-    proxy::CoverageSnapshot,
     store::Filter,
 };
 
@@ -35,12 +34,7 @@ impl api::Gateway for Gateway {
         let shown = self.0.shown.read().unwrap_or_else(PoisonError::into_inner);
         shown
             .iter()
-            .map(|(held, agent)| {
-                let kernel = self.0.hooks.counters(held.cgroup_id);
-                let seen = agent.as_ref().map(|agent| agent.coverage.snapshot());
-                let state = if agent.is_some() { AgentState::Attached } else { AgentState::Pinned };
-                AgentInfo { state, ..info(held, seen.unwrap_or_default(), kernel.as_ref()) }
-            })
+            .map(|agent| info(agent, self.0.hooks.counters(agent.held.cgroup_id).as_ref()))
             .collect()
     }
 
@@ -51,11 +45,15 @@ impl api::Gateway for Gateway {
         let candidate =
             found.map_err(|error| Refusal::new(error.to_string()))?.map_err(GatewayError::from)?;
         let mode = request.mode.unwrap_or(self.0.config.defaults.mode);
+        let existing = older::policy(mode, request.existing)?;
+        older::require(existing).await?;
         // Most likely what is started in an empty cgroup lives where its starter does.
         let empty = candidate.cgroup.processes().is_empty();
         let here = empty.then(|| Netns::of_process(peer.pid).ok()).flatten();
-        let held = self.enlist(peer.pid, candidate, mode, here.into_iter().collect()).await?;
-        Ok(info(&held, CoverageSnapshot::default(), None))
+        let here = here.into_iter().collect();
+        let shown = self.enlist(peer.pid, candidate, (mode, existing), here).await?;
+        self.try_redirects_of(&shown.held.name).await;
+        Ok(info(&shown, None))
     }
 
     async fn detach(&self, name: &str, _force: bool) -> Result<(), Refusal> {
@@ -81,7 +79,7 @@ impl api::Gateway for Gateway {
         // Who can't be placed is not trusted.
         let Ok(cgroup) = cgroup::path_of_process(peer.pid) else { return false };
         let shown = self.0.shown.read().unwrap_or_else(PoisonError::into_inner);
-        let own = shown.iter().map(|(held, _)| held.cgroup.clone());
+        let own = shown.iter().map(|agent| agent.held.cgroup.clone());
         let others = self.everywhere().unwrap_or_else(|error| {
             tracing::error!(%error, "other gateways' agents are not known");
             Everywhere::default()
@@ -105,7 +103,9 @@ impl Gateway {
     }
 }
 
-fn info(held: &HeldAgent, seen: CoverageSnapshot, kernel: Option<&Counters>) -> AgentInfo {
+fn info(shown: &Shown, kernel: Option<&Counters>) -> AgentInfo {
+    let Shown { held, proxy, health } = shown;
+    let seen = proxy.as_ref().map(|agent| agent.coverage.snapshot()).unwrap_or_default();
     let mut coverage = Coverage {
         connections_observed: seen.connections_observed,
         connections_opaque: seen.connections_opaque,
@@ -116,10 +116,14 @@ fn info(held: &HeldAgent, seen: CoverageSnapshot, kernel: Option<&Counters>) -> 
         calls_not_understood: seen.calls_not_understood,
         tls_names: seen.tls_names,
         reasons: seen.reasons.into_iter().map(|(name, n)| (name.to_owned(), n)).collect(),
+        existing_sockets: health.older(),
+        existing_reset: health.reset(),
         ..Coverage::default()
     };
     if let Some(counters) = kernel {
         coverage.add_kernel(counters);
+        // Our own are not the agent's.
+        coverage.redirected = coverage.redirected.saturating_sub(health.tests());
     }
     AgentInfo {
         name: held.name.clone(),
@@ -128,7 +132,8 @@ fn info(held: &HeldAgent, seen: CoverageSnapshot, kernel: Option<&Counters>) -> 
         cgroup_id: held.cgroup_id,
         container_id: held.container_id.clone(),
         pod: held.pod.clone(),
-        state: AgentState::Attached,
+        state: if proxy.is_some() { AgentState::Attached } else { AgentState::Pinned },
+        redirect: health.redirect(),
         gateway_pid: Some(std::process::id()),
         attached_at: Some(held.attached_at),
         coverage,

@@ -8,7 +8,12 @@ use std::{
 
 use gateway_common::{AgentId, Counter, MODE_AUDIT, MODE_ENFORCE};
 
-use super::{Gateway, GatewayError};
+use super::{
+    Gateway, GatewayError,
+    everywhere::Everywhere,
+    health::{Health, Shown},
+    older,
+};
 use crate::{
     app::{
         agents::{AgentName, Candidate, namespaces},
@@ -19,10 +24,11 @@ use crate::{
         container,
         ebpf::{Links, remove_agent_pins},
         netns::{Netns, NetnsId},
-        pins::{HeldAgent, Instance, PinsError, StateFile},
+        pins::{HeldAgent, StateFile},
     },
     call::AgentRef,
     config::Mode,
+    control::model::Existing,
     limits, proxy,
 };
 
@@ -42,9 +48,10 @@ pub(super) struct Fleet {
 #[derive(Debug)]
 pub(super) struct Member {
     held: HeldAgent,
-    cgroup: Cgroup,
+    pub(super) cgroup: Cgroup,
     proxy: Arc<proxy::Agent>,
-    namespaces: BTreeSet<NetnsId>,
+    pub(super) health: Arc<Health>,
+    pub(super) namespaces: BTreeSet<NetnsId>,
     /// `None` before they are attached, and once they are detached.
     links: Option<Links>,
     /// Connects that found no listener, when that was last looked into.
@@ -80,11 +87,22 @@ impl Fleet {
         self.members.values().map(|m| &m.held).chain(&self.waiting).any(|held| held.pinned)
     }
 
-    /// Those that wait have no part in the proxy.
-    pub(super) fn shown(&self) -> Vec<(HeldAgent, Option<Arc<proxy::Agent>>)> {
-        let members = self.members.values();
-        let attached = members.map(|m| (m.held.clone(), Some(Arc::clone(&m.proxy))));
-        attached.chain(self.still_waiting().map(|agent| (agent.clone(), None))).collect()
+    pub(super) fn members(&self) -> impl Iterator<Item = (&String, &Member)> {
+        self.members.iter()
+    }
+
+    pub(super) fn member(&self, name: &str) -> Option<&Member> {
+        self.members.get(name)
+    }
+
+    pub(super) fn shown(&self) -> Vec<Shown> {
+        let attached = self.members.values().map(Member::shown);
+        let waiting = self.still_waiting().map(|agent| Shown {
+            held: agent.clone(),
+            proxy: None,
+            health: Arc::default(),
+        });
+        attached.chain(waiting).collect()
     }
 
     /// Agents whose cgroup is gone.
@@ -94,25 +112,27 @@ impl Fleet {
     }
 }
 
-/// What is attached by any gateway of the machine.
-#[derive(Debug, Default)]
-pub(super) struct Everywhere {
-    /// The agents' cgroups, with their names.
-    pub(super) cgroups: BTreeMap<String, String>,
-    /// The processes of the gateways that live.
-    pub(super) gateways: Vec<u32>,
+impl Member {
+    fn shown(&self) -> Shown {
+        Shown {
+            held: self.held.clone(),
+            proxy: Some(Arc::clone(&self.proxy)),
+            health: Arc::clone(&self.health),
+        }
+    }
 }
 
 impl Gateway {
-    /// Attaches an agent for the process `caller`. `here` are namespaces that it will live in,
+    /// Attaches an agent for the process `caller`. `existing` is what becomes of the sockets that it
+    /// has, as [`older::policy`] allows it; `here` are namespaces that it will live in,
     /// beside those that its processes live in already.
     pub(in crate::app) async fn enlist(
         &self,
         caller: u32,
         candidate: Candidate,
-        mode: Mode,
+        (mode, existing): (Mode, Existing),
         here: Vec<Netns>,
-    ) -> Result<HeldAgent, GatewayError> {
+    ) -> Result<Shown, GatewayError> {
         let mut fleet = self.0.fleet.lock().await;
         if fleet.over {
             return Err(GatewayError::Ending);
@@ -122,7 +142,7 @@ impl Gateway {
         let own: Vec<&str> = held.iter().map(|agent| agent.name.as_str()).collect();
         let Everywhere { cgroups, gateways } = self.everywhere()?;
         candidate.check(caller, &gateways, &own, &cgroups)?;
-        let joined = self.join(&mut fleet, candidate, mode, here).await;
+        let joined = self.join(&mut fleet, candidate, (mode, existing), here).await;
         if let Err((name, _)) = &joined
             && let Err(further) = self.expel(&mut fleet, name).await
         {
@@ -131,32 +151,15 @@ impl Gateway {
         joined.map_err(|(_, error)| error)
     }
 
-    /// What is attached by this gateway, by others that live, and what dead ones left pinned.
-    pub(super) fn everywhere(&self) -> Result<Everywhere, PinsError> {
-        let mut found = Everywhere::default();
-        for instance in Instance::all(self.runtime_dir())? {
-            let Some(state) = instance.read()? else { continue };
-            let lives = state.is_alive();
-            found.gateways.extend(lives.then_some(state.pid));
-            // A cgroup of the same path may be another by now.
-            let is_there = |agent: &HeldAgent| {
-                Cgroup::open(agent.cgroup.as_ref()).is_ok_and(|c| c.id() == agent.cgroup_id)
-            };
-            let agents = state.agents.into_iter().filter(|a| (a.pinned || lives) && is_there(a));
-            found.cgroups.extend(agents.map(|agent| (agent.cgroup, agent.name)));
-        }
-        Ok(found)
-    }
-
     /// Makes it a member and attaches it. If that fails it stays a member, half attached, for the
     /// caller to take back.
     async fn join(
         &self,
         fleet: &mut Fleet,
         candidate: Candidate,
-        mode: Mode,
+        (mode, existing): (Mode, Existing),
         here: Vec<Netns>,
-    ) -> Result<HeldAgent, (String, GatewayError)> {
+    ) -> Result<Shown, (String, GatewayError)> {
         let Candidate { name, cgroup, container } = candidate;
         let name = name.as_str().to_owned();
         let held = HeldAgent {
@@ -168,34 +171,44 @@ impl Gateway {
             pod: container.and_then(|container| container.pod),
             attached_at: self.0.context.recording.clock.now(),
             pinned: mode == Mode::Enforce,
+            settled: false,
         };
         let proxy = Arc::new(proxy::Agent::new(cgroup.id(), reference(&held), self.seed(&held)));
         let member = Member {
             held: held.clone(),
             cgroup,
             proxy: Arc::clone(&proxy),
+            health: Arc::default(),
             namespaces: BTreeSet::new(),
             links: None,
             missed: 0,
         };
+        let shown = member.shown();
         self.0.context.agents.insert(proxy);
         fleet.members.insert(name.clone(), member);
         // Written down before anything is pinned: whatever is pinned is listed.
         let joined = match self.publish(fleet) {
-            Ok(()) => self.establish(fleet, &name, here).await,
+            Ok(()) => self.establish(fleet, &name, existing, here).await,
             Err(error) => Err(error.into()),
         };
+        let joined = joined.and_then(|()| {
+            if let Some(member) = fleet.members.get_mut(&name) {
+                member.held.settled = true;
+            }
+            Ok(self.publish(fleet)?)
+        });
         if let Err(error) = joined {
             return Err((name, error));
         }
         tracing::info!(agent = name, cgroup = held.cgroup, %mode, "attached");
-        Ok(held)
+        Ok(shown)
     }
 
     async fn establish(
         &self,
         fleet: &mut Fleet,
         name: &str,
+        existing: Existing,
         here: Vec<Netns>,
     ) -> Result<(), GatewayError> {
         self.listen(fleet, name, here).await?;
@@ -206,12 +219,17 @@ impl Gateway {
             self.0.instance.prepare_pins()?;
             if let Some(adopted) = self.0.hooks.adopt(id)? {
                 member.links = Some(adopted);
-                return Ok(());
+                if fleet.waiting.iter().any(|agent| agent.cgroup_id == id && agent.settled) {
+                    // It was never let go since, so there is nothing older.
+                    member.health.set_older(Some(BTreeSet::new()));
+                    return Ok(());
+                }
+                return self.settle(fleet, name, existing).await;
             }
         }
         let links = self.0.hooks.attach(member.cgroup.handle()?)?;
         member.links = Some(if member.held.pinned { self.0.hooks.pin(id, links)? } else { links });
-        Ok(())
+        self.settle(fleet, name, existing).await
     }
 
     /// Listens in every namespace that the agent's processes live in, and in those given; in the
@@ -262,15 +280,23 @@ impl Gateway {
         Ok(true)
     }
 
-    /// Looks again where the agent's processes live, if a connect found no listener, or if one of
-    /// its threads has ended.
-    pub(super) async fn follow(&self, fleet: &mut Fleet, name: &str) -> Result<(), GatewayError> {
+    /// Looks again where the agent's processes live, if a connect found no listener, if one of its
+    /// threads has ended, or `anyway`.
+    pub(super) async fn follow(
+        &self,
+        fleet: &mut Fleet,
+        name: &str,
+        anyway: bool,
+    ) -> Result<(), GatewayError> {
         let Some(member) = fleet.members.get_mut(name) else { return Ok(()) };
         let Some(counters) = self.0.hooks.counters(member.cgroup.id()) else { return Ok(()) };
         let missed = counters[Counter::LeftNoListener as usize]
             + counters[Counter::DeniedNoListener as usize];
         let served = member.namespaces.iter().all(|netns| fleet.threads.serves(*netns));
-        if missed == member.missed && served {
+        let moved = anyway
+            && member.namespaces.len() < limits::NAMESPACES_PER_AGENT
+            && namespaces(&member.cgroup).iter().any(|n| !member.namespaces.contains(&n.id()));
+        if missed == member.missed && served && !moved {
             return Ok(());
         }
         member.missed = missed;
@@ -398,7 +424,8 @@ impl Gateway {
         let name = AgentName::parse(&held.name)?;
         let container = container::of_cgroup(&held.cgroup);
         let candidate = Candidate { name, cgroup, container };
-        match self.join(fleet, candidate, held.mode, Vec::new()).await {
+        let existing = older::policy(held.mode, None)?;
+        match self.join(fleet, candidate, (held.mode, existing), Vec::new()).await {
             Ok(_) => Ok(()),
             Err((name, error)) => {
                 // Dropping pinned links leaves them pinned, and the agent closed.

@@ -1,6 +1,6 @@
 //! What has to be done now and then: agents come to an end, and other gateways die.
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use gateway_common::AgentId;
 use tokio::time::{MissedTickBehavior, interval};
@@ -19,7 +19,8 @@ const SELDOM: u64 = 20;
 
 impl Gateway {
     /// Detaches agents whose cgroup is gone, follows those that moved to another network namespace,
-    /// and tries again to take over those that could not be; until the gateway stops.
+    /// counts their older sockets, tests their redirects, and tries again to take over those that could
+    /// not be; until the gateway stops.
     pub(in crate::app) async fn look_after(&self) {
         let mut ticks = interval(PERIOD);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -33,16 +34,28 @@ impl Gateway {
                 tracing::info!(agent, "its cgroup is gone");
                 report(&agent, self.dismiss_from(&mut fleet, &agent).await);
             }
+            let seldom = tick.is_multiple_of(SELDOM);
             for agent in fleet.names() {
-                report(&agent, self.follow(&mut fleet, &agent).await);
+                report(&agent, self.follow(&mut fleet, &agent, seldom).await);
             }
-            if !tick.is_multiple_of(SELDOM) {
+            if !seldom {
                 continue;
+            }
+            for agent in fleet.names() {
+                report(&agent, self.recount(&fleet, &agent).await);
             }
             self.retry(&mut fleet).await;
             let before = monotonic().saturating_sub(limits::HANDOFF_AGE);
             if let Err(error) = self.0.hooks.forget_handoffs(before) {
                 tracing::error!(%error, "old origins can't be forgotten");
+            }
+            // Those of the last time may still be under way.
+            if let Ok(turn) = Arc::clone(&self.0.testing).try_lock_owned() {
+                let (gateway, trials) = (self.clone(), fleet.trials(None));
+                tokio::spawn(async move {
+                    gateway.try_redirects(trials).await;
+                    drop(turn);
+                });
             }
         }
     }

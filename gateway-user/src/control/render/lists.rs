@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     call::{State, WorkflowId, WorkflowSummary},
-    control::model::{self, AgentInfo, AgentState, Coverage, Status},
+    control::model::{self, AgentInfo, AgentState, Coverage, Redirect, Status},
 };
 
 /// What the gateway says of itself.
@@ -59,6 +59,9 @@ pub fn agents(out: &mut dyn Write, screen: &Screen, agents: &[AgentInfo]) -> io:
         if let Some(note) = not_covered(seen) {
             table.note(Cell::default().and(&note, Color::Busy));
         }
+        if let Some(Redirect::Failed { why }) = &agent.redirect {
+            table.note(Cell::default().and(&format!("  redirect: failed ({why})"), Color::Bad));
+        }
     }
     table.write(out, screen)
 }
@@ -68,7 +71,37 @@ pub fn attached(out: &mut dyn Write, screen: &Screen, agent: &AgentInfo) -> io::
     let line = Cell::new("attached ")
         .and(&agent.name, Color::Strong)
         .and(&format!(" in {} mode: {}", agent.mode, workload(agent)), Color::Plain);
-    writeln!(out, "{}", line.paint(screen, usize::MAX).0)
+    writeln!(out, "{}", line.paint(screen, usize::MAX).0)?;
+    for (text, color) in noteworthy(agent) {
+        writeln!(out, "  {}", Cell::default().and(&text, color).paint(screen, usize::MAX).0)?;
+    }
+    Ok(())
+}
+
+/// What the user should know of an agent that has just been attached.
+fn noteworthy(agent: &AgentInfo) -> Vec<(String, Color)> {
+    let seen = &agent.coverage;
+    let mut notes = Vec::new();
+    match seen.existing_sockets {
+        None => notes.push(("sockets that were open before are not counted".into(), Color::Busy)),
+        Some(0) => {}
+        Some(count) => {
+            let count = number::count(count);
+            let note = format!(
+                "sockets that were open before and go on unseen: {count} (to reset them: attach with \
+                 --existing reset)"
+            );
+            notes.push((note, Color::Busy));
+        }
+    }
+    if seen.existing_reset > 0 {
+        let count = number::count(seen.existing_reset);
+        notes.push((format!("sockets that were open before and are reset: {count}"), Color::Plain));
+    }
+    if let Some(Redirect::Failed { why }) = &agent.redirect {
+        notes.push((format!("redirect: failed ({why})"), Color::Bad));
+    }
+    notes
 }
 
 /// That an agent has been detached.
@@ -151,6 +184,7 @@ fn workload(agent: &AgentInfo) -> String {
 fn not_covered(seen: &Coverage) -> Option<String> {
     let mut causes: Vec<_> =
         seen.reasons.iter().map(|(reason, count)| (reason.replace('_', " "), *count)).collect();
+    causes.push(("sockets older than attach".to_owned(), seen.existing_sockets.unwrap_or(0)));
     causes.push(("connections reset".to_owned(), seen.connections_reset));
     causes.push(("calls not understood".to_owned(), seen.calls_not_understood));
     let listed: Vec<_> = causes
@@ -217,12 +251,15 @@ mod tests {
         blind.coverage.left_direct = 3;
         blind.coverage.reasons.insert("left_dead".to_owned(), 3);
         blind.coverage.calls_not_understood = 2;
+        blind.coverage.existing_sockets = Some(4);
+        blind.redirect = Some(Redirect::Failed { why: "the connect timed\nout".to_owned() });
         let list = [sample::agent("research"), blind];
         insta::assert_snapshot!(shown(|out| agents(out, &PIPE, &list)), @r"
         NAME        MODE   STATE     OBSERVED  OPAQUE  MISSED  DENIED  CALLS  BYTES  WORKLOAD
         research    audit  attached      1.2k       0       0       0     17  35 MB  container 0123456789ab
-        blind\u{7}  audit  pinned        1.2k       0       3       0     17  35 MB  cgroup /machine.slice/blind\u{7}.scope
-          left dead: 3, calls not understood: 2
+        blind\u{7}  audit  pinned        1.2k       0       7       0     17  35 MB  cgroup /machine.slice/blind\u{7}.scope
+          left dead: 3, sockets older than attach: 4, calls not understood: 2
+          redirect: failed (the connect timed\nout)
         ");
     }
 
