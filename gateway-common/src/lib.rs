@@ -8,13 +8,21 @@
     reason = "`Pod` promises the kernel that a type is plain data; the size asserts below prove it"
 )]
 
-/// Version of the layout of all pinned maps. Pins live under a directory of this name, so that a
-/// gateway never reads maps that another layout wrote.
-pub const SCHEMA: u32 = 1;
+/// Version of what pinned programs and maps mean to userspace. Part of the name of the directory
+/// that pins live in, beside a hash of their names and sizes, so that a gateway never reads what
+/// another layout wrote. To be raised when a meaning changes and no size does.
+pub const SCHEMA: u32 = 2;
 
 /// The deepest cgroup level, counted from the root, at which an agent can be attached. The BPF
 /// programs look at so many ancestors of the calling process.
 pub const MAX_AGENT_LEVEL: u32 = 16;
+
+/// How many agents, and how many network namespaces, the maps have room for.
+pub const MAX_AGENTS: u32 = 1024;
+/// How many redirected sockets the maps have room for.
+pub const MAX_SOCKETS: u32 = 65536;
+/// Bytes of the ring buffer that DNS answers go through.
+pub const DNS_RING_BYTES: u32 = 256 * 1024;
 
 /// An agent is named by the id of its cgroup: the inode number of its directory.
 pub type AgentId = u64;
@@ -123,6 +131,81 @@ pub struct Redirected {
     pub handed: PeerKey,
 }
 
+/// Traffic that may leave an agent, or reach it, without passing the gateway.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DirectRule {
+    /// The peer's network: IPv4 as IPv4-mapped IPv6, in network byte order, as four words in memory
+    /// order. Bits outside of `mask` are zero.
+    pub net: [u32; 4],
+    /// Which bits of the peer's address count, in the same order.
+    pub mask: [u32; 4],
+    /// The first and last port, host byte order: the peer's for [`DIRECTION_OUT`], the agent's own
+    /// for [`DIRECTION_IN`].
+    pub first_port: u16,
+    pub last_port: u16,
+    /// An IP protocol number (17 is UDP), or [`ANY_PROTOCOL`].
+    pub protocol: u8,
+    /// One of [`DIRECTION_OUT`] and [`DIRECTION_IN`].
+    pub direction: u8,
+    /// Keeps the size a multiple of four; always zero.
+    pub reserved: u16,
+}
+
+/// The agent may send to the peer.
+pub const DIRECTION_OUT: u8 = 0;
+/// The agent may answer the peer on a port of its own.
+pub const DIRECTION_IN: u8 = 1;
+/// TCP and UDP alike.
+pub const ANY_PROTOCOL: u8 = 0;
+
+/// How many direct rules an agent can have.
+pub const DIRECT_RULES: usize = 64;
+
+/// One agent's direct rules: the first `count` of them.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DirectTable {
+    pub count: u32,
+    pub rules: [DirectRule; DIRECT_RULES],
+}
+
+impl DirectTable {
+    /// No rules.
+    pub const EMPTY: Self = Self {
+        count: 0,
+        rules: [DirectRule {
+            net: [0; 4],
+            mask: [0; 4],
+            first_port: 0,
+            last_port: 0,
+            protocol: 0,
+            direction: 0,
+            reserved: 0,
+        }; DIRECT_RULES],
+    };
+}
+
+/// Bytes of a DNS message that are copied to userspace: what servers and resolvers keep to over UDP
+/// (DNS flag day 2020). Longer ones are cut.
+pub const DNS_BYTES: usize = 1232;
+
+/// A DNS answer as it arrived at an agent.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct DnsPacket {
+    pub agent: AgentId,
+    /// The network namespace of the socket that asked.
+    pub netns: u64,
+    /// Whom it came from, mapped if IPv4; in network byte order.
+    pub from: [u32; 4],
+    /// The interface that it came in by; 1 is the loopback of every namespace.
+    pub interface: u32,
+    /// How many bytes of `message` there are.
+    pub len: u32,
+    pub message: [u8; DNS_BYTES],
+}
+
 /// What the hooks count for each agent, in the order of [`Counters`].
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -149,15 +232,56 @@ pub enum Counter {
     DeniedKilled,
     /// Refused: the destination was the gateway's own listener.
     DeniedLoop,
-    /// `connect` on a socket that is not TCP: not covered.
-    NotTcp,
     /// Redirected sockets whose origin could not be handed over: recovered or reset by the gateway.
     HandoffFailed,
+    /// Raw and ICMP sockets that were made (audit).
+    LeftRaw,
+    /// SCTP sockets that were made (audit).
+    LeftSctp,
+    /// MPTCP sockets that were made (audit). What they connect is redirected all the same.
+    LeftMptcp,
+    /// Sockets of further protocols that were made (audit).
+    LeftProtocol,
+    /// Raw and ICMP sockets that were refused (enforce).
+    DeniedRaw,
+    /// SCTP sockets that were refused (enforce).
+    DeniedSctp,
+    /// MPTCP sockets that were refused (enforce).
+    DeniedMptcp,
+    /// Sockets of further protocols that were refused (enforce).
+    DeniedProtocol,
+    /// Packets that left past the gateway on TCP sockets that no hook redirected: older than the
+    /// attach, or accepted from outside (audit).
+    LeftTcpPackets,
+    /// UDP packets that left past the gateway (audit).
+    LeftUdpPackets,
+    /// UDP packets to port 443 that left past the gateway (audit).
+    LeftQuicPackets,
+    /// Packets of other protocols that left past the gateway (audit).
+    LeftOtherPackets,
+    /// Payload bytes of all packets that left past the gateway (audit).
+    LeftBytes,
+    /// TCP packets that were dropped (enforce, killed).
+    DroppedTcpPackets,
+    /// UDP packets that were dropped (enforce, killed).
+    DroppedUdpPackets,
+    /// UDP packets to port 443 that were dropped (enforce, killed).
+    DroppedQuicPackets,
+    /// Packets of other protocols that were dropped (enforce, killed).
+    DroppedOtherPackets,
+    /// Payload bytes of all packets that were dropped (enforce, killed).
+    DroppedBytes,
+    /// Packets that a direct rule let pass (enforce).
+    DirectPackets,
+    /// Payload bytes of those.
+    DirectBytes,
+    /// DNS answers that userspace was too slow to read: no hints come of them.
+    DnsLost,
 }
 
 impl Counter {
     /// How many counters there are.
-    pub const COUNT: usize = Self::HandoffFailed as usize + 1;
+    pub const COUNT: usize = Self::DnsLost as usize + 1;
 }
 
 /// One agent's counters, indexed by [`Counter`].
@@ -171,15 +295,24 @@ const _: () = {
     assert!(size_of::<Origin>() == 56);
     assert!(size_of::<PeerKey>() == 32);
     assert!(size_of::<Redirected>() == 88);
+    assert!(size_of::<DirectRule>() == 40);
+    assert!(size_of::<DirectTable>() == 4 + 40 * DIRECT_RULES);
+    assert!(size_of::<DnsPacket>() == 40 + DNS_BYTES);
 };
 
 #[cfg(feature = "user")]
 mod pod {
-    use super::{AgentEntry, Heartbeat, Listener, Origin, PeerKey, Redirected};
+    use super::{
+        AgentEntry, DirectTable, DnsPacket, Heartbeat, Listener, Origin, PeerKey, Redirected,
+    };
 
     // SAFETY: `repr(C)`, `Copy`, made of integers only, and without padding: the sizes asserted
     // above are the sums of the fields' sizes. The same holds for each type below.
     unsafe impl aya::Pod for AgentEntry {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for DirectTable {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for DnsPacket {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Heartbeat {}
     // SAFETY: as above.

@@ -2,7 +2,13 @@
 
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 
-use aya_ebpf::helpers::{bpf_ktime_get_ns, generated::bpf_get_current_ancestor_cgroup_id};
+use aya_ebpf::{
+    helpers::{
+        bpf_ktime_get_ns,
+        generated::{bpf_get_current_ancestor_cgroup_id, bpf_skb_ancestor_cgroup_id},
+    },
+    programs::SkBuffContext,
+};
 use gateway_common::{AgentId, Counter, MAX_AGENT_LEVEL, MODE_ENFORCE};
 
 use crate::maps::{AGENTS, COUNTERS, HEARTBEAT, KILLED};
@@ -33,6 +39,25 @@ impl Agent {
         None
     }
 
+    /// Finds the agent among the ancestors of the cgroup of the packet's socket: who happens to run
+    /// while it is sent, or received, is another matter.
+    #[inline(always)]
+    pub fn of_packet(ctx: &SkBuffContext) -> Option<Self> {
+        for level in 1..=MAX_AGENT_LEVEL {
+            // SAFETY: the helper takes the program's own context and a number, and returns 0
+            // beyond the cgroup's own level.
+            let id = unsafe { bpf_skb_ancestor_cgroup_id(ctx.skb.skb, level as i32) };
+            if id == 0 {
+                return None;
+            }
+            // SAFETY: the value is read at once; userspace replaces it as a whole.
+            if let Some(entry) = unsafe { AGENTS.get(&id) } {
+                return Some(Self { id, enforce: entry.mode == MODE_ENFORCE });
+            }
+        }
+        None
+    }
+
     #[inline(always)]
     pub fn is_killed(self) -> bool {
         // SAFETY: only the entry's presence is looked at.
@@ -41,13 +66,18 @@ impl Agent {
 
     #[inline(always)]
     pub fn count(self, counter: Counter) {
+        self.add(counter, 1);
+    }
+
+    #[inline(always)]
+    pub fn add(self, counter: Counter, more: u32) {
         let Some(counters) = COUNTERS.get_ptr_mut(&self.id) else { return };
         // `AtomicU64::fetch_add` does not exist on this target; the instruction below it does.
         // SAFETY: the pointer is to a live map value of `Counter::COUNT` words, and `counter` is
         // below that; all writers add atomically.
         unsafe {
             let word = counters.cast::<u64>().add(counter as usize);
-            atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(word, 1);
+            atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(word, u64::from(more));
         }
     }
 }

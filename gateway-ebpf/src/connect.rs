@@ -2,7 +2,7 @@
 
 use aya_ebpf::{
     EbpfContext as _,
-    helpers::{bpf_get_current_cgroup_id, bpf_ktime_get_ns, generated::bpf_set_retval},
+    helpers::{bpf_get_current_cgroup_id, bpf_ktime_get_ns},
     macros::cgroup_sock_addr,
     programs::SockAddrContext,
 };
@@ -11,17 +11,16 @@ use gateway_common::{Counter, Endpoint, Listener, MAPPED_PREFIX, Origin, PeerKey
 
 use crate::{
     agent::{Agent, gateway_is_alive},
+    errno::{ECONNREFUSED, EPERM, deny},
+    ingress::note_question,
     maps::{HANDOFFS, LISTENERS, LOG_ENABLED, ORIGINS, netns_cookie, socket_cookie},
 };
 
-const DENY: i32 = 0;
 const ALLOW: i32 = 1;
-
-const EPERM: i32 = 1;
-const ECONNREFUSED: i32 = 111;
 
 const SOCK_STREAM: u32 = 1;
 const IPPROTO_TCP: u32 = 6;
+const IPPROTO_UDP: u32 = 17;
 
 /// 127.0.0.1 in network byte order.
 const LOOPBACK_V4: u32 = 0x7f00_0001_u32.to_be();
@@ -96,7 +95,12 @@ fn decide(ctx: &SockAddrContext, dst: &Endpoint) -> Verdict {
     // SAFETY: the fields are readable in this hook.
     let (kind, protocol) = unsafe { ((*ctx.sock_addr).type_, (*ctx.sock_addr).protocol) };
     if kind != SOCK_STREAM || protocol != IPPROTO_TCP {
-        agent.count(Counter::NotTcp);
+        // This sends nothing yet, and resolvers do it with UDP to learn which source address a
+        // destination would get. Refusing it would make them prefer destinations without a route.
+        // What is sent, the egress hook sees.
+        if protocol == IPPROTO_UDP {
+            note_question(ctx, dst.port);
+        }
         return Verdict::Leave;
     }
     if is_tied(ctx, dst) {
@@ -166,14 +170,6 @@ fn fail(agent: Agent, left: Counter, denied: Counter) -> Verdict {
         agent.count(left);
         Verdict::Leave
     }
-}
-
-#[inline(always)]
-fn deny(errno: i32) -> i32 {
-    // Without this the process would see EPERM for every reason. Should it fail, EPERM it is.
-    // SAFETY: the helper takes a number.
-    unsafe { bpf_set_retval(-errno) };
-    DENY
 }
 
 /// 127.0.0.0/8, `::1`, and the unspecified addresses, which `connect` takes for loopback.

@@ -1,7 +1,7 @@
 //! turnpike's BPF programs, in the order in which a connection meets them.
 //!
-//! They run for every process in an agent's cgroup and decide one thing: is a `connect` redirected
-//! to the gateway, denied, or left alone. All else is userspace's work.
+//! They run for every process in an agent's cgroup and decide one thing: is a socket's traffic
+//! redirected to the gateway, denied, or left alone. All else is userspace's work.
 #![no_std]
 #![no_main]
 #![feature(core_intrinsics)]
@@ -9,10 +9,17 @@
 
 mod agent;
 mod connect;
+mod create;
+mod direct;
+mod egress;
+mod errno;
 mod handoff;
+mod ingress;
 mod maps;
+mod packet;
 mod peername;
 mod release;
+mod sendmsg;
 
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {

@@ -2,25 +2,28 @@
 
 use aya_ebpf::{
     EbpfContext, Global,
+    bindings::BPF_F_NO_PREALLOC,
+    btf_maps::SkStorage,
     helpers::generated::bpf_get_netns_cookie,
-    macros::map,
-    maps::{Array, HashMap},
+    macros::{btf_map, map},
+    maps::{Array, HashMap, RingBuf},
 };
 use gateway_common::{
-    AgentEntry, AgentId, Counters, Heartbeat, Listener, Origin, PeerKey, Redirected,
+    AgentEntry, AgentId, Counters, DNS_RING_BYTES, DirectTable, Heartbeat, Listener, MAX_AGENTS,
+    MAX_SOCKETS, Origin, PeerKey, Redirected,
 };
 
 /// The attached agents.
 #[map]
-pub static AGENTS: HashMap<AgentId, AgentEntry> = HashMap::with_max_entries(1024, 0);
+pub static AGENTS: HashMap<AgentId, AgentEntry> = HashMap::with_max_entries(MAX_AGENTS, 0);
 
 /// Agents that may not connect at all, whatever their mode, until they are revived.
 #[map]
-pub static KILLED: HashMap<AgentId, u64> = HashMap::with_max_entries(1024, 0);
+pub static KILLED: HashMap<AgentId, u64> = HashMap::with_max_entries(MAX_AGENTS, 0);
 
 /// The gateway's listener in each network namespace, by netns cookie.
 #[map]
-pub static LISTENERS: HashMap<u64, Listener> = HashMap::with_max_entries(1024, 0);
+pub static LISTENERS: HashMap<u64, Listener> = HashMap::with_max_entries(MAX_AGENTS, 0);
 
 /// The gateway's sign of life.
 #[map]
@@ -29,17 +32,30 @@ pub static HEARTBEAT: Array<Heartbeat> = Array::with_max_entries(1, 0);
 /// Redirected sockets by socket cookie, for as long as they live. Never an LRU: an entry that is
 /// thrown out would let a live socket lose, or worse mistake, its destination.
 #[map]
-pub static ORIGINS: HashMap<u64, Redirected> = HashMap::with_max_entries(65536, 0);
+pub static ORIGINS: HashMap<u64, Redirected> = HashMap::with_max_entries(MAX_SOCKETS, 0);
 
 /// What the accepting side looks up. As large as `ORIGINS`, and each entry there has at most one
 /// here. Entries whose connection was reset before it was accepted stay until userspace sweeps
 /// them; should they fill the map, the accepting side asks the kernel's socket tables instead.
 #[map]
-pub static HANDOFFS: HashMap<PeerKey, Origin> = HashMap::with_max_entries(65536, 0);
+pub static HANDOFFS: HashMap<PeerKey, Origin> = HashMap::with_max_entries(MAX_SOCKETS, 0);
 
 /// Counters of each agent.
 #[map]
-pub static COUNTERS: HashMap<AgentId, Counters> = HashMap::with_max_entries(1024, 0);
+pub static COUNTERS: HashMap<AgentId, Counters> = HashMap::with_max_entries(MAX_AGENTS, 0);
+
+/// What of each agent may pass by the gateway. Few agents have any, so room is taken when it is.
+#[map]
+pub static DIRECT: HashMap<AgentId, DirectTable> =
+    HashMap::with_max_entries(MAX_AGENTS, BPF_F_NO_PREALLOC);
+
+/// UDP sockets that have asked a DNS server: the network namespace that they live in.
+#[btf_map]
+pub static ASKED: SkStorage<u64> = SkStorage::new();
+
+/// DNS answers (`DnsPacket`) on their way to userspace.
+#[map]
+pub static DNS: RingBuf = RingBuf::with_byte_size(DNS_RING_BYTES, 0);
 
 /// 1 if userspace wants log messages. Constant once loaded, so the verifier removes the dead side.
 #[unsafe(no_mangle)]

@@ -3,8 +3,11 @@
 pub mod cgroup;
 pub mod container;
 pub mod diag;
+pub mod direct;
 pub mod ebpf;
+pub mod exposure;
 pub mod netns;
 pub mod pins;
 pub mod preflight;
+pub mod resolvers;
 pub mod sockets;

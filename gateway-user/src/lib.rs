@@ -10,6 +10,7 @@ pub mod dialect;
 pub mod drain;
 pub mod limits;
 pub mod lineage;
+pub mod names;
 pub mod proxy;
 pub mod store;
 pub mod sys;

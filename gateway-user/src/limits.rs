@@ -133,3 +133,20 @@ pub const H2_STREAM_ERRORS: usize = 1024;
 pub const H2_RESET_STREAMS: usize = 256;
 /// How long both sides may take to begin HTTP/2. Later: the connection ends.
 pub const H2_OPENING_TIME: std::time::Duration = std::time::Duration::from_secs(30);
+/// Bytes of a container's `/etc/resolv.conf` that are read.
+pub const RESOLV_CONF_BYTES: u64 = 64 * 1024;
+/// How long reading it may take. Later: the agent has no resolvers.
+pub const RESOLV_CONF_TIME: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// Names of addresses that are remembered for each agent, as its DNS answers had them. The oldest
+/// makes room.
+pub const NAMES_PER_AGENT: usize = 4096;
+/// Names that are remembered for one address. The oldest makes room.
+pub const NAMES_PER_ADDRESS: usize = 16;
+/// Addresses that are read from one DNS answer; further ones are not remembered.
+pub const ADDRESSES_PER_ANSWER: usize = 64;
+/// How long a name is remembered at least: clients go on with an address for a while after its time
+/// to live.
+pub const NAME_AGE_MIN: std::time::Duration = std::time::Duration::from_mins(2);
+/// How long a name is remembered at most, whatever its time to live.
+pub const NAME_AGE_MAX: std::time::Duration = std::time::Duration::from_hours(1);

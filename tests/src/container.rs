@@ -36,8 +36,20 @@ impl Container {
         Self::start_in(machine::unique("box"), &format!("container:{}", other.name))
     }
 
+    /// As `start`, with what containers are seldom given: raw sockets and every system call.
+    #[track_caller]
+    pub fn start_powerful() -> Self {
+        let more = ["--cap-add", "NET_RAW", "--security-opt", "seccomp=unconfined"];
+        Self::start_with(machine::unique("box"), "none", &more)
+    }
+
     #[track_caller]
     fn start_in(name: String, network: &str) -> Self {
+        Self::start_with(name, network, &[])
+    }
+
+    #[track_caller]
+    fn start_with(name: String, network: &str, more: &[&str]) -> Self {
         machine::require_root();
         let parent = machine::cgroup_mount().join(format!("{name}-cgroup"));
         let agents = machine::sources().join("agents");
@@ -49,6 +61,7 @@ impl Container {
             .args(["--cgroup-parent", &format!("/{name}-cgroup"), "--network", network])
             .args(["--env", "PYTHONPATH=/opt/agent", "--env", "PYTHONDONTWRITEBYTECODE=1"])
             .arg(format!("--volume={}:/agents:ro", agents.display()))
+            .args(more)
             // `O`: writes go to an overlay of the container's own.
             .arg("--rootfs")
             .arg(format!("{}:O", machine::root_file_system().display()))

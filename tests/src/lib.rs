@@ -14,6 +14,7 @@ pub mod model_server;
 pub mod network;
 pub mod peer;
 pub mod process;
+pub mod routes;
 pub mod sandbox;
 pub mod trace;
 pub mod wait;

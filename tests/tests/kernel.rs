@@ -8,10 +8,12 @@ mod kernel {
     mod control;
     mod crash;
     mod death;
+    mod direct;
     mod existing;
     mod hooks;
     mod load;
     mod log;
     mod resident;
+    mod routes;
     mod selftest;
 }

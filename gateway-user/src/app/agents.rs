@@ -1,14 +1,16 @@
 //! What may be attached, and under which name.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use crate::{
     attach::{
         cgroup::{self, Cgroup, CgroupError, CgroupPath},
         container::{self, ContainerError, ContainerRef},
         netns::{Netns, NetnsId},
+        resolvers,
     },
     control::model::{AttachRequest, Target},
+    limits,
 };
 
 /// A cgroup that is to become an agent.
@@ -151,6 +153,29 @@ pub(super) fn namespaces(cgroup: &Cgroup) -> Vec<Netns> {
         }
     }
     found.into_values().collect()
+}
+
+/// The network namespace of a cgroup's first process: a container's own, whatever others its
+/// processes have made since.
+pub(super) fn home(cgroup: &Cgroup) -> Option<NetnsId> {
+    let first = cgroup.processes().into_iter().min()?;
+    Netns::of_process(first).ok().map(|netns| netns.id())
+}
+
+/// The DNS servers that an agent was told to ask: as its first process sees them, or, where there is
+/// none yet, whoever is about to start it.
+pub(super) async fn resolvers(cgroup: &Cgroup, caller: u32) -> Vec<IpAddr> {
+    let pid = cgroup.processes().into_iter().min().unwrap_or(caller);
+    let reading = tokio::task::spawn_blocking(move || resolvers::of_process(pid));
+    let found = match tokio::time::timeout(limits::RESOLV_CONF_TIME, reading).await {
+        Ok(Ok(found)) => found,
+        Ok(Err(error)) => Err(error.into()),
+        Err(error) => Err(error.into()),
+    };
+    found.unwrap_or_else(|error| {
+        tracing::warn!(pid, %error, "no DNS servers are known: its resolv.conf can't be read");
+        Vec::new()
+    })
 }
 
 #[cfg(test)]

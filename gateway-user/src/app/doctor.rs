@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::pinned::PinnedAgents;
 use crate::{
     attach::{
+        exposure::{WAYS_OUT, WayOut},
         preflight::{self, Verdict},
         sockets,
     },
@@ -49,12 +50,17 @@ pub(super) async fn run(
     findings.push(daemon(control).await);
     findings.extend(redirects(control).await);
     findings.extend(pinned(control));
+    findings.extend(WAYS_OUT.map(open_way));
     if json {
         serde_json::to_writer_pretty(&mut *out, &findings)?;
         writeln!(out)?;
     } else {
         for Finding { what, found, ok, fix } in &findings {
-            let mark = if *ok { "ok     " } else { "missing" };
+            let mark = match (ok, fix) {
+                (false, _) => "missing",
+                (true, None) => "ok     ",
+                (true, Some(_)) => "open   ",
+            };
             write!(out, "{mark}  {what}: {found}")?;
             match fix {
                 Some(fix) => writeln!(out, "; {fix}")?,
@@ -114,6 +120,12 @@ async fn redirects(control: Option<&Path>) -> Vec<Finding> {
         }),
     };
     agents.into_iter().filter_map(finding).collect()
+}
+
+/// What turnpike can't close. No fault of the machine's: whether it matters is for its owner to say.
+fn open_way(way: WayOut) -> Finding {
+    let found = format!("not closed by turnpike: {}", way.why);
+    Finding { what: way.name.into(), found, ok: true, fix: Some(way.fix.into()) }
 }
 
 /// Agents that a dead gateway left closed.

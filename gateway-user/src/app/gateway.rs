@@ -5,6 +5,7 @@ mod everywhere;
 mod fleet;
 mod health;
 mod heartbeat;
+mod hints;
 mod older;
 mod selftest;
 mod upkeep;
@@ -36,6 +37,7 @@ use crate::{
     call::Timestamp,
     config::Config,
     control::model::Refusal,
+    names::Directory,
     proxy::{self, Agents, Clock, Recording, SelfTests},
     store::Workflows,
 };
@@ -54,6 +56,8 @@ struct Inner {
     hooks: Arc<Hooks>,
     context: Arc<proxy::Context<KernelOrigins>>,
     workflows: Arc<Workflows>,
+    /// Names of the agents' addresses, as their DNS answers had them.
+    names: Arc<Directory>,
     /// Held while an agent is attached or detached: one at a time.
     fleet: Mutex<Fleet>,
     /// What `turnpike agents` shows, so that it need not wait for the fleet.
@@ -139,7 +143,10 @@ impl Gateway {
             selftests: SelfTests::default(),
             recording: Arc::new(Recording { clock, key, recorder }),
         });
+        let names = Arc::new(Directory::default());
+        hints::listen(&hooks, Arc::clone(&names), clock)?;
         let gateway = Self(Arc::new(Inner {
+            names,
             embedded,
             boot,
             started_at: clock.now(),

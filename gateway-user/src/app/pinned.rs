@@ -85,6 +85,7 @@ impl PinnedAgents {
             };
             let agent = state.agents.remove(place);
             remove_agent_pins(&instance.pins(), agent.cgroup_id)?;
+            instance.remove_pins_of_others(agent.cgroup_id)?;
             if state.agents.iter().all(|agent| !agent.pinned) {
                 instance.remove_pins()?;
             }
@@ -145,6 +146,7 @@ fn info(agent: &HeldAgent) -> AgentInfo {
         attached_at: Some(agent.attached_at),
         redirect: None,
         coverage: Coverage::default(),
+        notes: Vec::new(),
     }
 }
 
@@ -166,6 +168,7 @@ mod tests {
             attached_at: Timestamp(0),
             pinned: true,
             settled: true,
+            resolvers: Vec::new(),
         }
     }
 

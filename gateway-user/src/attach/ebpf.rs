@@ -1,5 +1,13 @@
 //! The BPF programs and their maps: the only user of aya.
 
+mod answers;
+mod shape;
+
+pub use self::{
+    answers::{Answer, Answers},
+    shape::version,
+};
+
 use std::{
     fs, io,
     os::fd::AsFd,
@@ -10,16 +18,20 @@ use std::{
 
 use aya::{
     Ebpf, EbpfError, EbpfLoader, Pod,
-    maps::{Array, HashMap, MapData, MapError},
+    maps::{Array, HashMap, Map, MapData, MapError},
     pin::PinError,
     programs::{
-        CgroupAttachMode, CgroupSock, CgroupSockAddr, Program, ProgramError, SockOps,
+        CgroupAttachMode, CgroupSkb, CgroupSock, CgroupSockAddr, Program, ProgramError, SockOps,
         links::{FdLink, LinkError, PinnedLink},
     },
 };
 use gateway_common::{
-    AgentEntry, AgentId, Counter, Counters, Heartbeat, Listener, Origin, PeerKey, Redirected,
+    AgentEntry, AgentId, Counter, Counters, DirectTable, Heartbeat, Listener, Origin, PeerKey,
+    Redirected,
 };
+
+use self::shape::{HOOKS, MAPS, Shape};
+use super::direct::DirectRules;
 
 /// The object that `cargo xtask bpf` builds.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("BPF_OBJECT"));
@@ -74,6 +86,11 @@ pub enum EbpfFailure {
     Io { path: PathBuf, source: io::Error },
     #[error("the BPF object has no {0}; rebuild it: cargo xtask bpf")]
     Missing(&'static str),
+    #[error(
+        "{} was pinned by another turnpike and has another shape; detach what is pinned (see \
+         `turnpike agents`) with: turnpike detach NAME --force", .0.display()
+    )]
+    Shape(PathBuf),
 }
 
 /// aya's errors name their cause only as a source.
@@ -91,21 +108,6 @@ fn chain(error: &dyn std::error::Error) -> String {
     text.lines().next().unwrap_or_default().to_owned()
 }
 
-/// In the order in which they are attached: what hands a destination over stands ready before
-/// anything is redirected, and getpeername before anybody can ask.
-const HOOKS: [&str; 6] = [
-    "turnpike_release",
-    "turnpike_handoff",
-    "turnpike_peername4",
-    "turnpike_peername6",
-    "turnpike_connect4",
-    "turnpike_connect6",
-];
-
-/// The maps that pinned programs need to go on without the daemon.
-const MAPS: [&str; 7] =
-    ["AGENTS", "KILLED", "LISTENERS", "HEARTBEAT", "ORIGINS", "HANDOFFS", "COUNTERS"];
-
 impl Hooks {
     /// Loads the object. Where `pins` holds the maps of an earlier gateway they are taken over, and
     /// with them the agents whose links are pinned there.
@@ -114,8 +116,9 @@ impl Hooks {
         let mut loader = EbpfLoader::new();
         let log = u8::from(log);
         loader.override_global("LOG_ENABLED", &log, true);
-        let pinned = MAPS.map(|name| (name, maps.join(name)));
+        let pinned = MAPS.map(|shape| (shape.name, maps.join(shape.name)));
         if maps.exists() {
+            check_pinned(&maps)?;
             for (name, path) in &pinned {
                 loader.map_pin_path(name, path.as_path());
             }
@@ -126,6 +129,7 @@ impl Hooks {
                 Program::CgroupSockAddr(program) => program.load()?,
                 Program::CgroupSock(program) => program.load()?,
                 Program::SockOps(program) => program.load()?,
+                Program::CgroupSkb(program) => program.load()?,
                 _ => return Err(EbpfFailure::Missing("known program type")),
             }
         }
@@ -174,7 +178,7 @@ impl Hooks {
         let maps = self.pins.join("maps");
         make_directory(&maps)?;
         let ebpf = lock(&self.ebpf);
-        for name in MAPS {
+        for Shape { name, .. } in MAPS {
             let path = maps.join(name);
             if !path.exists() {
                 ebpf.map(name).ok_or(EbpfFailure::Missing(name))?.pin(path)?;
@@ -218,6 +222,7 @@ impl Hooks {
         let mut ebpf = lock(&self.ebpf);
         remove(&mut view_mut::<AgentId, AgentEntry>(&mut ebpf, "AGENTS")?, &agent)?;
         remove(&mut view_mut::<AgentId, Counters>(&mut ebpf, "COUNTERS")?, &agent)?;
+        remove(&mut view_mut::<AgentId, DirectTable>(&mut ebpf, "DIRECT")?, &agent)?;
         drop(ebpf);
         purge(&mut lock(&self.origins), |redirected| redirected.origin.agent == agent)?;
         purge(&mut lock(&self.handoffs), |origin| origin.agent == agent)
@@ -228,6 +233,27 @@ impl Hooks {
     pub fn forget_handoffs(&self, before: Duration) -> Result<(), EbpfFailure> {
         let before = u64::try_from(before.as_nanos()).unwrap_or(u64::MAX);
         purge(&mut lock(&self.handoffs), |origin| origin.at_ns < before)
+    }
+
+    /// Says what of an agent may pass by the gateway, instead of what was said before.
+    pub fn set_direct(&self, agent: AgentId, rules: &DirectRules) -> Result<(), EbpfFailure> {
+        let mut ebpf = lock(&self.ebpf);
+        let mut map: HashMap<_, AgentId, DirectTable> = view_mut(&mut ebpf, "DIRECT")?;
+        if rules.is_empty() {
+            return remove(&mut map, &agent);
+        }
+        Ok(map.insert(agent, DirectTable::from(rules), 0)?)
+    }
+
+    /// The DNS answers that agents get from now on. To be called in a tokio runtime, and once: two
+    /// readers would take from each other.
+    pub fn answers(&self) -> Result<Answers, EbpfFailure> {
+        let ebpf = lock(&self.ebpf);
+        let Some(Map::RingBuf(data)) = ebpf.map("DNS") else {
+            return Err(EbpfFailure::Missing("DNS"));
+        };
+        let ring = Map::from_map_data(MapData::from_id(data.info()?.id())?)?.try_into()?;
+        Answers::new(ring).map_err(|source| EbpfFailure::Io { path: "DNS".into(), source })
     }
 
     /// Every agent that is entered.
@@ -338,6 +364,18 @@ pub fn remove_agent_pins(pins: &Path, agent: AgentId) -> Result<(), EbpfFailure>
     gone(&directory, fs::remove_dir(&directory))
 }
 
+/// Refuses maps that are not what this turnpike would make: aya takes whatever is pinned, and reads
+/// and writes values of its own size there.
+fn check_pinned(maps: &Path) -> Result<(), EbpfFailure> {
+    for shape in MAPS {
+        let path = maps.join(shape.name);
+        if path.exists() && !shape.fits(&MapData::from_pin(&path)?.info()?)? {
+            return Err(EbpfFailure::Shape(path));
+        }
+    }
+    Ok(())
+}
+
 fn attach_one(program: &mut Program, cgroup: impl AsFd) -> Result<FdLink, EbpfFailure> {
     // `AllowMultiple` is what the kernel does for links anyway, and refuses to be told.
     let mode = CgroupAttachMode::Single;
@@ -357,6 +395,13 @@ fn attach_one(program: &mut Program, cgroup: impl AsFd) -> Result<FdLink, EbpfFa
             let link = program.attach(cgroup, mode)?;
             program.take_link(link)?.try_into()?
         }
+        Program::CgroupSkb(program) => {
+            let program: &mut CgroupSkb = program;
+            let side = *program.expected_attach_type();
+            let side = side.ok_or(EbpfFailure::Missing("side of the packet programs"))?;
+            let link = program.attach(cgroup, side, mode)?;
+            program.take_link(link)?.try_into()?
+        }
         _ => return Err(EbpfFailure::Missing("known program type")),
     })
 }
@@ -366,19 +411,19 @@ fn second_handle<K: Pod, V: Pod>(
     ebpf: &Ebpf,
     name: &'static str,
 ) -> Result<HashMap<MapData, K, V>, EbpfFailure> {
-    let Some(aya::maps::Map::HashMap(data)) = ebpf.map(name) else {
+    let Some(Map::HashMap(data)) = ebpf.map(name) else {
         return Err(EbpfFailure::Missing(name));
     };
     let own = MapData::from_id(data.info()?.id())?;
-    Ok(aya::maps::Map::from_map_data(own)?.try_into()?)
+    Ok(Map::from_map_data(own)?.try_into()?)
 }
 
 fn second_array<V: Pod>(ebpf: &Ebpf, name: &'static str) -> Result<Array<MapData, V>, EbpfFailure> {
-    let Some(aya::maps::Map::Array(data)) = ebpf.map(name) else {
+    let Some(Map::Array(data)) = ebpf.map(name) else {
         return Err(EbpfFailure::Missing(name));
     };
     let own = MapData::from_id(data.info()?.id())?;
-    Ok(aya::maps::Map::from_map_data(own)?.try_into()?)
+    Ok(Map::from_map_data(own)?.try_into()?)
 }
 
 fn view<'a, K: Pod, V: Pod>(

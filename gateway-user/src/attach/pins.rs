@@ -2,29 +2,34 @@
 //!
 //! ```text
 //! RUNTIME/bpf/                     a bpffs of our own
-//!   v1/INSTANCE/maps/NAME          SCHEMA 1; an instance is `daemon` or `run-PID`
-//!   v1/INSTANCE/agents/ID/HOOK
+//!   VERSION/INSTANCE/maps/NAME     of `ebpf::version`; an instance is `daemon` or `run-PID`
+//!   VERSION/INSTANCE/agents/ID/HOOK
 //! RUNTIME/INSTANCE.json            which agents the instance holds: a `StateFile`
 //! ```
+//!
+//! What is pinned under another version stays in force, and is never read: an agent's is removed when
+//! this version's hooks are attached to it, or when it is detached.
 //!
 //! Only enforced and killed agents are pinned. The file names the others too, so that a restarted
 //! daemon can attach them again.
 
 use std::{
     fs, io,
+    net::IpAddr,
     os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
 
-use gateway_common::{AgentId, SCHEMA};
+use gateway_common::AgentId;
 use rustix::{
     fs::statfs,
     mount::{MountFlags, UnmountFlags, mount, unmount},
 };
 use serde::{Deserialize, Serialize};
 
+use super::ebpf;
 use crate::{call::Timestamp, config::Mode, limits};
 
 /// One gateway's place in the runtime directory.
@@ -66,6 +71,10 @@ pub struct HeldAgent {
     /// and attaching leaves it to the next one.
     #[serde(default)]
     pub settled: bool,
+    /// The DNS servers that it was told to ask when it was attached. Kept, since it may have told
+    /// itself otherwise by the time that a gateway takes it over.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resolvers: Vec<IpAddr>,
 }
 
 /// Why the runtime directory can't be used.
@@ -121,7 +130,37 @@ impl Instance {
     /// Where its maps and links are pinned. The directory is there once something is.
     #[must_use]
     pub fn pins(&self) -> PathBuf {
-        bpffs(&self.runtime).join(format!("v{SCHEMA}")).join(&self.name)
+        bpffs(&self.runtime).join(ebpf::version()).join(&self.name)
+    }
+
+    /// The same, of other versions of turnpike that have left something.
+    pub fn pins_of_others(&self) -> Result<Vec<PathBuf>, PinsError> {
+        let (bpffs, own) = (bpffs(&self.runtime), ebpf::version());
+        let entries = match fs::read_dir(&bpffs) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(|source| io_error(&bpffs, source))?,
+        };
+        let others = entries.flatten().filter(|entry| entry.file_name() != own.as_str());
+        Ok(others.map(|entry| entry.path().join(&self.name)).filter(|pins| pins.exists()).collect())
+    }
+
+    /// Removes what other versions of turnpike have pinned for an agent, which detaches their hooks;
+    /// and their maps, once they hold no agent. Whether there was anything.
+    pub fn remove_pins_of_others(&self, agent: AgentId) -> Result<bool, PinsError> {
+        let mut found = false;
+        for pins in self.pins_of_others()? {
+            let agents = pins.join("agents");
+            let removed = fs::remove_dir_all(agents.join(agent.to_string()));
+            found |= removed.is_ok();
+            ignore_missing(removed).map_err(|source| io_error(&agents, source))?;
+            // Fails while they hold other agents, as it should.
+            if fs::remove_dir(&agents).is_ok() || !agents.exists() {
+                fs::remove_dir_all(&pins).map_err(|source| io_error(&pins, source))?;
+                // Fails while another instance has pins there.
+                let _ = pins.parent().map(fs::remove_dir);
+            }
+        }
+        Ok(found)
     }
 
     /// What it holds; `None` if it left nothing.
@@ -183,13 +222,14 @@ impl Instance {
         if pins.exists() {
             fs::remove_dir_all(&pins).map_err(|source| io_error(&pins, source))?;
         }
-        let schema = pins.parent().unwrap_or(&pins);
-        // Fails while another instance has pins there, as it should.
-        if schema.exists() && fs::remove_dir(schema).is_err() {
-            return Ok(());
-        }
+        // Fails while something else is pinned there, as it should.
+        let _ = pins.parent().map(fs::remove_dir);
         let bpffs = bpffs(&self.runtime);
-        if is_bpffs(&bpffs) && !schema.exists() {
+        // The kernel may have put files of its own there (`maps.debug`), but no directories.
+        let is_ours = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
+        let is_empty =
+            fs::read_dir(&bpffs).is_ok_and(|found| !found.flatten().any(|e| is_ours(&e)));
+        if is_bpffs(&bpffs) && is_empty {
             unmount(&bpffs, UnmountFlags::DETACH)
                 .map_err(|source| io_error(&bpffs, source.into()))?;
             fs::remove_dir(&bpffs).map_err(|source| io_error(&bpffs, source))?;
@@ -262,6 +302,30 @@ fn io_error(path: &Path, source: io::Error) -> PinsError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_another_version_pinned_goes_agent_by_agent_and_its_maps_with_the_last() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let instance = Instance::daemon(directory.path());
+        let make = |path: &str| {
+            fs::create_dir_all(directory.path().join("bpf").join(path)).expect("made");
+        };
+        let own = ebpf::version();
+        make(&format!("{own}/daemon/agents/1"));
+        for path in ["v1/daemon/maps", "v1/daemon/agents/1", "v1/daemon/agents/2", "v1/run-7/maps"]
+        {
+            make(path);
+        }
+        let old = directory.path().join("bpf/v1/daemon");
+        assert_eq!(instance.pins_of_others().expect("read"), std::slice::from_ref(&old));
+        assert!(instance.remove_pins_of_others(1).expect("removed"));
+        assert!(!old.join("agents/1").exists() && old.join("agents/2").exists());
+        assert!(!instance.remove_pins_of_others(1).expect("nothing to do"));
+        assert!(instance.remove_pins_of_others(2).expect("removed"));
+        assert!(!old.exists(), "its maps went with its last agent");
+        assert!(directory.path().join("bpf/v1/run-7").exists(), "another instance's stay");
+        assert!(instance.pins().join("agents/1").exists(), "our own stay");
+    }
 
     #[test]
     fn a_state_file_tells_its_own_process_from_a_later_one_with_its_pid() {

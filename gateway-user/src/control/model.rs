@@ -55,6 +55,9 @@ pub struct AgentInfo {
     pub redirect: Option<Redirect>,
     #[serde(default)]
     pub coverage: Coverage,
+    /// What opens ways out of it that can't be closed from here, one sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// Where an agent stands.
@@ -101,8 +104,18 @@ pub struct Coverage {
     pub left_direct: u64,
     /// Connects that the kernel refused.
     pub denied: u64,
-    /// Connects on sockets that are not TCP.
-    pub not_tcp: u64,
+    /// Sockets of other protocols than TCP and UDP that were made (audit).
+    pub other_sockets: u64,
+    /// Packets that left past the gateway, unread: audit, or by a direct rule.
+    pub packets_left: u64,
+    /// Packets that the kernel dropped.
+    pub packets_dropped: u64,
+    /// Payload bytes that left past the gateway, unread.
+    pub bytes_left: u64,
+    /// Payload bytes that the kernel dropped.
+    pub bytes_dropped: u64,
+    /// DNS answers that were not looked at.
+    pub dns_lost: u64,
     /// Redirected connections whose destination had to be recovered or was lost.
     pub lost: u64,
     /// Sockets that were connected before the agent was attached, and still are: never seen. Absent if
@@ -122,21 +135,7 @@ impl Coverage {
     pub fn add_kernel(&mut self, counters: &Counters) {
         for (counter, name) in KERNEL_COUNTERS {
             let count = counters[counter as usize];
-            let total = match counter {
-                Counter::Redirected => &mut self.redirected,
-                Counter::LeftDead
-                | Counter::LeftNoListener
-                | Counter::LeftFull
-                | Counter::LeftTied => &mut self.left_direct,
-                Counter::DeniedDead
-                | Counter::DeniedNoListener
-                | Counter::DeniedFull
-                | Counter::DeniedTied
-                | Counter::DeniedKilled
-                | Counter::DeniedLoop => &mut self.denied,
-                Counter::NotTcp => &mut self.not_tcp,
-                Counter::HandoffFailed => &mut self.lost,
-            };
+            let total = self.total(counter);
             *total = total.saturating_add(count);
             if count > 0 && counter != Counter::Redirected {
                 let reason = self.reasons.entry(name.to_owned()).or_default();
@@ -145,10 +144,46 @@ impl Coverage {
         }
     }
 
+    /// The figure that a counter of the kernel is part of.
+    const fn total(&mut self, counter: Counter) -> &mut u64 {
+        match counter {
+            Counter::Redirected => &mut self.redirected,
+            Counter::LeftDead | Counter::LeftNoListener | Counter::LeftFull | Counter::LeftTied => {
+                &mut self.left_direct
+            }
+            Counter::DeniedDead
+            | Counter::DeniedNoListener
+            | Counter::DeniedFull
+            | Counter::DeniedTied
+            | Counter::DeniedKilled
+            | Counter::DeniedLoop
+            | Counter::DeniedRaw
+            | Counter::DeniedSctp
+            | Counter::DeniedMptcp
+            | Counter::DeniedProtocol => &mut self.denied,
+            Counter::LeftRaw | Counter::LeftSctp | Counter::LeftMptcp | Counter::LeftProtocol => {
+                &mut self.other_sockets
+            }
+            Counter::LeftTcpPackets
+            | Counter::LeftUdpPackets
+            | Counter::LeftQuicPackets
+            | Counter::LeftOtherPackets
+            | Counter::DirectPackets => &mut self.packets_left,
+            Counter::LeftBytes | Counter::DirectBytes => &mut self.bytes_left,
+            Counter::DroppedTcpPackets
+            | Counter::DroppedUdpPackets
+            | Counter::DroppedQuicPackets
+            | Counter::DroppedOtherPackets => &mut self.packets_dropped,
+            Counter::DroppedBytes => &mut self.bytes_dropped,
+            Counter::HandoffFailed => &mut self.lost,
+            Counter::DnsLost => &mut self.dns_lost,
+        }
+    }
+
     /// Connects that the gateway never saw.
     #[must_use]
     pub fn missed(&self) -> u64 {
-        let missed = self.left_direct.saturating_add(self.not_tcp).saturating_add(self.lost);
+        let missed = self.left_direct.saturating_add(self.lost);
         missed.saturating_add(self.existing_sockets.unwrap_or(0))
     }
 }
@@ -165,8 +200,28 @@ const KERNEL_COUNTERS: [(Counter, &str); Counter::COUNT] = [
     (Counter::DeniedTied, "denied_tied_to_interface"),
     (Counter::DeniedKilled, "denied_killed"),
     (Counter::DeniedLoop, "denied_loop"),
-    (Counter::NotTcp, "not_tcp"),
     (Counter::HandoffFailed, "handoff_failed"),
+    (Counter::LeftRaw, "left_raw"),
+    (Counter::LeftSctp, "left_sctp"),
+    (Counter::LeftMptcp, "left_mptcp"),
+    (Counter::LeftProtocol, "left_other_protocol"),
+    (Counter::DeniedRaw, "denied_raw"),
+    (Counter::DeniedSctp, "denied_sctp"),
+    (Counter::DeniedMptcp, "denied_mptcp"),
+    (Counter::DeniedProtocol, "denied_other_protocol"),
+    (Counter::LeftTcpPackets, "left_tcp_packets"),
+    (Counter::LeftUdpPackets, "left_udp_packets"),
+    (Counter::LeftQuicPackets, "left_quic_packets"),
+    (Counter::LeftOtherPackets, "left_other_packets"),
+    (Counter::LeftBytes, "left_bytes"),
+    (Counter::DroppedTcpPackets, "dropped_tcp_packets"),
+    (Counter::DroppedUdpPackets, "dropped_udp_packets"),
+    (Counter::DroppedQuicPackets, "dropped_quic_packets"),
+    (Counter::DroppedOtherPackets, "dropped_other_packets"),
+    (Counter::DroppedBytes, "dropped_bytes"),
+    (Counter::DirectPackets, "direct_packets"),
+    (Counter::DirectBytes, "direct_bytes"),
+    (Counter::DnsLost, "dns_lost"),
 ];
 
 /// What to attach, and how.
@@ -270,7 +325,12 @@ mod tests {
         let totals = coverage.redirected
             + coverage.left_direct
             + coverage.denied
-            + coverage.not_tcp
+            + coverage.other_sockets
+            + coverage.packets_left
+            + coverage.packets_dropped
+            + coverage.bytes_left
+            + coverage.bytes_dropped
+            + coverage.dns_lost
             + coverage.lost;
         assert_eq!(totals, (1 << Counter::COUNT) - 1);
         assert_eq!(coverage.reasons["left_full"], 1 << (Counter::LeftFull as usize));

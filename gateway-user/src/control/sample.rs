@@ -47,6 +47,7 @@ pub(super) fn agent(name: &str) -> AgentInfo {
             existing_sockets: Some(0),
             ..Coverage::default()
         },
+        notes: Vec::new(),
     }
 }
 

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use turnpike::attach::ebpf::version;
 use turnpike_tests::{
     gateway::{Gateway, Mode},
     leaks::Held,
@@ -64,7 +65,7 @@ impl Agent {
 
 /// The ids of the agents that are pinned, by the names of the directories.
 fn pinned(gateway: &Gateway) -> BTreeSet<String> {
-    let directory = gateway.place().runtime_dir().join("bpf/v1/daemon/agents");
+    let directory = gateway.place().runtime_dir().join("bpf").join(version()).join("daemon/agents");
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }
@@ -105,6 +106,32 @@ fn a_killed_gateway_leaves_audit_open_and_enforce_closed_and_its_successor_goes_
     assert_eq!(gateway.place().mounts(), [] as [&Path; 0]);
     held.assert_gone();
     held_again.assert_gone();
+}
+
+#[test]
+fn what_another_version_pinned_is_replaced_and_the_agent_is_never_open() {
+    let mut gateway = Gateway::start(Mode::Enforce);
+    let agent = Agent::start();
+    gateway.attach_cgroup(agent.sandbox.cgroup(), "a", &[]);
+    agent.becomes("proxied");
+    gateway.kill9();
+    agent.becomes("ConnectionRefused");
+    let closed_at = agent.now();
+    let bpffs = gateway.place().runtime_dir().join("bpf");
+    fs::rename(bpffs.join(version()), bpffs.join("v1")).expect("a bpffs can rename");
+
+    gateway.restart();
+    agent.becomes("proxied");
+    assert_eq!(pinned(&gateway), BTreeSet::from([agent.id()]));
+    assert!(!bpffs.join("v1").exists(), "what was replaced is gone");
+    let later = tries(&agent.client).into_iter().filter(|it| it.at_us > closed_at);
+    assert_eq!(later.filter(|it| it.result == "direct").count(), 0);
+
+    gateway.kill9();
+    fs::rename(bpffs.join(version()), bpffs.join("v1")).expect("a bpffs can rename");
+    gateway.succeed(&["detach", "a", "--force"]);
+    agent.becomes("direct");
+    assert_eq!(gateway.place().mounts(), [] as [&Path; 0]);
 }
 
 #[test]

@@ -32,7 +32,6 @@ use turnpike::{
 };
 use turnpike_tests::{
     gateway::{Mode, Place},
-    machine,
     peer::{Called, PeerServer, client, client_command},
     sandbox::Sandbox,
 };
@@ -296,16 +295,3 @@ fn the_gateways_own_listener_is_refused_as_a_destination() {
         assert_eq!(bed.counted(Counter::DeniedLoop), count as u64 + 1, "{ip}");
     }
 }
-
-#[test]
-fn what_is_not_tcp_is_left_and_counted() {
-    let bed = Bed::start(MODE_ENFORCE);
-    let mut command = bed.sandbox.command("python3");
-    machine::run(command.args(["-c", UDP]));
-    assert_eq!(bed.counted(Counter::NotTcp), 1);
-    assert_eq!(bed.counted(Counter::Redirected), 0);
-}
-
-const UDP: &str = "import socket; \
-    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.connect(('127.0.0.1', 9)); \
-    assert s.getpeername() == ('127.0.0.1', 9), s.getpeername()";

@@ -7,7 +7,11 @@ use gateway_common::Counters;
 use super::{Gateway, GatewayError, everywhere::Everywhere, health::Shown, older};
 use crate::{
     app::agents::Candidate,
-    attach::{cgroup, netns::Netns},
+    attach::{
+        cgroup::{self, Cgroup},
+        exposure,
+        netns::Netns,
+    },
     call::{Workflow, WorkflowSummary},
     control::{
         api::{self, Peer},
@@ -98,6 +102,7 @@ impl Gateway {
             ("workflows_evicted", store.evicted),
             ("steps_dropped", store.steps_dropped),
             ("calls_ended_too_late", store.late),
+            ("names_forgotten", self.0.names.forgotten()),
         ];
         counters.into_iter().filter(|(_, n)| *n > 0).map(|(name, n)| (name.into(), n)).collect()
     }
@@ -125,6 +130,7 @@ fn info(shown: &Shown, kernel: Option<&Counters>) -> AgentInfo {
         // Our own are not the agent's.
         coverage.redirected = coverage.redirected.saturating_sub(health.tests());
     }
+    let cgroup = Cgroup::open(held.cgroup.as_ref());
     AgentInfo {
         name: held.name.clone(),
         mode: held.mode,
@@ -137,5 +143,6 @@ fn info(shown: &Shown, kernel: Option<&Counters>) -> AgentInfo {
         gateway_pid: Some(std::process::id()),
         attached_at: Some(held.attached_at),
         coverage,
+        notes: cgroup.map(|cgroup| exposure::notes(&cgroup)).unwrap_or_default(),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     sync::Arc,
     time::Duration,
 };
@@ -16,12 +17,13 @@ use super::{
 };
 use crate::{
     app::{
-        agents::{AgentName, Candidate, namespaces},
+        agents::{self, AgentName, Candidate, namespaces},
         netns::Threads,
     },
     attach::{
         cgroup::Cgroup,
         container,
+        direct::DirectRules,
         ebpf::{Links, remove_agent_pins},
         netns::{Netns, NetnsId},
         pins::{HeldAgent, StateFile},
@@ -29,7 +31,9 @@ use crate::{
     call::AgentRef,
     config::Mode,
     control::model::Existing,
-    limits, proxy,
+    limits,
+    names::Trust,
+    proxy,
 };
 
 /// The agents, and the threads that serve them.
@@ -142,7 +146,8 @@ impl Gateway {
         let own: Vec<&str> = held.iter().map(|agent| agent.name.as_str()).collect();
         let Everywhere { cgroups, gateways } = self.everywhere()?;
         candidate.check(caller, &gateways, &own, &cgroups)?;
-        let joined = self.join(&mut fleet, candidate, (mode, existing), here).await;
+        let resolvers = agents::resolvers(&candidate.cgroup, caller).await;
+        let joined = self.join(&mut fleet, candidate, (mode, existing), here, resolvers).await;
         if let Err((name, _)) = &joined
             && let Err(further) = self.expel(&mut fleet, name).await
         {
@@ -159,6 +164,7 @@ impl Gateway {
         candidate: Candidate,
         (mode, existing): (Mode, Existing),
         here: Vec<Netns>,
+        resolvers: Vec<IpAddr>,
     ) -> Result<Shown, (String, GatewayError)> {
         let Candidate { name, cgroup, container } = candidate;
         let name = name.as_str().to_owned();
@@ -172,6 +178,7 @@ impl Gateway {
             attached_at: self.0.context.recording.clock.now(),
             pinned: mode == Mode::Enforce,
             settled: false,
+            resolvers,
         };
         let proxy = Arc::new(proxy::Agent::new(cgroup.id(), reference(&held), self.seed(&held)));
         let member = Member {
@@ -214,6 +221,14 @@ impl Gateway {
         self.listen(fleet, name, here).await?;
         let Some(member) = fleet.members.get_mut(name) else { return Ok(()) };
         let (id, mode) = (member.cgroup.id(), member.held.mode);
+        if let Some(netns) = agents::home(&member.cgroup).or(member.namespaces.first().copied())
+            && let Some(netns) = fleet.threads.cookie(netns)
+        {
+            let (resolvers, loopback) = (member.held.resolvers.clone(), mode == Mode::Audit);
+            self.0.names.enter(id, Trust { resolvers, netns, loopback });
+        }
+        // Before anything is dropped.
+        self.0.hooks.set_direct(id, &DirectRules::to_resolvers(&member.held.resolvers))?;
         self.0.hooks.set_agent(id, kernel_mode(mode))?;
         if member.held.pinned {
             self.0.instance.prepare_pins()?;
@@ -229,6 +244,10 @@ impl Gateway {
         }
         let links = self.0.hooks.attach(member.cgroup.handle()?)?;
         member.links = Some(if member.held.pinned { self.0.hooks.pin(id, links)? } else { links });
+        // Only now: until here they kept the agent closed.
+        if self.0.instance.remove_pins_of_others(id)? {
+            tracing::info!(agent = name, "hooks of another version of turnpike are replaced");
+        }
         self.settle(fleet, name, existing).await
     }
 
@@ -355,8 +374,10 @@ impl Gateway {
 
     /// Removes what the kernel keeps of an agent.
     fn forget(&self, held: &HeldAgent) -> Result<(), GatewayError> {
+        self.0.names.remove(held.cgroup_id);
         if held.pinned {
             remove_agent_pins(&self.0.instance.pins(), held.cgroup_id)?;
+            self.0.instance.remove_pins_of_others(held.cgroup_id)?;
         }
         Ok(self.0.hooks.remove_agent(held.cgroup_id)?)
     }
@@ -425,7 +446,8 @@ impl Gateway {
         let container = container::of_cgroup(&held.cgroup);
         let candidate = Candidate { name, cgroup, container };
         let existing = older::policy(held.mode, None)?;
-        match self.join(fleet, candidate, (held.mode, existing), Vec::new()).await {
+        let resolvers = held.resolvers.clone();
+        match self.join(fleet, candidate, (held.mode, existing), Vec::new(), resolvers).await {
             Ok(_) => Ok(()),
             Err((name, error)) => {
                 // Dropping pinned links leaves them pinned, and the agent closed.

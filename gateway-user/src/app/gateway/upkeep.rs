@@ -77,6 +77,7 @@ pub(super) fn sweep(runtime: &Path, own: &Instance) -> Result<(), GatewayError> 
             state.agents.into_iter().partition(|agent| lives_on(&agent.cgroup, agent.cgroup_id));
         for agent in gone {
             remove_agent_pins(&instance.pins(), agent.cgroup_id)?;
+            instance.remove_pins_of_others(agent.cgroup_id)?;
         }
         state.agents = living;
         if state.agents.is_empty() {

@@ -62,6 +62,9 @@ pub fn agents(out: &mut dyn Write, screen: &Screen, agents: &[AgentInfo]) -> io:
         if let Some(Redirect::Failed { why }) = &agent.redirect {
             table.note(Cell::default().and(&format!("  redirect: failed ({why})"), Color::Bad));
         }
+        for note in &agent.notes {
+            table.note(Cell::default().and(&format!("  {note}"), Color::Faint));
+        }
     }
     table.write(out, screen)
 }
