@@ -272,7 +272,7 @@ impl StateFile {
 
 /// Field 22 of `/proc/PID/stat` (proc(5)); `None` if there is no such process, or only what is left
 /// of it until its parent looks.
-fn process_started(pid: u32) -> Option<u64> {
+pub(super) fn process_started(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The second field is the command in parentheses, and may hold anything.
     let mut fields = stat.rsplit_once(") ")?.1.split(' ');
