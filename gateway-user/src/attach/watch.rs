@@ -88,12 +88,6 @@ impl Tree {
         }
     }
 
-    /// Directories that are watched.
-    #[must_use]
-    pub fn watched(&self) -> usize {
-        self.watched.len()
-    }
-
     /// Directories that were not watched, and not looked into, since the last scan: over the bound, or
     /// over the kernel's (`fs.inotify.max_user_watches`).
     #[must_use]
@@ -212,7 +206,7 @@ mod tests {
         let (root, mut tree) = tree(&["a/b", "c"]);
         let all = ["a", "a/b", "c"].map(str::to_owned);
         assert_eq!(below(&root, tree.scan()), BTreeSet::from(all));
-        assert_eq!(tree.watched(), 4);
+        assert_eq!(tree.watched.len(), 4);
         for directory in ["a/b/new", "d/e/f"] {
             fs::create_dir_all(root.path().join(directory)).expect("room");
         }
@@ -240,7 +234,7 @@ mod tests {
         fs::remove_dir_all(root.path().join("a")).expect("removed");
         fs::create_dir(root.path().join("a")).expect("room");
         notice(&root, &mut tree, &["a"]).await;
-        assert_eq!(tree.watched(), 2);
+        assert_eq!(tree.watched.len(), 2);
     }
 
     #[tokio::test]

@@ -1,7 +1,7 @@
 //! How far a container is in the making: what has been made already can be attached, and what has
 //! not run yet has connected nowhere.
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, os::unix::fs::MetadataExt as _, path::Path, time::Duration};
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -14,7 +14,9 @@ pub enum Stage {
     Empty,
     /// Only a runtime's own, in namespaces that are not the container's yet.
     Making,
-    /// Only a runtime's own, which is to become the container's first process.
+    /// Only a runtime's own, in the container's namespaces, but not in its root yet.
+    Entered,
+    /// Only a runtime's own, about to become the container's first process.
     Made,
     /// One of the container's own.
     Running,
@@ -50,12 +52,19 @@ pub fn running_for(cgroup: &Cgroup) -> Option<Duration> {
 fn of_process(pid: u32) -> Stage {
     let Ok(name) = fs::read_to_string(format!("/proc/{pid}/comm")) else { return Stage::Empty };
     match name.trim_end() {
+        "runc:[2:INIT]" if in_our_root(pid) => Stage::Entered,
         "runc:[2:INIT]" => Stage::Made,
         name if name == "runc" || name.starts_with("runc:[") => Stage::Making,
         "crun" | "youki" if in_our_pid_namespace(pid) => Stage::Making,
+        "crun" | "youki" if in_our_root(pid) => Stage::Entered,
         "crun" | "youki" => Stage::Made,
         _ => Stage::Running,
     }
+}
+
+fn in_our_root(pid: u32) -> bool {
+    let root = |path: &str| fs::metadata(path).map(|found| (found.dev(), found.ino())).ok();
+    root(&format!("/proc/{pid}/root/")) == root("/")
 }
 
 fn in_our_pid_namespace(pid: u32) -> bool {
