@@ -5,12 +5,12 @@ mod renames;
 mod watched;
 
 use std::{
-    collections::BTreeSet,
     io,
     path::{Path, PathBuf},
     time::Duration,
 };
 
+use gateway_common::AgentId;
 use tokio::{
     task::block_in_place,
     time::{MissedTickBehavior, interval},
@@ -93,7 +93,11 @@ impl Gateway {
         let held = self.held_cgroups();
         for cgroup in cgroups {
             let path = cgroup.path().as_str();
-            let is_held = held.iter().any(|agent| cgroup::path_holds(agent, path));
+            // An agent's that is gone may be there again, as another.
+            let is_held = held.iter().any(|(agent, id)| {
+                cgroup::path_holds(agent, path)
+                    && Cgroup::open(agent.as_ref()).is_ok_and(|agent| agent.id() == *id)
+            });
             if is_held || cgroup.is_a_run_s() || !self.0.watched.begin(cgroup.id()) {
                 continue;
             }
@@ -102,10 +106,10 @@ impl Gateway {
         }
     }
 
-    /// The paths of the agents' cgroups.
-    fn held_cgroups(&self) -> BTreeSet<String> {
+    /// The agents' cgroups.
+    fn held_cgroups(&self) -> Vec<(String, AgentId)> {
         let shown = self.0.shown.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        shown.iter().map(|agent| agent.held.cgroup.clone()).collect()
+        shown.iter().map(|agent| (agent.held.cgroup.clone(), agent.held.cgroup_id)).collect()
     }
 }
 

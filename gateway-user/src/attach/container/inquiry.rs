@@ -36,7 +36,10 @@ impl Inquiry {
     pub fn look(&mut self, places: &Places) {
         if !self.is_placed {
             match plain::find(places, &self.cgroup) {
-                Plain::Yes(container) => self.container = Some(container),
+                Plain::Yes(container) => {
+                    self.told.name = Some(container.id.clone());
+                    self.container = Some(container);
+                }
                 Plain::No => {}
                 Plain::NotYet => return,
             }
@@ -46,10 +49,10 @@ impl Inquiry {
         let is_wanting = !self.is_named || !self.told.all_labels;
         if is_wanting && let Some(told) = Told::of(places, &container.id) {
             // Labels that a runtime was asked for stay.
-            let asked = std::mem::take(&mut self.told);
-            let all_labels = told.all_labels || asked.all_labels;
-            self.told = Told { all_labels, ..told };
-            self.told.labels.extend(asked.labels);
+            let before = std::mem::take(&mut self.told);
+            let all_labels = told.all_labels || before.all_labels;
+            self.told = Told { all_labels, name: told.name.or(before.name), ..told };
+            self.told.labels.extend(before.labels);
         }
         self.is_named = self.told.name.is_some();
     }
