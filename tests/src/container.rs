@@ -136,7 +136,10 @@ impl Container {
     /// Stops it and starts it again.
     #[track_caller]
     pub fn restart(&mut self) {
-        machine::run(podman().args(["restart", "--time", "0", &self.name]));
+        machine::run(podman().args(["stop", "--time", "0", &self.name]));
+        // Otherwise what cleans up after the first may unmount the second's root.
+        machine::run(podman().args(["container", "cleanup", &self.name]));
+        machine::run(podman().args(["start", &self.name]));
         self.pid = self.inspect("{{.State.Pid}}").parse().expect("a pid");
     }
 

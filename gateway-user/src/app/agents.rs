@@ -184,10 +184,11 @@ pub(super) fn default_name(
     AgentName::near(&text).ok_or(Unfit::Name(text))
 }
 
-/// The network namespaces that a cgroup's processes live in.
+/// The network namespaces that a cgroup's processes live in, but not those of a runtime that makes
+/// it.
 pub(super) fn namespaces(cgroup: &Cgroup) -> Vec<Netns> {
     let mut found: BTreeMap<NetnsId, Netns> = BTreeMap::new();
-    for pid in cgroup.processes() {
+    for pid in cgroup.processes().into_iter().filter(|pid| !container::is_making(*pid)) {
         // A process may have ended since it was listed.
         if let Ok(netns) = Netns::of_process(pid) {
             found.entry(netns.id()).or_insert(netns);

@@ -10,7 +10,7 @@ use std::path::Path;
 
 pub use self::{
     inquiry::Inquiry,
-    made::{Stage, running_for},
+    made::{Stage, is_making, running_for},
     told::{Names, Places, Told},
 };
 use super::cgroup::{self, Cgroup, CgroupError};

@@ -31,6 +31,12 @@ impl Stage {
     }
 }
 
+/// Whether a process is a runtime's own, in namespaces that are not the container's yet.
+#[must_use]
+pub fn is_making(pid: u32) -> bool {
+    of_process(pid) == Stage::Making
+}
+
 /// How long a cgroup's own processes have been running, at most: since the oldest of them was made,
 /// by a runtime that may have taken a while before it let it go. `None` if none runs.
 #[must_use]
