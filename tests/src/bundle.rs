@@ -12,7 +12,7 @@ use crate::{container::in_cgroup2, machine, sandbox};
 pub struct Bundle {
     id: String,
     cgroup: PathBuf,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Bundle {
@@ -41,9 +41,9 @@ impl Bundle {
         std::fs::write(directory.path().join("config.json"), config.to_string()).expect("room");
         let cgroup = machine::cgroup_mount().join(name);
         // Dropped, and so removed, if it does not start.
-        let bundle = Self { id: id.into(), cgroup, _directory: directory };
+        let bundle = Self { id: id.into(), cgroup, directory };
         let mut runc = in_cgroup2("runc");
-        runc.args(["run", "--detach", "--bundle"]).arg(bundle._directory.path()).arg(id);
+        runc.args(["run", "--detach", "--bundle"]).arg(bundle.directory.path()).arg(id);
         let started = runc.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let status = started.status().expect("runc is there");
         assert!(status.success(), "runc run {id}: {status}");

@@ -100,7 +100,7 @@ impl AgentName {
             let room = self.0.len().min(LONGEST_NAME - suffix.len());
             format!("{}{suffix}", &self.0[..room])
         };
-        (2..).map(numbered).find(|name| !taken(name)).map_or(self.clone(), Self)
+        (2..u32::MAX).map(numbered).find(|name| !taken(name)).map_or(self.clone(), Self)
     }
 
     pub(super) fn as_str(&self) -> &str {

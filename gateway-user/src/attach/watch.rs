@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     ffi::OsStr,
-    fs, io,
+    fmt, fs, io,
     mem::MaybeUninit,
     os::{fd::OwnedFd, unix::ffi::OsStrExt as _},
     path::{Path, PathBuf},
@@ -18,13 +18,13 @@ use tokio::io::unix::AsyncFd;
 use crate::{limits, sys};
 
 /// A tree of directories in which new ones are noticed as they are made.
-#[derive(Debug)]
-pub struct Tree {
+pub struct Tree<C> {
     root: PathBuf,
     inotify: AsyncFd<OwnedFd>,
     watched: HashMap<i32, PathBuf>,
-    /// Directories in which nothing is watched, and below which nothing is looked for.
-    is_closed: fn(&Path) -> bool,
+    /// Directories that are watched at most.
+    bound: usize,
+    is_closed: C,
     unwatched: u64,
 }
 
@@ -37,12 +37,14 @@ pub enum Noticed {
     TooMuch,
 }
 
-impl Tree {
+impl<C: Fn(&Path) -> bool> Tree<C> {
     /// The tree below `root`, of which nothing is watched before the first [`scan`](Self::scan).
-    pub fn new(root: PathBuf, is_closed: fn(&Path) -> bool) -> io::Result<Self> {
+    /// Nothing is looked for below directories that are closed.
+    pub fn new(root: PathBuf, is_closed: C) -> io::Result<Self> {
         let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
         let inotify = sys::watch(inotify)?;
-        Ok(Self { root, inotify, watched: HashMap::new(), is_closed, unwatched: 0 })
+        let (watched, bound) = (HashMap::new(), limits::WATCHED_CGROUPS);
+        Ok(Self { root, inotify, watched, bound, is_closed, unwatched: 0 })
     }
 
     /// Every directory that there is below the root, those above others first. Watches what is not
@@ -107,7 +109,7 @@ impl Tree {
     /// Whether it is watched.
     fn watch(&mut self, directory: &Path) -> bool {
         let flags = WatchFlags::CREATE | WatchFlags::ONLYDIR | WatchFlags::DONT_FOLLOW;
-        let is_full = self.watched.len() >= limits::WATCHED_CGROUPS;
+        let is_full = self.watched.len() >= self.bound;
         match inotify::add_watch(self.inotify.get_ref(), directory, flags) {
             Ok(watch) if is_full && !self.watched.contains_key(&watch) => {
                 // It fails only for one that has gone meanwhile.
@@ -122,6 +124,12 @@ impl Tree {
         }
         self.unwatched += 1;
         false
+    }
+}
+
+impl<C> fmt::Debug for Tree<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tree").field("root", &self.root).finish_non_exhaustive()
     }
 }
 
@@ -176,12 +184,14 @@ mod tests {
         path.ends_with("closed")
     }
 
-    fn tree(directories: &[&str]) -> (TempDir, Tree) {
+    type Test = Tree<fn(&Path) -> bool>;
+
+    fn tree(directories: &[&str]) -> (TempDir, Test) {
         let root = TempDir::new().expect("room");
         for directory in directories {
             fs::create_dir_all(root.path().join(directory)).expect("room");
         }
-        let tree = Tree::new(root.path().into(), is_closed).expect("inotify");
+        let tree = Test::new(root.path().into(), is_closed).expect("inotify");
         (root, tree)
     }
 
@@ -193,7 +203,7 @@ mod tests {
     }
 
     /// Collects what is noticed until all of it was.
-    async fn notice(root: &TempDir, tree: &mut Tree, all: &[&str]) {
+    async fn notice(root: &TempDir, tree: &mut Test, all: &[&str]) {
         let mut missing: BTreeSet<String> = all.iter().map(|path| (*path).to_owned()).collect();
         while !missing.is_empty() {
             let Noticed::Made(made) = tree.next().await.expect("read") else { panic!("too much") };
@@ -235,6 +245,22 @@ mod tests {
         fs::create_dir(root.path().join("a")).expect("room");
         notice(&root, &mut tree, &["a"]).await;
         assert_eq!(tree.watched.len(), 2);
+    }
+
+    #[tokio::test]
+    async fn more_than_the_bound_are_not_watched_and_counted_until_there_is_room() {
+        let (root, mut tree) = tree(&["a/b", "c"]);
+        tree.bound = 2;
+        let found = below(&root, tree.scan());
+        assert!(found.contains("a") && found.contains("c"), "{found:?}");
+        assert_eq!((tree.watched.len(), tree.unwatched()), (2, 1));
+        // What comes in a watched one is noticed all the same.
+        fs::create_dir(root.path().join("d")).expect("room");
+        notice(&root, &mut tree, &["d"]).await;
+        assert_eq!(tree.unwatched(), 2);
+        tree.bound = 10;
+        assert!(below(&root, tree.scan()).contains("a/b"));
+        assert_eq!(tree.unwatched(), 0);
     }
 
     #[tokio::test]

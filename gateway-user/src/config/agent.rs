@@ -126,12 +126,16 @@ impl Match {
             one(self.namespace.as_ref(), workload.namespace),
         ];
         let all = answers.into_iter().chain(self.label.iter().map(labelled));
-        // One `no` settles it, whatever is still open.
-        all.fold(Some(true), |all, one| match (all, one) {
-            (Some(false), _) | (_, Some(false)) => Some(false),
-            (Some(true), Some(true)) => Some(true),
-            _ => None,
-        })
+        let mut is_open = false;
+        for answer in all {
+            match answer {
+                // That settles it, whatever is still open.
+                Some(false) => return Some(false),
+                Some(true) => {}
+                None => is_open = true,
+            }
+        }
+        (!is_open).then_some(true)
     }
 
     fn is_empty(&self) -> bool {

@@ -315,20 +315,30 @@ impl Gateway {
         let left: Vec<NetnsId> = member.namespaces.difference(&entered).copied().collect();
         member.namespaces = entered;
         for netns in left {
-            self.leave(fleet, netns).await?;
+            self.leave(fleet, netns, false).await?;
         }
         Ok(())
     }
 
-    /// Stops listening in a namespace, unless another agent lives there. Whether it did.
-    async fn leave(&self, fleet: &mut Fleet, netns: NetnsId) -> Result<bool, GatewayError> {
+    /// Stops listening in a namespace, unless another agent lives there. Whether it did. If the agent
+    /// is gone, nothing of it is yet to be accepted.
+    async fn leave(
+        &self,
+        fleet: &mut Fleet,
+        netns: NetnsId,
+        is_gone: bool,
+    ) -> Result<bool, GatewayError> {
         if fleet.members.values().any(|member| member.namespaces.contains(&netns)) {
             return Ok(false);
         }
         if let Some(cookie) = fleet.threads.cookie(netns) {
             self.0.hooks.remove_listener(cookie)?;
         }
-        fleet.threads.close(netns).await;
+        if is_gone {
+            fleet.threads.abandon(netns);
+        } else {
+            fleet.threads.close(netns).await;
+        }
         Ok(true)
     }
 
@@ -361,6 +371,9 @@ impl Gateway {
         if fleet.over {
             return Err(GatewayError::Ending);
         }
+        if let Some(member) = fleet.member(name) {
+            self.0.watched.leave_alone(member.cgroup.id());
+        }
         self.dismiss_from(&mut fleet, name).await
     }
 
@@ -388,11 +401,12 @@ impl Gateway {
             links.detach()?;
         }
         let held = member.held.clone();
+        let is_gone = !member.cgroup.is_alive();
         let mut shared = false;
         for netns in std::mem::take(&mut member.namespaces) {
-            shared |= !self.leave(fleet, netns).await?;
+            shared |= !self.leave(fleet, netns, is_gone).await?;
         }
-        if shared {
+        if shared && !is_gone {
             // What was redirected before the hooks were detached is yet to be accepted, by a
             // thread that stays.
             tokio::time::sleep(proxy::LAST_CALL).await;

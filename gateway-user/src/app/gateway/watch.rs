@@ -7,15 +7,16 @@ mod watched;
 use std::{
     io,
     path::{Path, PathBuf},
+    sync::PoisonError,
     time::Duration,
 };
 
-use gateway_common::AgentId;
 use tokio::{
     task::block_in_place,
     time::{MissedTickBehavior, interval},
 };
 
+use self::watched::Outcome;
 pub(super) use self::{
     consider::{existing_by, name_by},
     watched::Watched,
@@ -49,7 +50,14 @@ impl Gateway {
         if self.0.config.agents.is_empty() {
             return Ok(());
         }
-        let mut tree = Tree::new(cgroup::mount_point()?, is_closed)?;
+        let mount = cgroup::mount_point()?;
+        let (gateway, below) = (self.clone(), mount.clone());
+        // What is below an agent or a container is its own affair, and could be made without end.
+        let is_closed = move |directory: &Path| {
+            let path = directory.strip_prefix(&below).ok().and_then(Path::to_str);
+            path.is_some_and(|path| gateway.is_closed(&format!("/{path}")))
+        };
+        let mut tree = Tree::new(mount, is_closed)?;
         let places = Places::of_machine();
         let mut scans = interval(limits::RESCAN_PERIOD);
         let mut looks = interval(RENAME_PERIOD);
@@ -65,40 +73,38 @@ impl Gateway {
                 }
             };
             match noticed {
-                Noticed::Made(found) => self.notice(found, &places).await,
+                Noticed::Made(found) => self.notice(&found, &places),
                 Noticed::TooMuch => {
                     let found = block_in_place(|| tree.scan());
-                    self.notice_all(found, &places).await;
+                    self.notice_all(&found, &places);
                 }
             }
-            self.0.watched.measure(&tree);
+            self.0.watched.measure(tree.unwatched());
         }
     }
 
     /// Everything that there is: what is not among it is gone, and what could not be attached is tried
     /// again.
-    async fn notice_all(&self, found: Vec<PathBuf>, places: &Places) {
+    fn notice_all(&self, found: &[PathBuf], places: &Places) {
         let cgroups: Vec<Cgroup> =
             found.iter().filter_map(|path| Cgroup::open(path).ok()).collect();
         self.0.watched.retain(&cgroups.iter().map(Cgroup::id).collect());
-        self.consider_each(cgroups, places).await;
+        self.consider_each(cgroups, places);
     }
 
-    async fn notice(&self, found: Vec<PathBuf>, places: &Places) {
+    fn notice(&self, found: &[PathBuf], places: &Places) {
         let cgroups = found.iter().filter_map(|path| Cgroup::open(path).ok());
-        self.consider_each(cgroups.collect(), places).await;
+        self.consider_each(cgroups.collect(), places);
     }
 
-    async fn consider_each(&self, cgroups: Vec<Cgroup>, places: &Places) {
-        let held = self.held_cgroups();
+    fn consider_each(&self, cgroups: Vec<Cgroup>, places: &Places) {
         for cgroup in cgroups {
-            let path = cgroup.path().as_str();
-            // An agent's that is gone may be there again, as another.
-            let is_held = held.iter().any(|(agent, id)| {
-                cgroup::path_holds(agent, path)
-                    && Cgroup::open(agent.as_ref()).is_ok_and(|agent| agent.id() == *id)
-            });
-            if is_held || cgroup.is_a_run_s() || !self.0.watched.begin(cgroup.id()) {
+            if self.is_held(cgroup.path().as_str()) {
+                // So that it is left alone once a command detaches it.
+                self.0.watched.end(cgroup.id(), Outcome::Attached);
+                continue;
+            }
+            if cgroup.is_a_run_s() || !self.0.watched.begin(cgroup.id()) {
                 continue;
             }
             let (gateway, places) = (self.clone(), places.clone());
@@ -106,16 +112,19 @@ impl Gateway {
         }
     }
 
-    /// The agents' cgroups.
-    fn held_cgroups(&self) -> Vec<(String, AgentId)> {
-        let shown = self.0.shown.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        shown.iter().map(|agent| (agent.held.cgroup.clone(), agent.held.cgroup_id)).collect()
+    fn is_closed(&self, path: &str) -> bool {
+        container::of_cgroup(path).is_some() || self.is_held(path)
     }
-}
 
-/// What is below a container's cgroup is its own affair, and could be made without end.
-fn is_closed(directory: &Path) -> bool {
-    directory.to_str().is_some_and(|path| container::of_cgroup(path).is_some())
+    /// Whether it is an agent's cgroup, or below one. An agent's that is gone may be there again, as
+    /// another.
+    fn is_held(&self, path: &str) -> bool {
+        let shown = self.0.shown.read().unwrap_or_else(PoisonError::into_inner);
+        shown.iter().map(|agent| &agent.held).any(|held| {
+            cgroup::path_holds(&held.cgroup, path)
+                && Cgroup::open(held.cgroup.as_ref()).is_ok_and(|c| c.id() == held.cgroup_id)
+        })
+    }
 }
 
 /// How often it is looked whether containers were renamed.

@@ -68,7 +68,6 @@ impl Gateway {
                 {
                     return Some((inquiry, Some(rule)));
                 }
-                Choice::Rule(_) => {}
                 Choice::Open if is_late => inquiry.give_up(),
                 // Its files are complete by now, as far as they ever are.
                 Choice::Open if stage == Stage::Running && begun.elapsed() >= PATIENCE => {
@@ -79,13 +78,13 @@ impl Gateway {
                     inquiry = self.ask(inquiry).await?;
                     continue;
                 }
-                Choice::Open => {}
+                Choice::Rule(_) | Choice::Open => {}
             }
             if !inquiry.cgroup().is_alive() {
                 return None;
             }
             sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            pause = longer(pause, begun);
         }
     }
 
@@ -170,7 +169,7 @@ impl Gateway {
             }
             drop(fleet);
             sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            pause = longer(pause, begun);
         }
     }
 
@@ -219,8 +218,15 @@ fn shown_name(inquiry: &Inquiry) -> Option<String> {
     Some(name.unwrap_or_else(|| container.id.chars().take(12).collect()))
 }
 
+fn longer(pause: Duration, begun: Instant) -> Duration {
+    let longest = if begun.elapsed() < HURRY { LONGEST_PAUSE } else { LONGEST_PAUSE * 8 };
+    (pause * 2).min(longest)
+}
+
 /// A container is made within some ten milliseconds, the last of which decide.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(8);
+/// After that it is one that takes its time.
+const HURRY: Duration = Duration::from_secs(1);
 /// How long a running container's files may take to tell who it is before its runtime is asked.
 const PATIENCE: Duration = Duration::from_millis(500);

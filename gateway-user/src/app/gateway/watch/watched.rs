@@ -11,7 +11,7 @@ use std::{
 use gateway_common::AgentId;
 use tokio::sync::Semaphore;
 
-use crate::{attach::watch::Tree, limits};
+use crate::limits;
 
 /// Of every cgroup that is there.
 #[derive(Debug)]
@@ -64,6 +64,11 @@ impl Watched {
         self.lock().insert(id, outcome.clone()) != Some(outcome)
     }
 
+    /// A command has detached it: no rule attaches it again while it is there.
+    pub(in crate::app::gateway) fn leave_alone(&self, id: AgentId) {
+        self.end(id, Outcome::Attached);
+    }
+
     /// Forgets those that are gone.
     pub(super) fn retain(&self, there: &BTreeSet<AgentId>) {
         self.lock().retain(|id, _| there.contains(id));
@@ -73,8 +78,9 @@ impl Watched {
         self.lock().remove(&id);
     }
 
-    pub(super) fn measure(&self, tree: &Tree) {
-        self.unwatched.store(tree.unwatched(), Ordering::Relaxed);
+    /// Keeps how many cgroups are not watched.
+    pub(super) fn measure(&self, unwatched: u64) {
+        self.unwatched.store(unwatched, Ordering::Relaxed);
     }
 
     pub(super) fn count_delayed(&self) {
@@ -137,6 +143,9 @@ mod tests {
         assert!(watched.end(2, Outcome::Refused("it overlaps".into())));
         assert!(watched.begin(2));
         assert!(!watched.end(2, Outcome::Refused("it overlaps".into())), "no news");
+
+        watched.leave_alone(3);
+        assert!(!watched.begin(3), "a command has detached it");
 
         watched.retain(&BTreeSet::from([2]));
         assert!(watched.begin(1), "another with the same id");
