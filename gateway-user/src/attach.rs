@@ -11,3 +11,4 @@ pub mod pins;
 pub mod preflight;
 pub mod resolvers;
 pub mod sockets;
+pub mod watch;

@@ -49,6 +49,7 @@ pub(super) async fn run(
     findings.push(destruction());
     findings.push(daemon(control).await);
     findings.extend(redirects(control).await);
+    findings.extend(unattached(control).await);
     findings.extend(pinned(control));
     findings.extend(WAYS_OUT.map(open_way));
     if json {
@@ -120,6 +121,19 @@ async fn redirects(control: Option<&Path>) -> Vec<Finding> {
         }),
     };
     agents.into_iter().filter_map(finding).collect()
+}
+
+/// Containers that no rule matches. No fault: whether they are agents is for their owner to say.
+async fn unattached(control: Option<&Path>) -> Option<Finding> {
+    let status = Client::discover(control).await.ok()?.status().await.ok()?;
+    let count = *status.counters.get("containers_not_attached")?;
+    let names = status.unattached.join(", ");
+    Some(Finding {
+        what: "containers seen but not attached".into(),
+        found: format!("{count} ({names})"),
+        ok: true,
+        fix: Some("attach one: turnpike attach --container NAME, or write a rule".into()),
+    })
 }
 
 /// What turnpike can't close. No fault of the machine's: whether it matters is for its owner to say.

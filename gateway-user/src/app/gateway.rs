@@ -6,10 +6,12 @@ mod fleet;
 mod health;
 mod heartbeat;
 mod hints;
+mod housing;
 mod older;
 mod selftest;
 mod succession;
 mod upkeep;
+mod watch;
 
 use std::{
     io,
@@ -20,7 +22,7 @@ use std::{
 
 use tokio::sync::Mutex;
 
-use self::{fleet::Fleet, health::Shown, heartbeat::Heartbeat};
+use self::{fleet::Fleet, health::Shown, heartbeat::Heartbeat, watch::Watched};
 use super::{
     agents::Unfit,
     kernel::{KernelOrigins, ToStore, monotonic},
@@ -38,6 +40,7 @@ use crate::{
     call::Timestamp,
     config::Config,
     control::model::Refusal,
+    limits,
     names::Directory,
     proxy::{self, Agents, Clock, Recording, SelfTests},
     store::Workflows,
@@ -66,6 +69,8 @@ struct Inner {
     heartbeat: Heartbeat,
     /// Held while redirects are tested in turn.
     testing: Arc<Mutex<()>>,
+    /// What rules were asked about.
+    watched: Watched,
 }
 
 /// Why the gateway could not start, or not attach or detach an agent.
@@ -96,6 +101,11 @@ pub(super) enum GatewayError {
     Ending,
     #[error("no agent is called {0:?}; see `turnpike agents`")]
     NoAgent(String),
+    #[error(
+        "{} agents are attached by rule, and no more can be; detach some, or make the rules narrower",
+        limits::AGENTS_BY_RULE
+    )]
+    NoRoom,
     #[error("can't listen in the agent's network namespace: {0}")]
     Listen(#[source] io::Error),
     #[error("the system refused {what}: {source}")]
@@ -155,6 +165,7 @@ impl Gateway {
             shown: RwLock::default(),
             heartbeat: Heartbeat::new(Arc::clone(&hooks)),
             testing: Arc::default(),
+            watched: Watched::default(),
             config,
             instance,
             hooks,

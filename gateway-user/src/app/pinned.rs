@@ -14,7 +14,7 @@ use crate::{
     config::{Config, ConfigError},
     control::{
         commands::Pinned,
-        model::{AgentInfo, AgentState, Coverage, Refusal},
+        model::{AgentInfo, AgentState, Coverage, Refusal, attached_by},
     },
 };
 
@@ -141,6 +141,10 @@ fn info(agent: &HeldAgent) -> AgentInfo {
         cgroup_id: agent.cgroup_id,
         container_id: agent.container_id.clone(),
         pod: agent.pod.clone(),
+        container_name: agent.container_name.clone(),
+        tenant: agent.tenant.clone(),
+        attached_by: Some(attached_by(agent.rule)),
+        late_ms: agent.late_ms,
         state: AgentState::Pinned,
         gateway_pid: None,
         attached_at: Some(agent.attached_at),
@@ -165,6 +169,11 @@ mod tests {
             cgroup_id: 1,
             container_id: None,
             pod: None,
+            container_name: None,
+            tenant: None,
+            rule: None,
+            late_ms: None,
+            moving: false,
             attached_at: Timestamp(0),
             pinned: true,
             settled: true,

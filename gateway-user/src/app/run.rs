@@ -14,7 +14,7 @@ use anyhow::{Context as _, anyhow, bail};
 use tokio::{signal::unix::SignalKind, sync::oneshot, task::JoinHandle};
 
 use super::{
-    agents::{AgentName, Candidate},
+    agents::{AgentName, Candidate, Terms},
     daemon::Ending,
     gateway::Gateway,
 };
@@ -148,9 +148,17 @@ impl Keeper {
                     container: None,
                 };
                 let here = vec![Netns::current().context("can't find the network namespace")?];
-                // Its cgroup is new: nothing in it is older.
-                let how = (mode, Existing::Keep);
-                gateway.enlist(std::process::id(), candidate, how, here).await?;
+                let terms = Terms {
+                    mode,
+                    // Its cgroup is new: nothing in it is older.
+                    existing: Existing::Keep,
+                    tenant: None,
+                    container_name: None,
+                    rule: None,
+                    late_ms: None,
+                    moving: false,
+                };
+                gateway.enlist(std::process::id(), candidate, terms, here).await?;
             }
         }
         Ok(())

@@ -11,6 +11,8 @@ use crate::{
     config::Mode,
 };
 
+pub use crate::config::Existing;
+
 /// The gateway itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
@@ -28,6 +30,9 @@ pub struct Status {
     /// What the gateway could not keep or place, by name; zeros left out.
     #[serde(default)]
     pub counters: BTreeMap<String, u64>,
+    /// Running containers that no rule matches, by name: the first so many.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unattached: Vec<String>,
 }
 
 /// One agent, and how much of what it does is seen.
@@ -43,6 +48,18 @@ pub struct AgentInfo {
     pub container_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod: Option<String>,
+    /// What its container was called when that was last looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container_name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    /// `command`, or the number of a rule in the configuration: `rule 1`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attached_by: Option<String>,
+    /// How long its processes had been running, at most, when a rule attached it: what they did
+    /// before was not seen. Absent if none was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub late_ms: Option<u64>,
     pub state: AgentState,
     /// The gateway that holds the agent; absent if none does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -252,14 +269,10 @@ pub enum Target {
     Container(String),
 }
 
-/// What becomes of the connections that an agent has open when it is attached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "snake_case")]
-pub enum Existing {
-    /// They stay as they are, unseen, and are counted.
-    Keep,
-    /// They are reset, so that their owners connect again.
-    Reset,
+/// Who attached an agent, as it is written.
+#[must_use]
+pub fn attached_by(rule: Option<usize>) -> String {
+    rule.map_or_else(|| "command".to_owned(), |number| format!("rule {number}"))
 }
 
 /// A workflow's state as it is written.

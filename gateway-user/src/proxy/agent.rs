@@ -17,7 +17,7 @@ use crate::{call::AgentRef, limits, lineage::Lineage};
 #[derive(Debug)]
 pub struct Agent {
     pub id: AgentId,
-    pub reference: AgentRef,
+    reference: RwLock<Arc<AgentRef>>,
     pub coverage: Coverage,
     lineage: Mutex<Lineage>,
     connections: AtomicUsize,
@@ -40,11 +40,23 @@ impl Agent {
     pub fn new(id: AgentId, reference: AgentRef, seed: u64) -> Self {
         Self {
             id,
-            reference,
+            reference: RwLock::new(Arc::new(reference)),
             coverage: Coverage::default(),
             lineage: Mutex::new(Lineage::new(seed)),
             connections: AtomicUsize::new(0),
         }
+    }
+
+    /// What its workflows say of it.
+    #[must_use]
+    pub fn reference(&self) -> Arc<AgentRef> {
+        Arc::clone(&self.reference.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Gives it another name, for what comes from now on.
+    pub fn rename(&self, name: &str) {
+        let mut reference = self.reference.write().unwrap_or_else(PoisonError::into_inner);
+        *reference = Arc::new(AgentRef { name: name.to_owned(), ..AgentRef::clone(&reference) });
     }
 
     /// Connections that are carried now.
