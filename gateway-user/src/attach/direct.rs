@@ -10,6 +10,8 @@ use gateway_common::{
     ANY_PROTOCOL, DIRECT_RULES, DIRECTION_IN, DIRECTION_OUT, DirectRule, DirectTable,
 };
 
+use crate::policy::Network;
+
 /// One rule. A TCP connection that it allows is redirected all the same, where a hook can: it is
 /// what the rule says of UDP, of TCP sockets older than the attach, and of accepted connections
 /// that counts.
@@ -40,14 +42,6 @@ pub enum Protocol {
     Udp,
 }
 
-/// A network, or one address of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network {
-    /// IPv4 addresses in their mapped form; bits past the prefix are zero.
-    net: u128,
-    mask: u128,
-}
-
 /// Of one agent, in the order in which they were added; each allows more.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DirectRules(Vec<Rule>);
@@ -57,32 +51,6 @@ pub struct DirectRules(Vec<Rule>);
 pub enum DirectError {
     #[error("an agent can have at most {DIRECT_RULES} direct rules; write fewer and wider ones")]
     TooMany,
-    #[error("{ip}/{prefix} is not a network: {ip} has fewer bits")]
-    Prefix { ip: IpAddr, prefix: u8 },
-}
-
-impl Network {
-    /// The network of `prefix` bits that the address is in.
-    pub fn new(ip: IpAddr, prefix: u8) -> Result<Self, DirectError> {
-        let (mapped, bits) = match ip {
-            IpAddr::V4(v4) => (v4.to_ipv6_mapped(), 32_u32),
-            IpAddr::V6(v6) => (v6, 128),
-        };
-        let free = bits.checked_sub(u32::from(prefix));
-        let free = free.ok_or(DirectError::Prefix { ip, prefix })?;
-        let mask = u128::MAX.checked_shl(free).unwrap_or(0);
-        Ok(Self { net: mapped.to_bits() & mask, mask })
-    }
-
-    /// One address.
-    #[must_use]
-    pub const fn of(ip: IpAddr) -> Self {
-        let mapped = match ip {
-            IpAddr::V4(v4) => v4.to_ipv6_mapped(),
-            IpAddr::V6(v6) => v6,
-        };
-        Self { net: mapped.to_bits(), mask: u128::MAX }
-    }
 }
 
 impl DirectRules {
@@ -128,9 +96,10 @@ impl From<&DirectRules> for DirectTable {
 
 impl From<&Rule> for DirectRule {
     fn from(rule: &Rule) -> Self {
+        let (net, mask) = rule.net.mapped();
         Self {
-            net: words(rule.net.net),
-            mask: words(rule.net.mask),
+            net: words(net),
+            mask: words(mask),
             first_port: *rule.ports.start(),
             last_port: *rule.ports.end(),
             protocol: match rule.protocol {
@@ -175,17 +144,6 @@ mod tests {
         assert_eq!(row.mask, [u32::MAX, u32::MAX, u32::MAX, 0xff00_0000_u32.to_be()]);
         assert_eq!((row.direction, row.protocol), (DIRECTION_IN, 17));
         assert_eq!((row.first_port, row.last_port), (1, 2));
-    }
-
-    #[test]
-    fn a_prefix_may_be_nothing_or_all_but_no_more() {
-        let v6: IpAddr = "fd00::1".parse().expect("an address");
-        assert_eq!(Network::new(v6, 128), Ok(Network::of(v6)));
-        let any = DirectRule::from(&rule(Network::new(v6, 0).expect("everything")));
-        assert_eq!((any.net, any.mask), ([0; 4], [0; 4]));
-        assert!(matches!(Network::new(v6, 129), Err(DirectError::Prefix { .. })));
-        let v4: IpAddr = "10.0.0.1".parse().expect("an address");
-        assert!(matches!(Network::new(v4, 33), Err(DirectError::Prefix { .. })));
     }
 
     #[test]
