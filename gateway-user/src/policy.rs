@@ -2,10 +2,6 @@
 //! is for the proxy.
 
 pub mod egress;
-mod glob;
 mod network;
 
-pub use self::{
-    glob::{Glob, GlobError, HostGlob},
-    network::{Network, NetworkError},
-};
+pub use self::network::{Network, NetworkError};

@@ -1,5 +1,6 @@
 //! Egress rules: what may leave an agent unread, and what may not leave it at all.
 
+mod host;
 mod ports;
 
 use std::{
@@ -7,8 +8,16 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-pub use self::ports::{Ports, PortsError};
-use super::{Glob, HostGlob, Network};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use self::host::normal;
+pub use self::{
+    host::{Host, HostError},
+    ports::{Ports, PortsError},
+};
+use super::Network;
+use crate::call::Glob;
 
 /// The rules, in their order: the first that fits decides.
 ///
@@ -22,14 +31,15 @@ pub struct Egress(Vec<Rule>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
     pub agent: Option<Glob>,
-    pub host: Option<HostGlob>,
+    pub host: Option<Host>,
     pub net: Option<Network>,
     pub ports: Option<Ports>,
     pub protocol: Protocol,
     pub action: Action,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Protocol {
     #[default]
     Tcp,
@@ -188,11 +198,6 @@ impl Rule {
     }
 }
 
-/// A name as DNS answers have them.
-fn normal(name: &str) -> String {
-    name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
-}
-
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (decision, opaque_bytes) = match self.action {
@@ -240,7 +245,7 @@ impl Wanted {
             None
         };
         // What the client made up is not to break out of its quotes.
-        let host = host.filter(|host| host.parse::<HostGlob>().is_ok());
+        let host = host.filter(|host| host.parse::<Host>().is_ok());
         Self { host, ip: flow.to.ip().to_canonical(), port: flow.to.port() }
     }
 }

@@ -6,9 +6,13 @@ use std::{
     str::FromStr,
 };
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 /// A network, or one address of it. An IPv4 network holds IPv4 addresses only, mapped ones included
 /// (RFC 4291, section 2.5.5.2), and an IPv6 network none of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
 pub struct Network {
     /// Bits past the prefix are zero.
     ip: IpAddr,
@@ -118,6 +122,20 @@ impl FromStr for Network {
         } else {
             Err(NetworkError::Loose { text: text.into(), network })
         }
+    }
+}
+
+impl TryFrom<String> for Network {
+    type Error = NetworkError;
+
+    fn try_from(text: String) -> Result<Self, NetworkError> {
+        text.parse()
+    }
+}
+
+impl From<Network> for String {
+    fn from(network: Network) -> Self {
+        network.to_string()
     }
 }
 

@@ -1,8 +1,15 @@
 //! Ports: single ones and ranges.
 
-use std::{fmt, ops::RangeInclusive, str::FromStr};
+use std::{borrow::Cow, fmt, ops::RangeInclusive, str::FromStr};
 
-/// At least one port.
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{self, SeqAccess, Visitor},
+    ser::SerializeSeq as _,
+};
+
+/// At least one port. Written as a number, a range in quotes, or a list of both.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ports(Vec<RangeInclusive<u16>>);
 
@@ -12,13 +19,6 @@ pub struct Ports(Vec<RangeInclusive<u16>>);
 pub struct PortsError(pub String);
 
 impl Ports {
-    /// All of them; `None` if there are none.
-    #[must_use]
-    pub fn union(all: impl IntoIterator<Item = Self>) -> Option<Self> {
-        let ranges: Vec<_> = all.into_iter().flat_map(|ports| ports.0).collect();
-        (!ranges.is_empty()).then_some(Self(ranges))
-    }
-
     #[must_use]
     pub fn contains(&self, port: u16) -> bool {
         self.0.iter().any(|range| range.contains(&port))
@@ -59,6 +59,78 @@ impl fmt::Display for Ports {
     }
 }
 
+impl Serialize for Ports {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut list = serializer.serialize_seq(Some(self.0.len()))?;
+        for range in &self.0 {
+            if range.start() == range.end() {
+                list.serialize_element(range.start())?;
+            } else {
+                list.serialize_element(&format!("{}-{}", range.start(), range.end()))?;
+            }
+        }
+        list.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Ports {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AsWritten)
+    }
+}
+
+impl JsonSchema for Ports {
+    fn schema_name() -> Cow<'static, str> {
+        "Ports".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let one = json_schema!({
+            "anyOf": [
+                { "type": "integer", "minimum": 1, "maximum": 65535 },
+                { "type": "string", "pattern": "^[0-9]+(-[0-9]+)?$" },
+            ]
+        });
+        json_schema!({
+            "description": "A port, a range of ports (\"8000-8999\"), or a list of both",
+            "anyOf": [one, { "type": "array", "minItems": 1, "items": one }],
+        })
+    }
+}
+
+struct AsWritten;
+
+impl<'de> Visitor<'de> for AsWritten {
+    type Value = Ports;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a port: 443, \"8000-8999\", or a list of both: [80, \"8000-8999\"]")
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Ports, E> {
+        self.visit_str(&number.to_string())
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Ports, E> {
+        self.visit_str(&number.to_string())
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Ports, E> {
+        text.parse().map_err(E::custom)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Ports, A::Error> {
+        let mut ranges = Vec::new();
+        while let Some(ports) = list.next_element::<Ports>()? {
+            ranges.extend(ports.0);
+        }
+        if ranges.is_empty() {
+            return Err(de::Error::invalid_length(0, &self));
+        }
+        Ok(Ports(ranges))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,8 +142,18 @@ mod tests {
         for text in ["", "0", "-1", "65536", "9-8", "http", "1-2-3"] {
             assert_eq!(text.parse::<Ports>(), Err(PortsError(text.into())));
         }
-        let all = Ports::union([ports, "443".parse().expect("a port")]).expect("some");
-        assert_eq!(all.to_string(), "8000-8999,443");
-        assert_eq!(Ports::union([]), None);
+    }
+
+    #[test]
+    fn a_list_is_as_good_as_one() {
+        let read = |json: &str| serde_json::from_str::<Ports>(json);
+        let ports = read(r#"[80, "8000-8999"]"#).expect("a list");
+        assert_eq!(ports.to_string(), "80,8000-8999");
+        assert_eq!(serde_json::to_string(&ports).expect("plain"), r#"[80,"8000-8999"]"#);
+        assert_eq!(read("443").expect("one").to_string(), "443");
+        for json in ["[]", "0", "-1", "70000", "true", "\"http\""] {
+            let error = read(json).expect_err("no port").to_string();
+            assert!(error.contains("a port"), "{error}");
+        }
     }
 }
