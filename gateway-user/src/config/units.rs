@@ -94,7 +94,7 @@ impl<T: FromStr<Err: fmt::Display + Default>> Visitor<'_> for AsWritten<T> {
     type Value = T;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        T::Err::default().fmt(f)
+        fmt::Display::fmt(&T::Err::default(), f)
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
