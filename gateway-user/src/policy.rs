@@ -1,7 +1,7 @@
-//! What an agent may do. Decisions only: who is asked, and what becomes of the answer in which mode,
-//! is for the proxy.
+//! What is allowed, and what is looked into. Decisions only: who asks acts on them.
 
 pub mod egress;
+pub mod hosts;
 mod network;
 
 pub use self::network::{Network, NetworkError};
