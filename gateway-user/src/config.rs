@@ -147,6 +147,14 @@ impl Config {
             let most = crate::limits::EGRESS_RULES;
             wrong(format!("there are more than {most} egress rules; write fewer and wider ones"));
         }
+        let udp = self.egress.iter().map(EgressRule::udp_ranges).sum::<usize>();
+        if udp > crate::limits::UDP_RANGES {
+            let most = crate::limits::UDP_RANGES;
+            wrong(format!(
+                "egress rules for UDP name {udp} ports and ranges of ports, more than {most}; write \
+                 fewer and wider ones"
+            ));
+        }
         if problems.is_empty() { Ok(self) } else { Err(problems) }
     }
 

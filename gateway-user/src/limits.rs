@@ -51,6 +51,9 @@ pub const CONNECTIONS_PER_AGENT: usize = 8192;
 pub const CONNECTIONS: usize = 32_768;
 /// Egress rules that can be configured.
 pub const EGRESS_RULES: usize = 1024;
+/// Port ranges of egress rules for UDP that one agent can have: the kernel's table has room for as
+/// many, and for as many resolvers.
+pub const UDP_RANGES: usize = gateway_common::DIRECT_RULES / 2;
 /// Destinations to which an agent was refused that are remembered; connections to others are only
 /// counted.
 pub const EGRESS_REFUSALS_PER_AGENT: usize = 64;

@@ -10,7 +10,10 @@ use gateway_common::{
     ANY_PROTOCOL, DIRECT_RULES, DIRECTION_IN, DIRECTION_OUT, DirectRule, DirectTable,
 };
 
-use crate::policy::Network;
+use crate::{
+    limits,
+    policy::{Network, egress::Egress},
+};
 
 /// One rule. A TCP connection that it allows is redirected all the same, where a hook can: it is
 /// what the rule says of UDP, of TCP sockets older than the attach, and of accepted connections
@@ -64,7 +67,25 @@ impl DirectRules {
             net: Network::of(*ip),
             ports: DNS..=DNS,
         };
-        Self(beyond.take(DIRECT_RULES).map(rule).collect())
+        // The rest is for what is configured.
+        Self(beyond.take(DIRECT_RULES - limits::UDP_RANGES).map(rule).collect())
+    }
+
+    /// And UDP, where egress rules allow it to an agent.
+    pub fn and_udp(mut self, egress: &Egress, agent: &str) -> Result<Self, DirectError> {
+        for rule in egress.udp(agent) {
+            // The configuration has no rule without them.
+            let (Some(net), Some(ports)) = (rule.net, &rule.ports) else { continue };
+            for ports in ports.ranges() {
+                self.add(Rule {
+                    direction: Direction::Out,
+                    protocol: Protocol::Udp,
+                    net,
+                    ports: ports.clone(),
+                })?;
+            }
+        }
+        Ok(self)
     }
 
     pub fn add(&mut self, rule: Rule) -> Result<(), DirectError> {
@@ -156,6 +177,31 @@ mod tests {
             assert_eq!((row.first_port, row.last_port, row.direction), (53, 53, DIRECTION_OUT));
             assert_eq!(row.protocol, ANY_PROTOCOL);
         }
+    }
+
+    #[test]
+    fn udp_rules_of_the_agent_come_after_its_resolvers() {
+        use crate::policy::egress::{Action, Protocol, Rule as Written};
+        let rule = |agent: &str, port: &str, protocol| Written {
+            agent: Some(agent.parse().expect("a pattern")),
+            host: None,
+            net: Some("192.0.2.0/24".parse().expect("a network")),
+            ports: Some(port.parse().expect("a port")),
+            protocol,
+            action: Action::Allow { opaque_bytes: None },
+        };
+        let egress = Egress::new(vec![
+            rule("other", "1", Protocol::Udp),
+            rule("a*", "22", Protocol::Tcp),
+            rule("a*", "123", Protocol::Udp),
+            rule("*", "8000-8010", Protocol::Udp),
+        ]);
+        let resolvers = ["10.0.0.53".parse().expect("an address")];
+        let rules = DirectRules::to_resolvers(&resolvers).and_udp(&egress, "agent");
+        let rows = table(&rules.expect("there is room"));
+        let ports: Vec<_> = rows.iter().map(|row| (row.first_port, row.last_port)).collect();
+        assert_eq!(ports, [(53, 53), (123, 123), (8000, 8010)]);
+        assert!(rows[1..].iter().all(|row| row.protocol == 17 && row.direction == DIRECTION_OUT));
     }
 
     #[test]

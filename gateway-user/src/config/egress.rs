@@ -29,6 +29,13 @@ impl EgressRule {
         };
         Rule { agent, host, net, ports, protocol: protocol.unwrap_or_default(), action }
     }
+
+    /// How many port ranges of UDP it opens.
+    pub(super) fn udp_ranges(&self) -> usize {
+        let Match { port, protocol, .. } = &self.0.matches;
+        let ports = port.as_ref().filter(|_| *protocol == Some(Protocol::Udp));
+        ports.map_or(0, |ports| ports.ranges().len())
+    }
 }
 
 /// A rule as it is written.
