@@ -1,6 +1,7 @@
 //! The gateway: its agents, and what it takes to attach and detach them.
 
 mod api;
+mod bounds;
 mod everywhere;
 mod fleet;
 mod health;
@@ -182,6 +183,11 @@ impl Gateway {
     /// How long connections may go on when the gateway ends.
     pub(super) fn drain(&self) -> Duration {
         self.0.config.daemon.drain.0
+    }
+
+    /// The agents as they are shown.
+    fn shown(&self) -> Vec<Shown> {
+        self.0.shown.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn runtime_dir(&self) -> &PathBuf {

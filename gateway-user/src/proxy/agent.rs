@@ -139,6 +139,13 @@ impl Agents {
         self.by_id.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
     }
 
+    /// Connections of the agent that has most.
+    #[must_use]
+    pub fn most_connections(&self) -> usize {
+        let agents = self.by_id.read().unwrap_or_else(PoisonError::into_inner);
+        agents.values().map(|agent| agent.connections()).max().unwrap_or(0)
+    }
+
     /// Steps that lineage forgot to make room, of all agents.
     #[must_use]
     pub fn forgotten_steps(&self) -> u64 {
