@@ -86,6 +86,11 @@ impl Relay {
             _ => Poll::Pending,
         }
     }
+
+    /// Whether nothing would be lost if it ended now.
+    fn is_idle(&self) -> bool {
+        self.tap.is_idle() && self.up.is_flushed() && self.down.is_flushed()
+    }
 }
 
 /// The tap on what the client sends.
@@ -149,15 +154,15 @@ impl Future for Relay {
             let moved = this.tap.has_moved();
             silence.poll(cx, moved).is_ready()
         });
+        let idle = this.is_idle();
         if silent {
             this.tap.count_silent();
         }
-        let idle = || this.tap.is_idle() && this.up.is_flushed() && this.down.is_flushed();
         match lanes {
             Poll::Ready(Err(side)) => this.tap.broken(side),
             // Who waits for the other to go on must not take it for whole.
-            Poll::Pending if silent && !idle() => {}
-            Poll::Pending if !(silent || this.draining && idle()) => return Poll::Pending,
+            Poll::Pending if silent && !idle => {}
+            Poll::Pending if !(silent || this.draining && idle) => return Poll::Pending,
             Poll::Ready(Ok(())) | Poll::Pending => {
                 end_on_drop(&this.client);
                 end_on_drop(&this.upstream);
