@@ -1,6 +1,6 @@
 //! Bounds and egress rules as they are shown: what they are, and how often they were met.
 
-use gateway_common::{Counter, DNS_RING_BYTES, MAX_SOCKETS};
+use gateway_common::{Counter, DNS_RING_BYTES, MAX_SOCKETS_PER_AGENT};
 
 use super::{Gateway, health::Shown};
 use crate::{
@@ -65,7 +65,7 @@ impl Gateway {
             lost = lost.saturating_add(of(Counter::DnsLost));
         }
         [
-            ("redirected_sockets", MAX_SOCKETS, Unit::Count, full),
+            ("redirected_sockets_per_agent", MAX_SOCKETS_PER_AGENT, Unit::Count, full),
             ("dns_ring_bytes", DNS_RING_BYTES, Unit::Bytes, lost),
         ]
         .map(|(name, limit, unit, hits)| Bound {
