@@ -1,13 +1,16 @@
-//! A model server with a script: the Chat Completions on the wire, and answers that follow
-//! from the request alone.
+//! A model server with a script: Chat Completions, Messages and Responses on the wire, the last also
+//! over a WebSocket, in clear and over TLS; and answers that follow from the request alone.
 //!
 //! The last user message holds the script, e.g. `[steps=3 parallel=2 tag=w7]`; see [`Script`]. Each
 //! answer is logged with what a test wants to compare.
 
 pub mod answer;
+mod api;
 mod body;
 pub mod script;
 mod serve;
+mod socket;
+mod tls;
 
 use std::{net::SocketAddr, path::PathBuf, process::Command, time::Duration};
 
@@ -17,15 +20,24 @@ use tempfile::TempDir;
 use crate::{machine, network::Netns, process::Background, wait};
 
 pub use script::Script;
-pub use serve::serve;
+pub use serve::{Service, serve};
+pub use tls::{Handshake, Identity};
 
-/// One answer, as the server logs it.
+/// One answer, as the server logs it. On a WebSocket: its opening, and then each message's.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Logged {
     pub peer: SocketAddr,
     pub local: SocketAddr,
+    pub tls: Option<Handshake>,
+    /// Of HTTP.
+    pub version: String,
+    pub path: String,
+    /// The names of the request's header fields, in order.
+    pub headers: Vec<String>,
     /// Of the request's body, in hex.
     pub request_sha256: String,
+    /// Of the answer's body. None: it was refused.
+    pub response_sha256: Option<String>,
     pub tag: Option<String>,
     pub status: u16,
     pub stream: bool,
