@@ -12,7 +12,12 @@ mod serve;
 mod socket;
 mod tls;
 
-use std::{net::SocketAddr, path::PathBuf, process::Command, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
@@ -53,6 +58,15 @@ pub struct Ready {
     pub listening: Vec<SocketAddr>,
 }
 
+/// What a `model-server` takes for TLS.
+#[derive(Clone, Copy, Debug)]
+pub struct Tls<'a> {
+    pub address: SocketAddr,
+    pub identity: &'a Path,
+    /// What it serves besides.
+    pub files: &'a Path,
+}
+
 /// A running `model-server`.
 #[derive(Debug)]
 pub struct ModelServer {
@@ -66,24 +80,37 @@ impl ModelServer {
     /// In the network namespace that we are in. Port 0 is any that is free.
     #[track_caller]
     pub fn start(listen: &[SocketAddr]) -> Self {
-        Self::spawn(Command::new(program()), listen)
+        Self::listen(Command::new(program()), listen)
     }
 
     /// In another network namespace.
     #[track_caller]
     pub fn start_in(netns: &Netns, listen: &[SocketAddr]) -> Self {
-        let program = program();
-        Self::spawn(netns.command(program.to_str().expect("our own path")), listen)
+        Self::listen(in_netns(netns), listen)
+    }
+
+    /// In another network namespace, over TLS.
+    #[track_caller]
+    pub fn start_tls_in(netns: &Netns, tls: &Tls<'_>) -> Self {
+        let mut command = in_netns(netns);
+        command.arg("--tls").arg(tls.address.to_string());
+        command.arg("--identity").arg(tls.identity).arg("--files").arg(tls.files);
+        Self::spawn(command)
     }
 
     #[track_caller]
-    fn spawn(mut command: Command, listen: &[SocketAddr]) -> Self {
-        let directory = TempDir::with_prefix("tp-model-").expect("room for temporary files");
-        let log = directory.path().join("log");
-        command.arg("--log").arg(&log);
+    fn listen(mut command: Command, listen: &[SocketAddr]) -> Self {
         for address in listen {
             command.arg("--listen").arg(address.to_string());
         }
+        Self::spawn(command)
+    }
+
+    #[track_caller]
+    fn spawn(mut command: Command) -> Self {
+        let directory = TempDir::with_prefix("tp-model-").expect("room for temporary files");
+        let log = directory.path().join("log");
+        command.arg("--log").arg(&log);
         let mut process = Background::spawn("the model server", &mut command);
         let ready: Ready = wait::until(Duration::from_secs(10), "the model server", || {
             assert!(process.status().is_none(), "the model server: {}", process.stderr());
@@ -120,6 +147,10 @@ impl ModelServer {
     pub fn logged_of(&self, tag: &str) -> Vec<Logged> {
         self.logged().into_iter().filter(|answer| answer.tag.as_deref() == Some(tag)).collect()
     }
+}
+
+fn in_netns(netns: &Netns) -> Command {
+    netns.command(program().to_str().expect("our own path"))
 }
 
 fn program() -> PathBuf {

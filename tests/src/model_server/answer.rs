@@ -270,7 +270,8 @@ fn digest(parts: &[&str], bytes: usize) -> String {
     hex(&hash.finalize()[..bytes])
 }
 
-pub(super) fn hex(bytes: &[u8]) -> String {
+/// As hashes are written.
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
         // Writing to a string can't fail.
         let _ = write!(text, "{byte:02x}");

@@ -35,6 +35,7 @@ const PLATFORM: &[&str] = &[
     "--implementation=cp",
     "--python-version=3.11",
     "--platform=manylinux2014_x86_64",
+    "--platform=manylinux_2_17_x86_64",
     "--platform=manylinux_2_28_x86_64",
 ];
 /// Each client with all that it depends on, so that every machine gets the same. What two have in
