@@ -12,7 +12,6 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     model_server::{Handshake, Logged, answer},
     process::Background,
-    site::Site,
     wait,
 };
 
@@ -37,7 +36,8 @@ pub enum Client {
 /// When a client makes what it connects with: the part that has a trust of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Made {
-    /// Before it says that it is ready.
+    /// Before it says that it is ready. It calls a host of its own then, so that what becomes of it
+    /// is no other client's affair.
     Before,
     /// After it was told to go.
     After,
@@ -58,7 +58,7 @@ pub struct Seen {
     pub tries: usize,
     #[serde(default)]
     pub errors: Vec<String>,
-    /// All that it printed.
+    /// All that it printed, and complained of.
     #[serde(skip)]
     pub text: String,
 }
@@ -118,7 +118,7 @@ impl Client {
     /// Of HTTP, as the server says it.
     pub fn version(self) -> &'static str {
         match self {
-            Self::Httpx | Self::Curl2 | Self::Go => "HTTP/2.0",
+            Self::Httpx | Self::Curl2 | Self::Go | Self::Git => "HTTP/2.0",
             _ => "HTTP/1.1",
         }
     }
@@ -132,44 +132,59 @@ impl Client {
     /// standard input, and makes one call with this tag.
     pub fn words(self, tag: &str, made: Made) -> Vec<String> {
         let wish = format!("What does the archive hold? [words=40 chunk-ms=1 tag={tag}]");
-        let python = |name: &str, url: &str, more: &[&str]| {
-            let held = if made == Made::Before { ["--held"].as_slice() } else { &[] };
-            let words = ["python3", "/agents/clients.py", name, url, &wish];
+        let (held, url) = match made {
+            Made::Before => (["--held"].as_slice(), format!("https://{}", self.own_host())),
+            Made::After => ([].as_slice(), self.url().to_owned()),
+        };
+        let python = |name: &str, more: &[&str]| {
+            let words = ["python3", "/agents/clients.py", name, &url, &wish];
             owned(&[&words, more, held].concat())
         };
-        let body = body(&wish);
+        let (body, chat) = (body(&wish), format!("{url}/v1/chat/completions"));
         let curl = |version: &str| {
             let header = "content-type: application/json";
-            let url = format!("{}{CHAT}", Site::MODELS);
             let words = ["curl", "-sS", version, "-H", header, "--data-raw", &body, "-w"];
-            waiting(&[&words, [CURL_FORMAT, &url].as_slice()].concat())
+            waiting(&[&words, [CURL_FORMAT, &chat].as_slice()].concat())
         };
         match self {
-            Self::OpenAi => python("openai", Site::MODELS, &[]),
-            Self::OpenAiStreamed => python("openai", Site::MODELS, &["--stream"]),
-            Self::Anthropic => python("anthropic", Site::MESSAGES, &[]),
-            Self::AnthropicStreamed => python("anthropic", Site::MESSAGES, &["--stream"]),
-            Self::Httpx => python("httpx", Site::MODELS, &[]),
-            Self::Requests => python("requests", Site::MODELS, &["--stream"]),
+            Self::OpenAi => python("openai", &[]),
+            Self::OpenAiStreamed => python("openai", &["--stream"]),
+            Self::Anthropic => python("anthropic", &[]),
+            Self::AnthropicStreamed => python("anthropic", &["--stream"]),
+            Self::Httpx => python("httpx", &[]),
+            Self::Requests => python("requests", &["--stream"]),
             // Its answer must come in pieces: it tells of its connection only before the last.
-            Self::Aiohttp => python("aiohttp", Site::MODELS, &["--stream"]),
+            Self::Aiohttp => python("aiohttp", &["--stream"]),
             Self::Curl1 => curl("--http1.1"),
             Self::Curl2 => curl("--http2"),
-            Self::Node => owned(&["node", "/agents/client.mjs", Site::MODELS, &wish, "--stream"]),
-            Self::Go => owned(&["go-client", &format!("{}{CHAT}", Site::MODELS), &body]),
+            Self::Node => owned(&["node", "/agents/client.mjs", &url, &wish, "--stream"]),
+            Self::Go => owned(&["go-client", &chat, &body]),
             Self::Codex => {
                 let exec = "mkdir -p $HOME && exec codex exec --skip-git-repo-check \
                             -c features.plugins=false \"$0\"";
-                let home = format!("HOME=/tmp/{tag}");
+                let home = format!("HOME=/var/tmp/{tag}");
                 waiting(&["env", &home, "CODEX_API_KEY=sk-none", "sh", "-c", exec, &wish])
             }
             Self::Git => {
                 let clone = "git clone --quiet \"$0\" \"$1\" && git -C \"$1\" fsck --full && \
                              git -C \"$1\" rev-parse HEAD";
-                let to = format!("/tmp/{tag}");
-                waiting(&["sh", "-c", clone, Site::REPOSITORY, &to])
+                waiting(&["sh", "-c", clone, &url, &format!("/var/tmp/{tag}")])
             }
         }
+    }
+
+    /// Whom it calls when it makes its connections late.
+    pub fn url(self) -> &'static str {
+        match self {
+            Self::Anthropic | Self::AnthropicStreamed => "https://api.anthropic.com",
+            Self::Git => "https://git.example.org/archive.git",
+            _ => "https://api.openai.com",
+        }
+    }
+
+    /// Whom it calls when it makes them early.
+    pub fn own_host(self) -> String {
+        format!("{}{}", self.name(), OWN_HOSTS)
     }
 
     /// Starts a command that `words` are part of.
@@ -179,19 +194,21 @@ impl Client {
         Running { client: self, tag: tag.to_owned(), process }
     }
 
-    fn read(self, text: &str) -> Seen {
+    /// What it saw, from what it printed and complained.
+    pub fn read(self, text: &str, complaints: &str) -> Seen {
         let (_, text) = text.split_once("ready\n").unwrap_or_default();
         let seen = match self {
             Self::Curl1 | Self::Curl2 => curl(text),
             Self::Codex | Self::Git => Some(Seen::default()),
             _ => serde_json::from_str(text).ok(),
         };
-        Seen { text: text.to_owned(), ..seen.unwrap_or_default() }
+        Seen { text: text.to_owned() + complaints, ..seen.unwrap_or_default() }
     }
 }
 
 impl Running {
     /// Waits until it says that it is ready.
+    #[must_use]
     #[track_caller]
     pub fn ready(mut self) -> Self {
         wait::until_true(START, self.client.name(), || {
@@ -217,9 +234,7 @@ impl Running {
         let (printed, said) = (self.process.stdout(), self.process.stderr());
         let name = self.client.name();
         assert!(status.success(), "{name}: {status}: it printed {printed}, and said {said}");
-        let mut seen = self.client.read(&printed);
-        seen.text += &said;
-        seen
+        self.client.read(&printed, &said)
     }
 }
 
@@ -232,6 +247,18 @@ impl Look {
             headers: logged.headers.clone(),
         }
     }
+}
+
+/// A script that runs commands at the same time and waits for them. What each prints and complains
+/// of is in the directory then, in `NAME.out` and `NAME.err`.
+pub fn side_by_side(commands: &[(&str, Vec<String>)], directory: &str) -> String {
+    let quoted = |word: &String| format!("'{}'", word.replace('\'', r"'\''"));
+    let start = |(name, words): &(&str, Vec<String>)| {
+        let words: Vec<String> = words.iter().map(quoted).collect();
+        format!("{} > {name}.out 2> {name}.err < /dev/null &\n", words.join(" "))
+    };
+    let all: String = commands.iter().map(start).collect();
+    format!("cd {directory}\n{all}wait\n")
 }
 
 fn owned(words: &[&str]) -> Vec<String> {
@@ -265,8 +292,9 @@ fn curl(text: &str) -> Option<Seen> {
     })
 }
 
-const CHAT: &str = "/v1/chat/completions";
+/// How the names end of hosts that one client each calls.
+pub const OWN_HOSTS: &str = ".held.example.org";
 const CURL_FORMAT: &str = "\n%{response_code}\n%{certs}";
 /// An SDK takes seconds to load on a busy machine.
 const START: Duration = Duration::from_secs(90);
-const CALL: Duration = Duration::from_secs(60);
+const CALL: Duration = Duration::from_mins(1);

@@ -42,18 +42,30 @@ impl Host {
         host
     }
 
-    /// `turnpike run` of words.
-    pub fn run(&self, place: &Place, options: &[&str], words: &[String]) -> Command {
+    /// A command on this machine.
+    pub fn command(&self, program: &str) -> Command {
         let mut command = self.site.netns().command("unshare");
         command.args(["--mount", "--propagation", "private", "--", "sh", "-e", "-c", ENTER]);
         command.arg(self.directory.path());
         command.arg(machine::root_file_system()).arg(machine::turnpike());
-        command.arg(machine::sources().join("agents"));
-        command.args(["turnpike", "run", "--config"]).arg(place.config()).args(options).arg("--");
-        command.args(words).env_remove("SUDO_UID");
+        command.arg(machine::sources().join("agents")).arg(program).env_remove("SUDO_UID");
         command.env("PYTHONPATH", "/opt/agent").env("PYTHONDONTWRITEBYTECODE", "1");
         command.env("PATH", "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
         command
+    }
+
+    /// `turnpike run` of the command that is appended, on this machine.
+    pub fn run(&self, place: &Place, options: &[&str]) -> Command {
+        let mut command = self.command("turnpike");
+        command.arg("run").arg("--config").arg(place.config()).args(options).arg("--");
+        command
+    }
+
+    /// What a command has written below `/`, but not below `/tmp`, which is the real one.
+    #[track_caller]
+    pub fn read(&self, path: &str) -> String {
+        let path = below(&self.directory.path().join("upper"), path);
+        fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
     }
 
     fn write(&self, path: &str, text: &str) {

@@ -7,6 +7,7 @@ use tempfile::TempDir;
 
 use crate::{
     authority::Authority,
+    clients::{self, Client},
     container::Container,
     machine,
     model_server::{ModelServer, Tls},
@@ -60,7 +61,8 @@ impl Site {
 
     #[track_caller]
     fn start(netns: Netns, address: Ipv4Addr) -> Self {
-        let authority = Authority::of(&Self::NAMES);
+        let held = format!("*{}", clients::OWN_HOSTS);
+        let authority = Authority::of(&[&Self::NAMES, [held.as_str()].as_slice()].concat());
         let repository = Repository::new();
         let tls = Tls {
             address: (address, 443).into(),
@@ -73,7 +75,8 @@ impl Site {
 
     /// Lines of `/etc/hosts`.
     pub fn hosts(&self) -> String {
-        format!("127.0.0.1 localhost\n{} {}\n", self.address, Self::NAMES.join(" "))
+        let held = Client::ALL.map(Client::own_host).join(" ");
+        format!("127.0.0.1 localhost\n{} {} {held}\n", self.address, Self::NAMES.join(" "))
     }
 
     /// The root that vouches for the servers, in PEM.
@@ -90,9 +93,6 @@ impl Site {
         &self.repository.head
     }
 
-    pub const MODELS: &str = "https://api.openai.com";
-    pub const MESSAGES: &str = "https://api.anthropic.com";
-    pub const REPOSITORY: &str = "https://git.example.org/archive.git";
     /// No pack of the repository is smaller.
     pub const REPOSITORY_BYTES: usize = 300_000;
     /// The last is asked by Codex, too, for other things than models.

@@ -1,5 +1,5 @@
-//! WebSockets (RFC 6455) on the server's side, with permessage-deflate (RFC 7692) where it is
-//! offered.
+//! The WebSocket protocol (RFC 6455) on the server's side, with permessage-deflate (RFC 7692) where
+//! it is offered.
 
 use std::io;
 

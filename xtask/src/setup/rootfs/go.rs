@@ -1,5 +1,5 @@
 //! A client in Go, built from the source that is kept with the tests: Go has its own TLS, and what
-//! it builds is one file. The compiler is a package on PyPI, and is not kept.
+//! it builds is one file. The compiler is a package for pip, and is not kept.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! What comes from PyPI into `/opt/agent`: Python's clients, and node, which has a package there.
+//! What pip puts into `/opt/agent`: Python's clients, and node, which has a package there.
 
 use std::path::Path;
 
