@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import hashlib
 import json
+import ssl
 import sys
 
 TRIES = 3
@@ -144,7 +145,10 @@ class Httpx(Plain):
     def make(self):
         import httpx
 
-        self.client = httpx.Client(http2=True)
+        self.client = httpx.Client(http2=True, verify=self.verify())
+
+    def verify(self):
+        return True
 
     def post(self, body, headers):
         with self.client.stream("POST", self.url, content=body, headers=headers) as answer:
@@ -152,6 +156,15 @@ class Httpx(Plain):
             certificate = tls and tls.getpeercert()
             self.seen.answered(answer.status_code, answer.http_version, certificate)
             self.seen.text(answer.read())
+
+
+class StrictHttpx(Httpx):
+    """With what ssl.create_default_context does from Python 3.13 on."""
+
+    def verify(self):
+        context = ssl.create_default_context()
+        context.verify_flags |= ssl.VERIFY_X509_STRICT | ssl.VERIFY_X509_PARTIAL_CHAIN
+        return context
 
 
 class Requests(Plain):
@@ -193,6 +206,7 @@ CLIENTS = {
     "openai": OpenAI,
     "anthropic": Anthropic,
     "httpx": Httpx,
+    "httpx-strict": StrictHttpx,
     "requests": Requests,
     "aiohttp": Aiohttp,
 }
@@ -211,7 +225,7 @@ def main():
     make = CLIENTS[args.client]
     client = make(args.url, seen) if args.held else None
     if not args.held:
-        __import__(args.client)
+        __import__(args.client.partition("-")[0])
     print("ready", flush=True)
     sys.stdin.readline()
     try:

@@ -23,6 +23,7 @@ pub enum Client {
     Anthropic,
     AnthropicStreamed,
     Httpx,
+    HttpxStrict,
     Requests,
     Aiohttp,
     Curl1,
@@ -81,12 +82,13 @@ pub struct Look {
 }
 
 impl Client {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::OpenAi,
         Self::OpenAiStreamed,
         Self::Anthropic,
         Self::AnthropicStreamed,
         Self::Httpx,
+        Self::HttpxStrict,
         Self::Requests,
         Self::Aiohttp,
         Self::Curl1,
@@ -104,6 +106,7 @@ impl Client {
             Self::Anthropic => "anthropic",
             Self::AnthropicStreamed => "anthropic-streamed",
             Self::Httpx => "httpx",
+            Self::HttpxStrict => "httpx-strict",
             Self::Requests => "requests",
             Self::Aiohttp => "aiohttp",
             Self::Curl1 => "curl-1",
@@ -118,7 +121,7 @@ impl Client {
     /// Of HTTP, as the server says it.
     pub fn version(self) -> &'static str {
         match self {
-            Self::Httpx | Self::Curl2 | Self::Go | Self::Git => "HTTP/2.0",
+            Self::Httpx | Self::HttpxStrict | Self::Curl2 | Self::Go | Self::Git => "HTTP/2.0",
             _ => "HTTP/1.1",
         }
     }
@@ -152,6 +155,7 @@ impl Client {
             Self::Anthropic => python("anthropic", &[]),
             Self::AnthropicStreamed => python("anthropic", &["--stream"]),
             Self::Httpx => python("httpx", &[]),
+            Self::HttpxStrict => python("httpx-strict", &[]),
             Self::Requests => python("requests", &["--stream"]),
             // Its answer must come in pieces: it tells of its connection only before the last.
             Self::Aiohttp => python("aiohttp", &["--stream"]),

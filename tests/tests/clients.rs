@@ -159,6 +159,7 @@ fn clients_in_a_container_that_is_attached_while_they_run() {
         Client::Anthropic,
         Client::AnthropicStreamed,
         Client::Httpx,
+        Client::HttpxStrict,
         Client::Requests,
         Client::Curl1,
         Client::Curl2,
