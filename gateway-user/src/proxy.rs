@@ -6,6 +6,7 @@ mod admit;
 pub mod agent;
 mod clock;
 mod connect;
+mod egress;
 mod exchange;
 pub mod h1;
 #[cfg_attr(not(test), allow(dead_code, reason = "nothing hands connections to it yet"))]
@@ -15,14 +16,18 @@ mod lane;
 mod origin;
 mod relay;
 mod selftest;
+mod silence;
 mod sniff;
 mod splice;
 mod tap;
+mod tls;
 mod worker;
 
 pub use agent::{Agent, Agents, Coverage, CoverageSnapshot, OpaqueReason};
 pub use clock::Clock;
+pub use egress::{Refusals, RuleSnapshot, Rules};
 pub use exchange::{Recorder, Recording};
 pub use origin::Origins;
 pub use selftest::{Arrived, SelfTests, Word};
+pub use tls::{Certificates, Decryption, NoLeaf, Roots};
 pub use worker::{Context, LAST_CALL, Listeners, serve};

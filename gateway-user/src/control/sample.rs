@@ -26,6 +26,8 @@ pub(super) fn status() -> Status {
         agents: 1,
         counters: BTreeMap::new(),
         unattached: Vec::new(),
+        bounds: Vec::new(),
+        egress: Vec::new(),
     }
 }
 
@@ -52,6 +54,7 @@ pub(super) fn agent(name: &str) -> AgentInfo {
             existing_sockets: Some(0),
             ..Coverage::default()
         },
+        egress_refused: Vec::new(),
         notes: Vec::new(),
     }
 }

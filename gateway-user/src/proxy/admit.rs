@@ -9,8 +9,10 @@ use gateway_common::Origin;
 
 use super::{
     agent::{Agent, Agents, Place},
+    egress::Denied,
     origin::{is_default_loopback, socket_addr},
 };
+use crate::limits::Bound;
 
 /// The right to dial one destination for one connection. Nothing else opens an upstream socket,
 /// and only [`ConnectAdmission::decide`] makes one.
@@ -25,14 +27,16 @@ pub(super) struct ConnectAdmission {
 }
 
 /// Why a connection is not admitted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Refused {
     #[error("its agent is not attached")]
     NoAgent,
     #[error("it leads back to the gateway")]
     Loop,
-    #[error("its agent has too many connections")]
-    OverBound,
+    #[error("there are too many connections: {}", .0.name())]
+    OverBound(Bound),
+    #[error(transparent)]
+    Denied(#[from] Denied),
 }
 
 impl ConnectAdmission {
@@ -49,10 +53,11 @@ impl ConnectAdmission {
             agent.coverage.refused();
             return Err(Refused::Loop);
         }
-        let Some(place) = agent.take_place() else {
+        let place = agent.take_place().map_err(|bound| {
             agent.coverage.over_bound();
-            return Err(Refused::OverBound);
-        };
+            Refused::OverBound(bound)
+        })?;
+        agent.may_connect(destination)?;
         // A socket that was bound to an address of its own keeps it.
         let source = Some(client.ip()).filter(|ip| !is_default_loopback(*ip));
         Ok(Self { agent, origin, destination, source, place })
@@ -129,7 +134,8 @@ pub(super) mod tests {
         let mut held: Vec<_> = (0..limits::CONNECTIONS_PER_AGENT)
             .map(|_| decide(&agents, 7, "192.0.2.1:80").expect("room"))
             .collect();
-        assert_eq!(decide(&agents, 7, "192.0.2.1:80").err(), Some(Refused::OverBound));
+        let full = Some(Refused::OverBound(Bound::ConnectionsPerAgent));
+        assert_eq!(decide(&agents, 7, "192.0.2.1:80").err(), full);
         held.pop();
         assert!(decide(&agents, 7, "192.0.2.1:80").is_ok());
         let coverage = agents.get(7).expect("it is there").coverage.snapshot();

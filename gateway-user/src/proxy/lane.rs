@@ -52,6 +52,8 @@ struct Bulk {
 pub(super) trait Watcher {
     /// Whether the bytes have to be shown. They need not be once, they never have to be again.
     fn wants_bytes(&self) -> bool;
+    /// How many bytes may be passed on at once, of so many; none once there must be no more.
+    fn at_most(&self, bytes: usize) -> usize;
     /// These bytes went on their way.
     fn saw(&mut self, bytes: &[u8]);
     /// So many bytes went on their way unseen.
@@ -92,6 +94,10 @@ impl Lane {
     ) -> Poll<Result<(), Failure>> {
         for _ in 0..limits::READS_PER_TURN {
             ready!(self.poll_flush(cx, sink)).map_err(Failure::Sink)?;
+            if watcher.at_most(limits::READ_BYTES) == 0 {
+                // The relay ends for it.
+                return Poll::Pending;
+            }
             match self.state {
                 State::Open if self.bulk.is_some() => {
                     ready!(self.poll_splice(cx, source, watcher)).map_err(Failure::Source)?;
@@ -128,8 +134,10 @@ impl Lane {
         }
         BUFFER.with_borrow_mut(|buffer| {
             for _ in 0..limits::READS_OF_REST {
+                let most = watcher.at_most(buffer.len());
                 // Asked of the kernel, not of tokio, which may not know yet that there is data.
-                let Ok((read @ 1.., _)) = recv(source, &mut buffer[..], RecvFlags::DONTWAIT) else {
+                let Ok((read @ 1.., _)) = recv(source, &mut buffer[..most], RecvFlags::DONTWAIT)
+                else {
                     return;
                 };
                 let bytes = &buffer[..read];
@@ -150,7 +158,8 @@ impl Lane {
         buffer: &mut [u8],
         watcher: &mut impl Watcher,
     ) -> Poll<Result<(), Failure>> {
-        let mut read = ReadBuf::new(buffer);
+        let most = watcher.at_most(buffer.len());
+        let mut read = ReadBuf::new(&mut buffer[..most]);
         ready!(Pin::new(source).poll_read(cx, &mut read)).map_err(Failure::Source)?;
         let bytes = read.filled();
         if bytes.is_empty() {
@@ -183,7 +192,8 @@ impl Lane {
         watcher: &mut impl Watcher,
     ) -> Poll<io::Result<()>> {
         let Some(bulk) = &mut self.bulk else { return Poll::Ready(Ok(())) };
-        let moved = ready!(bulk.conduit.poll_fill(cx, source))?;
+        let most = watcher.at_most(limits::SPLICED_BYTES);
+        let moved = ready!(bulk.conduit.poll_fill(cx, source, most))?;
         if moved == 0 {
             self.state = State::Ended;
         }

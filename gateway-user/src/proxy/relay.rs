@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 use super::{
     connect::end_on_drop,
     lane::{Failure, Lane, Watcher},
+    silence::Silence,
     tap::Tap,
 };
 
@@ -29,6 +30,8 @@ pub(super) struct Relay {
     down: Lane,
     tap: Tap,
     draining: bool,
+    /// Absent where connections may be silent for as long as they like.
+    silence: Option<Silence>,
 }
 
 /// One of the two that a connection joins.
@@ -40,7 +43,9 @@ pub(super) enum Side {
 
 impl Relay {
     pub(super) fn new(client: TcpStream, upstream: TcpStream, tap: Tap) -> Self {
-        Self { client, upstream, up: Lane::default(), down: Lane::default(), tap, draining: false }
+        let silence = tap.idle_time().map(Silence::new);
+        let (up, down) = (Lane::default(), Lane::default());
+        Self { client, upstream, up, down, tap, draining: false, silence }
     }
 
     /// From now on the connection ends as soon as no exchange is under way on it.
@@ -99,6 +104,10 @@ impl Watcher for FromClient<'_> {
         !self.0.is_opaque()
     }
 
+    fn at_most(&self, bytes: usize) -> usize {
+        self.0.at_most(bytes)
+    }
+
     fn saw(&mut self, bytes: &[u8]) {
         self.0.client_sent(bytes);
     }
@@ -111,6 +120,10 @@ impl Watcher for FromClient<'_> {
 impl Watcher for FromServer<'_> {
     fn wants_bytes(&self) -> bool {
         !self.0.is_opaque()
+    }
+
+    fn at_most(&self, bytes: usize) -> usize {
+        self.0.at_most(bytes)
     }
 
     fn saw(&mut self, bytes: &[u8]) {
@@ -128,15 +141,28 @@ impl Future for Relay {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
         let lanes = this.poll_lanes(cx);
+        if this.tap.is_refused() {
+            return Poll::Ready(());
+        }
         if this.up.is_closed() {
             this.tap.client_ended();
         }
         if this.down.is_closed() {
             this.tap.server_ended();
         }
+        let silent = this.silence.as_mut().is_some_and(|silence| {
+            let moved = this.tap.has_moved();
+            silence.poll(cx, moved).is_ready()
+        });
+        let idle = this.is_idle();
+        if silent {
+            this.tap.count_silent();
+        }
         match lanes {
             Poll::Ready(Err(side)) => this.tap.broken(side),
-            Poll::Pending if !(this.draining && this.is_idle()) => return Poll::Pending,
+            // Who waits for the other to go on must not take it for whole.
+            Poll::Pending if silent && !idle => {}
+            Poll::Pending if !(silent || this.draining && idle) => return Poll::Pending,
             Poll::Ready(Ok(())) | Poll::Pending => {
                 end_on_drop(&this.client);
                 end_on_drop(&this.upstream);

@@ -40,14 +40,20 @@ pub(crate) struct Bed {
     thread: Option<JoinHandle<()>>,
 }
 
-const AGENT: u64 = 7;
+/// The agent's id.
+pub(crate) const AGENT: u64 = 7;
 
 impl Bed {
     pub(crate) fn start() -> Self {
+        Self::with(|agent| agent)
+    }
+
+    /// With an agent that is made ready first.
+    pub(crate) fn with(prepare: impl FnOnce(Agent) -> Agent) -> Self {
         let (origins, steps) = (Fake::default(), Arc::new(Steps::default()));
         let reference =
             AgentRef { name: "a".into(), cgroup: "/a".into(), container_id: None, pod: None };
-        let agent = Arc::new(Agent::new(AGENT, reference, 1));
+        let agent = Arc::new(prepare(Agent::new(AGENT, reference, 1)));
         let agents = Agents::default();
         agents.insert(Arc::clone(&agent));
         let recorder = Box::new(Shared(Arc::clone(&steps)));
@@ -108,6 +114,11 @@ impl Bed {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
+    /// How often that was counted, whether connections have ended or not.
+    pub(crate) fn counted(&self, reason: &str) -> u64 {
+        self.agent.coverage.snapshot().reasons.get(reason).copied().unwrap_or(0)
+    }
+
     /// The coverage, once every connection has ended.
     pub(crate) fn coverage(&self) -> CoverageSnapshot {
         eventually("the connections end", || self.agent.connections() == 0);
@@ -150,6 +161,15 @@ impl Server {
         let (stream, _) = self.listener.accept().expect("a connection");
         patient(&stream);
         stream
+    }
+}
+
+impl Server {
+    /// Nobody has called, or waits to be accepted.
+    pub(crate) fn never_called(&self) {
+        self.listener.set_nonblocking(true).expect("an option");
+        let error = self.listener.accept().expect_err("nobody calls");
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
     }
 }
 

@@ -217,7 +217,9 @@ impl Gateway {
             settled: false,
             resolvers,
         };
-        let proxy = Arc::new(proxy::Agent::new(cgroup.id(), reference(&held), self.seed(&held)));
+        let proxy = proxy::Agent::new(cgroup.id(), reference(&held), self.seed(&held));
+        let proxy = proxy.in_mode(mode).within(Arc::clone(&self.0.bounds));
+        let proxy = Arc::new(proxy.under(Arc::clone(&self.0.rules)));
         let member = Member {
             held: held.clone(),
             cgroup,
