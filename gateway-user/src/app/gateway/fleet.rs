@@ -135,6 +135,11 @@ impl Fleet {
 }
 
 impl Member {
+    /// Or another cgroup.
+    pub(super) fn is_container(&self) -> bool {
+        self.held.container_id.is_some()
+    }
+
     fn shown(&self) -> Shown {
         Shown {
             held: self.held.clone(),
@@ -171,7 +176,7 @@ impl Gateway {
         let own: Vec<&str> = held.iter().map(|agent| agent.name.as_str()).collect();
         let Everywhere { cgroups, gateways } = self.everywhere()?;
         candidate.check(caller, &gateways, &own, &cgroups)?;
-        let stage = Stage::of(&candidate.cgroup);
+        let stage = Stage::of(&candidate.cgroup, candidate.container.is_some());
         terms.moving = terms.rule.is_some() && stage < Stage::Made;
         let resolvers = match stage {
             // They would be the runtime's.
@@ -276,7 +281,7 @@ impl Gateway {
         }
         let links = self.0.hooks.attach(member.cgroup.handle()?)?;
         if member.held.rule.is_some() && !fleet.waiting.iter().any(|a| a.cgroup_id == id) {
-            member.held.late_ms = running_for(&member.cgroup).map(in_ms);
+            member.held.late_ms = running_for(&member.cgroup, member.is_container()).map(in_ms);
         }
         member.links = Some(if member.held.pinned { self.0.hooks.pin(id, links)? } else { links });
         // Only now: until here they kept the agent closed.

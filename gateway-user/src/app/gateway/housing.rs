@@ -19,7 +19,7 @@ impl Gateway {
             return Ok(true);
         };
         let cgroup = member.cgroup.clone();
-        let stage = Stage::of(&cgroup);
+        let stage = Stage::of(&cgroup, member.is_container());
         if stage >= Stage::Entered {
             self.follow(fleet, name, true).await?;
         }

@@ -58,7 +58,9 @@ impl Gateway {
             }
             Existing::Reset => {
                 let mut destroyed = destroy(&fleet.threads, &member.cgroup).await?;
-                if destroyed > 0 || Stage::of(&member.cgroup) == Stage::Running {
+                if destroyed > 0
+                    || Stage::of(&member.cgroup, member.is_container()) == Stage::Running
+                {
                     // A process may have passed the hook before it was there, and not sent its SYN.
                     sleep(LAST_CALL).await;
                     destroyed += destroy(&fleet.threads, &member.cgroup).await?;

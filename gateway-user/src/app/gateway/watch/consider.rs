@@ -58,7 +58,7 @@ impl Gateway {
         let mut pause = FIRST_PAUSE;
         loop {
             inquiry = self.look(inquiry, &places).await?;
-            let stage = Stage::of(inquiry.cgroup());
+            let stage = Stage::of(inquiry.cgroup(), !inquiry.is_no_container());
             let is_late = begun.elapsed() >= limits::LOOKUP_TIME;
             match choose(rules, &inquiry.workload()) {
                 Choice::NoRule => return Some((inquiry, None)),
