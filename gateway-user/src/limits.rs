@@ -12,6 +12,12 @@ pub const EMPTY_LINES: usize = 8;
 pub const CHUNK_LINE_BYTES: usize = 4096;
 /// Requests that wait for their response on one connection. More: the connection becomes opaque.
 pub const PIPELINED_REQUESTS: usize = 256;
+/// Bytes of one WebSocket message, uncompressed, that are kept to be understood. A larger one is
+/// only counted.
+pub const WS_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
+/// How many times as large the compressed messages of one direction may become, together, beyond
+/// one message's worth. More: the connection becomes opaque.
+pub const WS_INFLATE_RATIO: u64 = 64;
 /// Bytes of a request body that are kept to be understood. Larger: the call is not understood.
 pub const OBSERVED_REQUEST_BYTES: usize = 32 * 1024 * 1024;
 /// Bytes of a response body, or of one event of a stream, that are kept to be understood.

@@ -19,6 +19,7 @@ mod sniff;
 mod splice;
 mod tap;
 mod worker;
+pub mod ws;
 
 pub use agent::{Agent, Agents, Coverage, CoverageSnapshot, OpaqueReason};
 pub use clock::Clock;
