@@ -10,6 +10,8 @@ pub const EMPTY_LINES: usize = 8;
 /// Bytes of the line that starts a chunk: its size and extensions. More: the connection becomes
 /// opaque.
 pub const CHUNK_LINE_BYTES: usize = 4096;
+/// Bytes of one chunk. Larger: the connection becomes opaque.
+pub const CHUNK_BYTES: u64 = u32::MAX as u64;
 /// Requests that wait for their response on one connection. More: the connection becomes opaque.
 pub const PIPELINED_REQUESTS: usize = 256;
 /// Bytes of one WebSocket message, uncompressed, that are kept to be understood. A larger one is

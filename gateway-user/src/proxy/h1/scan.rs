@@ -48,6 +48,11 @@ impl Section {
         self.kept.is_empty()
     }
 
+    /// How many bytes have come of a section that is not complete.
+    pub(super) fn len(&self) -> usize {
+        self.kept.len()
+    }
+
     /// Where the empty line ends, if it is here. A bare LF must be refused as it is met: where
     /// two of them in a row end the head for the peer, nothing more may ever come.
     fn end(&mut self, window: &[u8]) -> Result<Option<usize>, Fault> {
