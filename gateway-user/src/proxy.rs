@@ -18,6 +18,7 @@ mod selftest;
 mod sniff;
 mod splice;
 mod tap;
+mod tls;
 mod worker;
 pub mod ws;
 
@@ -26,4 +27,5 @@ pub use clock::Clock;
 pub use exchange::{Recorder, Recording};
 pub use origin::Origins;
 pub use selftest::{Arrived, SelfTests, Word};
+pub use tls::{Certificates, Decryption, NoLeaf, Roots};
 pub use worker::{Context, LAST_CALL, Listeners, serve};

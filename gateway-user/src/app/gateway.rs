@@ -8,6 +8,7 @@ mod heartbeat;
 mod hints;
 mod older;
 mod selftest;
+mod succession;
 mod upkeep;
 
 use std::{

@@ -7,22 +7,20 @@ use std::{
     time::Duration,
 };
 
-use gateway_common::{AgentId, Counter, MODE_AUDIT, MODE_ENFORCE};
+use gateway_common::{Counter, MODE_AUDIT, MODE_ENFORCE};
 
 use super::{
     Gateway, GatewayError,
     everywhere::Everywhere,
     health::{Health, Shown},
-    older,
 };
 use crate::{
     app::{
-        agents::{self, AgentName, Candidate, namespaces},
+        agents::{self, Candidate, namespaces},
         netns::Threads,
     },
     attach::{
         cgroup::Cgroup,
-        container,
         direct::DirectRules,
         ebpf::{Links, remove_agent_pins},
         netns::{Netns, NetnsId},
@@ -40,10 +38,10 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Fleet {
     pub(super) threads: Threads,
-    members: BTreeMap<String, Member>,
+    pub(super) members: BTreeMap<String, Member>,
     /// An earlier gateway's, which could not be taken over yet. They are listed with the others, and
     /// what is pinned of them stays pinned.
-    waiting: Vec<HeldAgent>,
+    pub(super) waiting: Vec<HeldAgent>,
     /// The gateway is ending: nothing is attached or detached any more.
     over: bool,
 }
@@ -158,7 +156,7 @@ impl Gateway {
 
     /// Makes it a member and attaches it. If that fails it stays a member, half attached, for the
     /// caller to take back.
-    async fn join(
+    pub(super) async fn join(
         &self,
         fleet: &mut Fleet,
         candidate: Candidate,
@@ -180,7 +178,8 @@ impl Gateway {
             settled: false,
             resolvers,
         };
-        let proxy = Arc::new(proxy::Agent::new(cgroup.id(), reference(&held), self.seed(&held)));
+        let proxy = proxy::Agent::new(cgroup.id(), reference(&held), self.seed(&held));
+        let proxy = Arc::new(proxy.in_mode(mode));
         let member = Member {
             held: held.clone(),
             cgroup,
@@ -373,7 +372,7 @@ impl Gateway {
     }
 
     /// Removes what the kernel keeps of an agent.
-    fn forget(&self, held: &HeldAgent) -> Result<(), GatewayError> {
+    pub(super) fn forget(&self, held: &HeldAgent) -> Result<(), GatewayError> {
         self.0.names.remove(held.cgroup_id);
         if held.pinned {
             remove_agent_pins(&self.0.instance.pins(), held.cgroup_id)?;
@@ -383,79 +382,11 @@ impl Gateway {
     }
 
     /// After a change: removes the pinned maps if nothing needs them, and writes down what is held.
-    fn tidy(&self, fleet: &Fleet) -> Result<(), GatewayError> {
+    pub(super) fn tidy(&self, fleet: &Fleet) -> Result<(), GatewayError> {
         if !fleet.pins() {
             self.0.instance.remove_pins()?;
         }
         Ok(self.publish(fleet)?)
-    }
-
-    /// Attaches again what an earlier gateway held, and only then says that it lives: until then
-    /// no connection is sent to a listener that is not there.
-    pub(super) async fn pick_up(&self, earlier: Option<StateFile>) -> Result<(), GatewayError> {
-        let mut fleet = self.0.fleet.lock().await;
-        let _lock = self.0.instance.lock()?;
-        fleet.waiting = earlier.map(|state| state.agents).unwrap_or_default();
-        self.resume_all(&mut fleet).await;
-        let held: BTreeSet<AgentId> = fleet.held().iter().map(|agent| agent.cgroup_id).collect();
-        for (agent, _) in self.0.hooks.agents()? {
-            if !held.contains(&agent) {
-                self.0.hooks.remove_agent(agent)?;
-            }
-        }
-        self.tidy(&fleet)?;
-        let begun = self.0.heartbeat.begin();
-        begun.map_err(|source| GatewayError::System { what: "a thread", source })
-    }
-
-    /// Tries again what could not be taken over.
-    pub(super) async fn retry(&self, fleet: &mut Fleet) {
-        if fleet.waiting.is_empty() {
-            return;
-        }
-        match self.0.instance.lock() {
-            Ok(_lock) => self.resume_all(fleet).await,
-            Err(error) => tracing::error!(%error, "can't take agents over"),
-        }
-    }
-
-    async fn resume_all(&self, fleet: &mut Fleet) {
-        for held in std::mem::take(&mut fleet.waiting) {
-            // Listed meanwhile: whatever happens, it is not lost.
-            fleet.waiting.push(held.clone());
-            let resumed = self.resume(fleet, &held).await;
-            match &resumed {
-                Ok(()) => fleet.waiting.retain(|agent| agent.cgroup_id != held.cgroup_id),
-                Err(error) => {
-                    tracing::error!(agent = held.name, %error, "can't be taken over yet");
-                }
-            }
-        }
-        if let Err(error) = self.publish(fleet) {
-            tracing::error!(%error, "can't write down which agents are held");
-        }
-    }
-
-    async fn resume(&self, fleet: &mut Fleet, held: &HeldAgent) -> Result<(), GatewayError> {
-        let cgroup = Cgroup::open(held.cgroup.as_ref());
-        let Some(cgroup) = cgroup.ok().filter(|cgroup| cgroup.id() == held.cgroup_id) else {
-            tracing::info!(agent = held.name, "gone meanwhile");
-            return self.forget(held);
-        };
-        let name = AgentName::parse(&held.name)?;
-        let container = container::of_cgroup(&held.cgroup);
-        let candidate = Candidate { name, cgroup, container };
-        let existing = older::policy(held.mode, None)?;
-        let resolvers = held.resolvers.clone();
-        match self.join(fleet, candidate, (held.mode, existing), Vec::new(), resolvers).await {
-            Ok(_) => Ok(()),
-            Err((name, error)) => {
-                // Dropping pinned links leaves them pinned, and the agent closed.
-                fleet.members.remove(&name);
-                self.0.context.agents.remove(held.cgroup_id);
-                Err(error)
-            }
-        }
     }
 
     /// Ends everything: agents are let go, connections drained within the deadline. Enforced agents
