@@ -4,6 +4,9 @@
 pub const HEAD_BYTES: usize = 256 * 1024;
 /// Header fields of one HTTP/1 head. More: the connection becomes opaque.
 pub const HEAD_FIELDS: usize = 256;
+/// How long the head of an HTTP/1 request may take, from its first byte. Longer: it is answered with
+/// 408 (Request Timeout) in enforce, and only counted in audit.
+pub const HEAD_TIME: std::time::Duration = std::time::Duration::from_secs(30);
 /// Empty lines before a request line, which are skipped (RFC 9112, section 2.2). More: the
 /// connection becomes opaque.
 pub const EMPTY_LINES: usize = 8;

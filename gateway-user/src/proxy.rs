@@ -13,12 +13,14 @@ pub mod h2;
 mod http;
 mod lane;
 mod origin;
+mod refusal;
 mod relay;
 mod selftest;
 mod sniff;
 mod splice;
 mod tap;
 mod tls;
+mod way;
 mod worker;
 pub mod ws;
 

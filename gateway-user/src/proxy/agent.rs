@@ -137,11 +137,20 @@ pub enum OpaqueReason {
     Framing,
     /// The server switched to another protocol: an upgrade, or CONNECT.
     Switched,
+    /// WebSocket frames that break the protocol, or an extension that is not known.
+    WebSocket,
 }
 
 impl OpaqueReason {
-    const ALL: [Self; 6] =
-        [Self::Tls, Self::Http2, Self::ServerFirst, Self::Unknown, Self::Framing, Self::Switched];
+    const ALL: [Self; 7] = [
+        Self::Tls,
+        Self::Http2,
+        Self::ServerFirst,
+        Self::Unknown,
+        Self::Framing,
+        Self::Switched,
+        Self::WebSocket,
+    ];
 
     /// In the form that `turnpike agents` shows.
     #[must_use]
@@ -153,6 +162,7 @@ impl OpaqueReason {
             Self::Unknown => "opaque_unknown",
             Self::Framing => "opaque_framing",
             Self::Switched => "opaque_switched",
+            Self::WebSocket => "opaque_websocket",
         }
     }
 }
@@ -181,6 +191,23 @@ pub struct Coverage {
     tls_unnamed: AtomicU64,
     over_bound: AtomicU64,
     refused: AtomicU64,
+    /// HTTP/1 requests whose target and Host name different hosts.
+    pub(super) h1_hosts_differ: AtomicU64,
+    /// HTTP/1 requests whose heads took too long.
+    pub(super) h1_slow_heads: AtomicU64,
+    /// HTTP/1 requests that were refused: ambiguous, misaddressed or slow.
+    pub(super) h1_refused: AtomicU64,
+    /// HTTP/1 responses that were not let through.
+    pub(super) h1_answers_refused: AtomicU64,
+    /// Connections that switched to WebSocket.
+    pub(super) websockets: AtomicU64,
+    /// Their messages, and the bytes of these, uncompressed.
+    pub(super) ws_messages: AtomicU64,
+    pub(super) ws_bytes: AtomicU64,
+    /// Messages that were too large to be read.
+    pub(super) ws_too_large: AtomicU64,
+    /// WebSockets that were cut because their frames broke the protocol.
+    pub(super) ws_refused: AtomicU64,
     /// HTTP/2 streams that were never requests: over a bound, or malformed.
     pub(super) h2_refused: AtomicU64,
     /// HTTP/2 connections that were ended because a peer flooded them.
@@ -246,6 +273,15 @@ impl Coverage {
         reasons.insert("reset_over_bound", get(&self.over_bound));
         reasons.insert("tls_unnamed", get(&self.tls_unnamed));
         reasons.insert("reset_refused", get(&self.refused));
+        reasons.insert("h1_hosts_differ", get(&self.h1_hosts_differ));
+        reasons.insert("h1_slow_heads", get(&self.h1_slow_heads));
+        reasons.insert("h1_requests_refused", get(&self.h1_refused));
+        reasons.insert("h1_responses_refused", get(&self.h1_answers_refused));
+        reasons.insert("websockets", get(&self.websockets));
+        reasons.insert("websocket_messages", get(&self.ws_messages));
+        reasons.insert("websocket_bytes", get(&self.ws_bytes));
+        reasons.insert("websocket_too_large", get(&self.ws_too_large));
+        reasons.insert("websocket_refused", get(&self.ws_refused));
         reasons.insert("h2_streams_refused", get(&self.h2_refused));
         reasons.insert("h2_floods", get(&self.h2_floods));
         reasons.insert("h2_hosts_differ", get(&self.h2_hosts_differ));

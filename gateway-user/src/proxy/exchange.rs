@@ -323,6 +323,16 @@ impl Exchange {
         recorder.finished(&agent.reference, workflow, settlement, &completion, at);
     }
 
+    /// Whether its request has ended.
+    pub(super) const fn is_asked(&self) -> bool {
+        self.request_over
+    }
+
+    /// Whether its response has ended.
+    pub(super) const fn is_answered(&self) -> bool {
+        self.response_over
+    }
+
     /// Whether both its request and its response have ended.
     pub(super) const fn is_over(&self) -> bool {
         self.request_over && self.response_over

@@ -30,7 +30,7 @@ mod scan;
 
 pub use authority::{Authority, Misaddressed};
 pub use error::{Fault, FramingError};
-pub use head::{Framing, Method, RequestHead, ResponseHead, Version};
+pub use head::{Framing, Method, RequestHead, ResponseHead, Version, without_field};
 pub use request::{RequestFramer, RequestPiece};
 pub use response::{Awaited, ResponseFramer, ResponsePiece};
 

@@ -100,7 +100,7 @@ impl Watcher for FromClient<'_> {
     }
 
     fn saw(&mut self, bytes: &[u8]) {
-        self.0.client_sent(bytes);
+        self.0.saw(Side::Client, bytes);
     }
 
     fn missed(&mut self, count: usize) {
@@ -114,7 +114,7 @@ impl Watcher for FromServer<'_> {
     }
 
     fn saw(&mut self, bytes: &[u8]) {
-        self.0.server_sent(bytes);
+        self.0.saw(Side::Upstream, bytes);
     }
 
     fn missed(&mut self, count: usize) {

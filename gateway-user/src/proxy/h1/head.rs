@@ -335,6 +335,17 @@ impl Fields {
     }
 }
 
+/// A whole head without the fields of a name; all else is as it was.
+#[must_use]
+pub fn without_field(head: &[u8], name: &str) -> Vec<u8> {
+    let is_it = |line: &[u8]| {
+        line.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name.as_bytes()))
+            && line.get(name.len()) == Some(&b':')
+    };
+    let lines = head.split_inclusive(|&b| b == b'\n').filter(|line| !is_it(line));
+    lines.flatten().copied().collect()
+}
+
 /// Whether a field of this name decides where a message ends, or for whom it is.
 pub(super) fn frames(name: &str) -> bool {
     ["content-length", "transfer-encoding", "host"]

@@ -77,6 +77,12 @@ impl RequestFramer {
         }
     }
 
+    /// Whether nothing has come since the last request, not even an empty line.
+    #[must_use]
+    pub const fn is_at_start(&self) -> bool {
+        matches!(self.state, State::Start { empty_lines: 0, after_cr: false })
+    }
+
     /// Whether a head has begun that is not complete.
     #[must_use]
     pub const fn is_in_head(&self) -> bool {

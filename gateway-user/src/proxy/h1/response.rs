@@ -134,6 +134,12 @@ impl ResponseFramer {
         matches!(self.state, State::Body(_))
     }
 
+    /// Whether the head that was read last is the last of HTTP.
+    #[must_use]
+    pub const fn is_switching(&self) -> bool {
+        matches!(self.state, State::Switching)
+    }
+
     /// How many of the last bytes belong to a head, or to a line between chunks, that is not
     /// complete: what they are is not known yet.
     #[must_use]
