@@ -7,6 +7,13 @@ pub const HEAD_FIELDS: usize = 256;
 /// How long the head of an HTTP/1 request may take, from its first byte. Longer: it is answered with
 /// 408 (Request Timeout) in enforce, and only counted in audit.
 pub const HEAD_TIME: std::time::Duration = std::time::Duration::from_secs(30);
+/// How long a client that was refused may take to read the answer and to end. Longer: it is reset.
+pub const FAREWELL_TIME: std::time::Duration = std::time::Duration::from_secs(5);
+/// Bytes that it may still send meanwhile. More: it is reset.
+pub const FAREWELL_BYTES: usize = 16 * 1024 * 1024;
+/// How deep tunnels through HTTP proxies are looked into, one in another. Deeper: the connection
+/// becomes opaque.
+pub const TUNNELS: usize = 4;
 /// Empty lines before a request line, which are skipped (RFC 9112, section 2.2). More: the
 /// connection becomes opaque.
 pub const EMPTY_LINES: usize = 8;

@@ -12,6 +12,7 @@ pub mod h1;
 pub mod h2;
 mod http;
 mod lane;
+mod leg;
 mod origin;
 mod refusal;
 mod relay;

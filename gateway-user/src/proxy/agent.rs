@@ -199,6 +199,8 @@ pub struct Coverage {
     pub(super) h1_refused: AtomicU64,
     /// HTTP/1 responses that were not let through.
     pub(super) h1_answers_refused: AtomicU64,
+    /// Tunnels through HTTP proxies that were looked into.
+    pub(super) tunnels: AtomicU64,
     /// Connections that switched to WebSocket.
     pub(super) websockets: AtomicU64,
     /// Their messages, and the bytes of these, uncompressed.
@@ -277,6 +279,7 @@ impl Coverage {
         reasons.insert("h1_slow_heads", get(&self.h1_slow_heads));
         reasons.insert("h1_requests_refused", get(&self.h1_refused));
         reasons.insert("h1_responses_refused", get(&self.h1_answers_refused));
+        reasons.insert("tunnels", get(&self.tunnels));
         reasons.insert("websockets", get(&self.websockets));
         reasons.insert("websocket_messages", get(&self.ws_messages));
         reasons.insert("websocket_bytes", get(&self.ws_bytes));

@@ -34,7 +34,9 @@ pub(super) struct Connection {
     pub(super) upstream_local: Option<SocketAddr>,
     pub(super) pid: u32,
     pub(super) recording: Arc<Recording>,
-    _place: Place,
+    /// How many tunnels it is in, one in another.
+    pub(super) depth: usize,
+    place: Arc<Place>,
 }
 
 /// What every exchange of the gateway shares.
@@ -139,7 +141,19 @@ impl Connection {
             upstream_local,
             pid: origin.tgid,
             recording,
-            _place: place,
+            depth: 0,
+            place: Arc::new(place),
+        }
+    }
+
+    /// What is carried in a tunnel through this connection.
+    pub(super) fn within(&self) -> Self {
+        Self {
+            agent: Arc::clone(&self.agent),
+            recording: Arc::clone(&self.recording),
+            depth: self.depth + 1,
+            place: Arc::clone(&self.place),
+            ..*self
         }
     }
 }

@@ -1,6 +1,17 @@
 //! What a client is told whose exchange is not carried, in enforce.
 
-use super::h1::{FramingError, Misaddressed};
+use std::io;
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    time::timeout,
+};
+
+use super::{
+    connect::end_on_drop,
+    h1::{FramingError, Misaddressed},
+    leg::Leg,
+};
 use crate::limits;
 
 /// Why an exchange is not carried.
@@ -50,6 +61,30 @@ impl Refusal {
             Self::Extension => ("502 Bad Gateway", "unknown_extension"),
             Self::SlowHead => ("408 Request Timeout", "slow_request"),
         }
+    }
+}
+
+/// Answers a client, and ends the connection so that the answer is not lost: what the client still
+/// sends is read, as the kernel would reset the connection otherwise (RFC 9112, section 9.6). If
+/// that takes too long it is reset all the same.
+pub(super) async fn farewell(client: &mut impl Leg, answer: &[u8]) {
+    let words = async {
+        client.write_all(answer).await?;
+        client.shutdown().await?;
+        let mut left = limits::FAREWELL_BYTES;
+        let mut buffer = [0; 4096];
+        while left > 0 {
+            match client.read(&mut buffer).await? {
+                0 => return Ok::<_, io::Error>(()),
+                read => left = left.saturating_sub(read),
+            }
+        }
+        Err(io::Error::other("it sends too much"))
+    };
+    match timeout(limits::FAREWELL_TIME, words).await {
+        Ok(Ok(())) => end_on_drop(client.socket()),
+        Ok(Err(error)) => tracing::debug!(%error, "a refused client does not listen"),
+        Err(_) => tracing::debug!("a refused client does not end"),
     }
 }
 

@@ -1,5 +1,7 @@
 //! What looks on while a connection is relayed, or is asked first.
 
+use std::mem::replace;
+
 use super::{
     agent::{Coverage, OpaqueReason, add},
     exchange::{Connection, Ended},
@@ -11,7 +13,7 @@ use super::{
     way::{Kept, Verdict, Way},
     ws::{Content, Message, Messages, Peer, WebSocket},
 };
-use crate::config::Mode;
+use crate::{config::Mode, limits};
 
 /// Understands what it can of a connection.
 ///
@@ -68,7 +70,7 @@ pub(super) enum Ending {
     /// Reset, to both.
     Cut,
     /// A tunnel through an HTTP proxy begins.
-    Switched,
+    Tunnel,
 }
 
 impl Tap {
@@ -113,7 +115,7 @@ impl Tap {
                 Chance::Never => Some(Ending::Cut),
             },
             (Course::Refusing(refusal), _) => Some(Ending::Refused(refusal)),
-            (Course::On, Reading::Tunnel(_)) => Some(Ending::Switched),
+            (Course::On, Reading::Tunnel(_)) => Some(Ending::Tunnel),
             (Course::On, _) => None,
         }
     }
@@ -172,16 +174,32 @@ impl Tap {
     }
 
     /// What goes on, in `out`, of the bytes that were kept until it was known how to read them.
-    /// Whether there were any.
-    pub(super) fn pass_kept(&mut self, side: Side, out: &mut Vec<u8>) -> bool {
-        let kept = self.kept(side).take_unread();
-        if kept.is_empty() {
-            return false;
+    pub(super) fn pass_kept(&mut self, side: Side, out: &mut Vec<u8>) {
+        if !self.can_pass_kept(side) {
+            return;
         }
+        let kept = self.kept(side).take_unread();
         if let Verdict::First(count) = self.pass_on(side, &kept, out) {
             out.extend_from_slice(kept.get(..count).unwrap_or_default());
         }
-        true
+    }
+
+    /// Whether there are such bytes.
+    pub(super) fn can_pass_kept(&self, side: Side) -> bool {
+        let kept = match side {
+            Side::Client => &self.of_client,
+            Side::Upstream => &self.of_server,
+        };
+        kept.has_unread() && !self.holds(side)
+    }
+
+    /// What goes on, in `out`, of what that side said last, although it did not say enough to be
+    /// understood.
+    pub(super) fn pass_last(&mut self, side: Side, out: &mut Vec<u8>) {
+        if side == Side::Client {
+            self.client_ended();
+            self.pass_kept(side, out);
+        }
     }
 
     fn pass_on(&mut self, side: Side, bytes: &[u8], out: &mut Vec<u8>) -> Verdict {
@@ -217,12 +235,17 @@ impl Tap {
         };
         match outlook {
             Outlook::Http => {}
-            Outlook::Switched(Switch::Connect(to)) => self.reading = Reading::Tunnel(to),
+            Outlook::Switched(Switch::Connect(to)) if self.connection.depth < limits::TUNNELS => {
+                add(&self.connection.agent.coverage.tunnels, 1);
+                self.reading = Reading::Tunnel(to);
+            }
             Outlook::Switched(Switch::WebSocket(deflate)) => {
                 add(&self.connection.agent.coverage.websockets, 1);
                 self.reading = Reading::WebSocket(Box::new(WebSocket::new(deflate)));
             }
-            Outlook::Switched(Switch::Other) => self.give_up(OpaqueReason::Switched),
+            Outlook::Switched(Switch::Other | Switch::Connect(_)) => {
+                self.give_up(OpaqueReason::Switched)
+            }
             Outlook::Wrong(refusal) if way.is_asked() => self.refuse(refusal),
             Outlook::Wrong(refusal) => {
                 tracing::debug!(connection = %self.connection.id, %refusal, "not HTTP/1 any more");
@@ -253,15 +276,27 @@ impl Tap {
     /// The head of a request takes too long.
     pub(super) fn head_late(&mut self) {
         add(&self.connection.agent.coverage.h1_slow_heads, 1);
-        if self.asks() {
-            self.refuse(Refusal::SlowHead);
+        match self.reading {
+            Reading::Http(_) if self.asks() => self.refuse(Refusal::SlowHead),
+            // Whoever says so little may not understand an answer.
+            Reading::Sniffing(_) if self.asks() => self.course = Course::Cut,
+            _ => {}
         }
+    }
+
+    /// The tunnel that the connection has become: what is in it, to where, and what came of either
+    /// side that is.
+    pub(super) fn into_tunnel(mut self) -> Option<(Connection, Authority, [Vec<u8>; 2])> {
+        let Reading::Tunnel(to) = replace(&mut self.reading, Reading::Opaque) else { return None };
+        let sent = [self.of_client.take_unread(), self.of_server.take_unread()];
+        Some((self.connection.within(), to, sent))
     }
 
     /// The number of the request whose head has begun and is not complete.
     pub(super) fn head_under_way(&self) -> Option<u64> {
         match &self.reading {
             Reading::Http(http) if self.course == Course::On => http.head_under_way(),
+            Reading::Sniffing(sniffer) if !sniffer.is_empty() => Some(0),
             _ => None,
         }
     }
@@ -293,7 +328,7 @@ impl Tap {
         if let Reading::Sniffing(sniffer) = &self.reading {
             // A connection that carried nothing is no blind spot.
             if !sniffer.is_empty() {
-                self.give_up(OpaqueReason::Unknown);
+                self.not_told(OpaqueReason::Unknown);
             }
         }
     }
@@ -354,7 +389,18 @@ impl Tap {
     fn server_first(&mut self) {
         let Reading::Sniffing(sniffer) = &self.reading else { return };
         let first = sniffer.is_empty();
-        self.give_up(if first { OpaqueReason::ServerFirst } else { OpaqueReason::Unknown });
+        self.not_told(if first { OpaqueReason::ServerFirst } else { OpaqueReason::Unknown });
+    }
+
+    /// The client's first bytes will not tell.
+    fn not_told(&mut self, reason: OpaqueReason) {
+        let Reading::Sniffing(sniffer) = &mut self.reading else { return };
+        let seen = sniffer.take();
+        self.passed_unseen(seen.len());
+        if self.asks() {
+            self.of_client = Kept::unread(seen);
+        }
+        self.give_up(reason);
     }
 
     fn give_up(&mut self, reason: OpaqueReason) {

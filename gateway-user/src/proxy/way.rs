@@ -48,6 +48,11 @@ impl Kept {
         std::mem::take(&mut self.unread)
     }
 
+    /// To be read when it is known how.
+    pub(super) const fn unread(bytes: Vec<u8>) -> Self {
+        Self { undecided: Vec::new(), unread: bytes }
+    }
+
     pub(super) const fn has_unread(&self) -> bool {
         !self.unread.is_empty()
     }
@@ -189,7 +194,8 @@ mod tests {
             way.read(1);
         });
         assert_eq!(first, (true, b"ab".to_vec()));
-        assert_eq!((&*kept.undecided, kept.take_unread()), (&b"c"[..], b"def".to_vec()));
+        assert_eq!((&*kept.undecided, &*kept.unread), (&b"c"[..], &b"def"[..]));
+        assert_eq!(kept.take_unread(), b"def");
         assert!(!kept.has_unread());
     }
 

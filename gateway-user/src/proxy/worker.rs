@@ -4,7 +4,7 @@ use std::{
     convert::Infallible,
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
-    pin::pin,
+    pin::{Pin, pin},
     sync::Arc,
     time::Duration,
 };
@@ -23,7 +23,7 @@ use super::{
     connect::{dial, reset_on_drop},
     exchange::{Connection, Recording},
     origin::{self, Origins},
-    relay::Relay,
+    relay::{Outcome, Relay},
     selftest::SelfTests,
     tap::Tap,
 };
@@ -231,14 +231,45 @@ async fn carry<O: Origins>(context: Arc<Context<O>>, arrival: Arrival, mut phase
     let local = upstream.local_addr().ok();
     let connection = Connection::new(agent, &origin, destination, local, place, recording);
     drop(context);
-    let mut relay = Relay::new(stream, upstream, Tap::new(connection));
-    tokio::select! {
-        biased;
-        () = &mut relay => return,
-        () = ending => {}
+    let tunnel = pin!(carry_all(stream, upstream, connection, ending));
+    tunnel.await;
+}
+
+/// Relays a connection, and whatever tunnels are made on it, each in the one before.
+async fn carry_all(
+    client: TcpStream,
+    upstream: TcpStream,
+    connection: Connection,
+    mut ending: Pin<&mut impl Future<Output = ()>>,
+) {
+    let mut draining = false;
+    let mut next = Relay::new(client, Vec::new(), upstream, Tap::new(connection));
+    loop {
+        let mut relay = next;
+        let outcome = tokio::select! {
+            biased;
+            outcome = &mut relay => outcome,
+            () = &mut ending, if !draining => {
+                draining = true;
+                relay.drain();
+                (&mut relay).await
+            }
+        };
+        match outcome {
+            Outcome::Over => return,
+            Outcome::Refused(refusal) => return relay.refuse(refusal).await,
+            Outcome::Tunnel => {}
+        }
+        let Some(tunnel) = relay.into_tunnel() else { return };
+        tracing::debug!(connection = %tunnel.connection.id, to = %tunnel.to, "a tunnel");
+        next = Relay::new(
+            tunnel.client,
+            tunnel.of_client,
+            tunnel.upstream,
+            Tap::new(tunnel.connection),
+        )
+        .with_upstream_held(tunnel.of_upstream);
     }
-    relay.drain();
-    relay.await;
 }
 
 fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
