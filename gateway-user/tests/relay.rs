@@ -11,5 +11,6 @@ mod relay {
     mod opaque;
     mod properties;
     mod script;
+    mod smuggling;
     mod tls;
 }

@@ -17,6 +17,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 use tokio::sync::oneshot;
 use turnpike::{
     call::{AgentRef, Settlement, Step, Timestamp, WorkflowId},
+    config::Mode,
     drain::{self, Phase, Signal},
     lineage::{Completion, Placement},
     proxy::{
@@ -44,10 +45,19 @@ const AGENT: u64 = 7;
 
 impl Bed {
     pub(crate) fn start() -> Self {
+        Self::in_mode(Mode::Audit)
+    }
+
+    /// One whose agent is in enforce.
+    pub(crate) fn enforcing() -> Self {
+        Self::in_mode(Mode::Enforce)
+    }
+
+    fn in_mode(mode: Mode) -> Self {
         let (origins, steps) = (Fake::default(), Arc::new(Steps::default()));
         let reference =
             AgentRef { name: "a".into(), cgroup: "/a".into(), container_id: None, pod: None };
-        let agent = Arc::new(Agent::new(AGENT, reference, 1));
+        let agent = Arc::new(Agent::new(AGENT, reference, 1).in_mode(mode));
         let agents = Agents::default();
         agents.insert(Arc::clone(&agent));
         let recorder = Box::new(Shared(Arc::clone(&steps)));

@@ -319,6 +319,10 @@ fn framing<'a>(
             lower.join(",").rsplit(',').next().is_some_and(|last| last.trim() == "chunked")
         }
     };
+    // Whoever knows no coding refuses what has nothing else.
+    if by.coding == Coding::Ignored && lengths.is_empty() && !codings.is_empty() {
+        return None;
+    }
     let chunked = chunked && (version != "HTTP/1.0" || by.chunked_in_1_0);
     let length = match (by.length, lengths.len()) {
         (_, 0) => None,
@@ -346,9 +350,8 @@ fn number(text: &str, base: u32, how: Number) -> Option<u64> {
         _ => (text, base),
     };
     let digits = text.chars().map_while(|digit| digit.to_digit(base));
-    let value = digits.fold(0_u64, |value, digit| {
-        value.wrapping_mul(base.into()).wrapping_add(digit.into())
-    });
+    let value = digits
+        .fold(0_u64, |value, digit| value.wrapping_mul(base.into()).wrapping_add(digit.into()));
     Some(if how == Number::Wrapping { value & 0xffff_ffff } else { value })
 }
 
