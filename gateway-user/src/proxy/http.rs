@@ -114,6 +114,10 @@ impl Http {
         let addressed = check_host(connection, &head);
         if way.is_asked() {
             addressed?;
+            if head.authority().is_some_and(|host| !connection.is_for(host)) {
+                add(&connection.agent.coverage.tls_host_differs, 1);
+                return Err(Refusal::Misdirected);
+            }
         }
         self.responses.push(Awaited::from(&head))?;
         self.asked = Switch::asked(&head);
@@ -259,15 +263,13 @@ impl Switch {
     }
 }
 
-/// Counts requests of which it can't be said for whom they are.
+/// Whether it is certain for whom a request is. Counted if its hosts differ.
 fn check_host(connection: &Connection, head: &RequestHead) -> Result<(), Refusal> {
-    let coverage = &connection.agent.coverage;
     let addressed = head.check_authority();
     if addressed == Err(Misaddressed::HostsDiffer) {
-        add(&coverage.h1_hosts_differ, 1);
+        add(&connection.agent.coverage.h1_hosts_differ, 1);
     }
-    addressed?;
-    Ok(())
+    Ok(addressed?)
 }
 
 fn begin(connection: &Connection, seq: u64, head: RequestHead) -> Exchange {

@@ -9,9 +9,8 @@ use std::{
 use tokio::time::{Sleep, sleep};
 
 use super::{
+    admit::ConnectAdmission,
     connect::end_on_drop,
-    exchange::Connection,
-    h1::Authority,
     lane::{End, Failure, Lane, Watcher},
     leg::Leg,
     refusal::{Refusal, farewell},
@@ -49,17 +48,13 @@ pub(super) enum Outcome {
     Tunnel,
 }
 
-/// A tunnel through an HTTP proxy, just after it was made.
+/// The two sides of a connection, from which this was read and not passed on.
 #[derive(Debug)]
-pub(super) struct Tunnel<C, U> {
+pub(super) struct Joined<C, U> {
+    pub(super) admission: ConnectAdmission,
     pub(super) client: C,
     pub(super) upstream: U,
-    /// What is in the tunnel.
-    pub(super) connection: Connection,
-    pub(super) to: Authority,
-    /// What was read of the client that is in the tunnel.
     pub(super) of_client: Vec<u8>,
-    /// The same of upstream.
     pub(super) of_upstream: Vec<u8>,
 }
 
@@ -86,12 +81,16 @@ impl<C: Leg, U: Leg> Relay<C, U> {
     }
 
     /// The same, and from upstream too.
-    pub(super) fn with_upstream_held(self, held: Vec<u8>) -> Self {
-        Self { down: Lane::beginning_with(held), ..self }
+    pub(super) fn after(self, of_upstream: Vec<u8>) -> Self {
+        Self { down: Lane::beginning_with(of_upstream), ..self }
     }
 
     pub(super) const fn client(&self) -> &C {
         &self.client
+    }
+
+    pub(super) const fn upstream(&self) -> &U {
+        &self.upstream
     }
 
     /// From now on the connection ends as soon as no exchange is under way on it.
@@ -106,10 +105,13 @@ impl<C: Leg, U: Leg> Relay<C, U> {
     }
 
     /// What the two go on with. `None` if there is no tunnel.
-    pub(super) fn into_tunnel(self) -> Option<Tunnel<C, U>> {
-        let (connection, to, [of_client, of_upstream]) = self.tap.into_tunnel()?;
+    pub(super) fn into_tunnel(mut self) -> Option<Joined<C, U>> {
+        let (to, [of_client, of_upstream]) = self.tap.take_tunnel()?;
+        let connection = self.tap.connection();
+        tracing::debug!(connection = %connection.id, %to, "a tunnel");
+        let admission = ConnectAdmission::of_tunnel(connection, to);
         let Self { client, upstream, .. } = self;
-        Some(Tunnel { client, upstream, connection, to, of_client, of_upstream })
+        Some(Joined { admission, client, upstream, of_client, of_upstream })
     }
 
     /// The same as a [turn](Self::poll_turn), and again while one direction makes bytes of the

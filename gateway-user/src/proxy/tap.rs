@@ -85,6 +85,14 @@ impl Tap {
         }
     }
 
+    /// On a connection that is not to be read.
+    pub(super) fn unread(connection: Connection, reason: OpaqueReason) -> Self {
+        connection.agent.coverage.opaque(reason);
+        let mut tap = Self::new(connection);
+        tap.reading = Reading::Opaque;
+        tap
+    }
+
     /// Whether it is asked about bytes before they go on.
     pub(super) fn asks(&self) -> bool {
         self.connection.agent.mode == Mode::Enforce && !self.is_opaque()
@@ -284,12 +292,15 @@ impl Tap {
         }
     }
 
-    /// The tunnel that the connection has become: what is in it, to where, and what came of either
-    /// side that is.
-    pub(super) fn into_tunnel(mut self) -> Option<(Connection, Authority, [Vec<u8>; 2])> {
+    /// The tunnel that the connection has become: where to, and what came of either side that is
+    /// in it.
+    pub(super) fn take_tunnel(&mut self) -> Option<(Authority, [Vec<u8>; 2])> {
         let Reading::Tunnel(to) = replace(&mut self.reading, Reading::Opaque) else { return None };
-        let sent = [self.of_client.take_unread(), self.of_server.take_unread()];
-        Some((self.connection.within(), to, sent))
+        Some((to, [self.of_client.take_unread(), self.of_server.take_unread()]))
+    }
+
+    pub(super) const fn connection(&self) -> &Connection {
+        &self.connection
     }
 
     /// The number of the request whose head has begun and is not complete.
@@ -374,10 +385,11 @@ impl Tap {
                 self.reading = Reading::Http(Box::new(Http::new()));
                 return;
             }
+            _ if self.connection.server.is_some() => self.give_up(OpaqueReason::InsideTls),
             Protocol::Tls { server_name } => {
                 tracing::debug!(connection = %self.connection.id, ?server_name, "TLS");
-                coverage.tls(server_name);
-                self.reading = Reading::Opaque;
+                coverage.tls_name(server_name);
+                self.give_up(OpaqueReason::Tls);
             }
             Protocol::Http2 => self.give_up(OpaqueReason::Http2),
             Protocol::Unknown => self.give_up(OpaqueReason::Unknown),
