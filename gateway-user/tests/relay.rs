@@ -13,5 +13,6 @@ mod relay {
     mod opaque;
     mod properties;
     mod script;
+    mod smuggling;
     mod tls;
 }

@@ -161,6 +161,7 @@ impl Gateway {
             origins: KernelOrigins(Arc::clone(&hooks)),
             agents: Agents::default(),
             selftests: SelfTests::default(),
+            names: Arc::clone(&names),
             recording: Arc::new(Recording { clock, key, recorder }),
         });
         hints::listen(&hooks, Arc::clone(&names), clock)?;

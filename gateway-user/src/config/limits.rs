@@ -18,6 +18,12 @@ pub struct Limits {
     /// Connections of all agents at a time. No agent has more than are left of them for all; more
     /// are reset. Each takes two file descriptors, and up to four more in bulk.
     pub connections: Within<u32, 1, { MAX_SOCKETS as u64 }>,
+    /// How long a TLS handshake may take, with upstream and then with the client. Longer: the
+    /// connection is reset.
+    pub handshake_time: Within<Span, 100, 600_000>,
+    /// How long the head of a request may take to arrive, from its first byte on. Longer: the client
+    /// is refused (enforce), or it is counted (audit).
+    pub head_time: Within<Span, 100, 600_000>,
     /// How long a connection may be silent, both ways, before it is ended: in good order between
     /// two exchanges, else with a reset. `off`: for ever. A peer that is gone is found by keepalive
     /// probes either way, and a gateway that ends what both sides hold open (a long poll, a shell, a
@@ -42,6 +48,8 @@ impl Default for Limits {
         let limits::Limits {
             connections_per_agent,
             connections,
+            handshake_time,
+            head_time,
             idle_time,
             h2_streams,
             h2_frame_bytes,
@@ -54,6 +62,8 @@ impl Default for Limits {
         Self {
             connections_per_agent: count(connections_per_agent),
             connections: count(connections),
+            handshake_time: Within(Span(handshake_time)),
+            head_time: Within(Span(head_time)),
             idle_time: OrOff(idle_time.map(|time| Within(Span(time)))),
             h2_streams: Within(h2_streams),
             h2_frame_bytes: Within(size(h2_frame_bytes)),
@@ -72,6 +82,8 @@ impl From<&Limits> for limits::Limits {
         Self {
             connections_per_agent: count(written.connections_per_agent.0),
             connections: count(written.connections.0),
+            handshake_time: written.handshake_time.0.0,
+            head_time: written.head_time.0.0,
             idle_time: written.idle_time.0.map(|time| time.0.0),
             h2_streams: written.h2_streams.0,
             h2_frame_bytes: size(written.h2_frame_bytes.0),

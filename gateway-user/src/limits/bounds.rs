@@ -14,6 +14,10 @@ pub struct Limits {
     pub connections_per_agent: usize,
     /// [`limits::CONNECTIONS`].
     pub connections: usize,
+    /// [`limits::TLS_HANDSHAKE_TIME`].
+    pub handshake_time: Duration,
+    /// [`limits::HEAD_TIME`].
+    pub head_time: Duration,
     /// `None`: connections may be silent for as long as they like.
     pub idle_time: Option<Duration>,
     /// [`limits::H2_STREAMS`].
@@ -33,6 +37,8 @@ impl Default for Limits {
         Self {
             connections_per_agent: limits::CONNECTIONS_PER_AGENT,
             connections: limits::CONNECTIONS,
+            handshake_time: limits::TLS_HANDSHAKE_TIME,
+            head_time: limits::HEAD_TIME,
             idle_time: None,
             h2_streams: limits::H2_STREAMS,
             h2_frame_bytes: limits::H2_FRAME_BYTES,
@@ -48,14 +54,15 @@ impl Default for Limits {
 pub enum Bound {
     ConnectionsPerAgent,
     Connections,
+    HandshakeTime,
+    HeadTime,
     IdleTime,
-    SniffedBytes,
+    H2Floods,
     HeadBytes,
     HeadFields,
     EmptyLines,
     ChunkLineBytes,
     PipelinedRequests,
-    TlsNames,
     EgressRefusals,
 }
 
@@ -68,17 +75,18 @@ pub enum Unit {
 }
 
 impl Bound {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::ConnectionsPerAgent,
         Self::Connections,
+        Self::HandshakeTime,
+        Self::HeadTime,
         Self::IdleTime,
-        Self::SniffedBytes,
+        Self::H2Floods,
         Self::HeadBytes,
         Self::HeadFields,
         Self::EmptyLines,
         Self::ChunkLineBytes,
         Self::PipelinedRequests,
-        Self::TlsNames,
         Self::EgressRefusals,
     ];
 
@@ -88,14 +96,15 @@ impl Bound {
         match self {
             Self::ConnectionsPerAgent => "connections_per_agent",
             Self::Connections => "connections",
+            Self::HandshakeTime => "handshake_time",
+            Self::HeadTime => "head_time",
             Self::IdleTime => "idle_time",
-            Self::SniffedBytes => "sniffed_bytes",
+            Self::H2Floods => "h2_early_resets",
             Self::HeadBytes => "head_bytes",
             Self::HeadFields => "head_fields",
             Self::EmptyLines => "empty_lines",
             Self::ChunkLineBytes => "chunk_line_bytes",
             Self::PipelinedRequests => "pipelined_requests",
-            Self::TlsNames => "tls_names_per_agent",
             Self::EgressRefusals => "egress_refusals_per_agent",
         }
     }
@@ -103,8 +112,8 @@ impl Bound {
     #[must_use]
     pub const fn unit(self) -> Unit {
         match self {
-            Self::IdleTime => Unit::Milliseconds,
-            Self::SniffedBytes | Self::HeadBytes | Self::ChunkLineBytes => Unit::Bytes,
+            Self::HandshakeTime | Self::HeadTime | Self::IdleTime => Unit::Milliseconds,
+            Self::HeadBytes | Self::ChunkLineBytes => Unit::Bytes,
             _ => Unit::Count,
         }
     }
@@ -175,14 +184,15 @@ impl Bounds {
         let count = match bound {
             Bound::ConnectionsPerAgent => limits.connections_per_agent,
             Bound::Connections => limits.connections,
+            Bound::HandshakeTime => return Some(milliseconds(limits.handshake_time)),
+            Bound::HeadTime => return Some(milliseconds(limits.head_time)),
+            Bound::H2Floods => limits::H2_EARLY_RESETS,
             Bound::IdleTime => return limits.idle_time.map(milliseconds),
-            Bound::SniffedBytes => limits::SNIFFED_BYTES,
             Bound::HeadBytes => limits::HEAD_BYTES,
             Bound::HeadFields => limits::HEAD_FIELDS,
             Bound::EmptyLines => limits::EMPTY_LINES,
             Bound::ChunkLineBytes => limits::CHUNK_LINE_BYTES,
             Bound::PipelinedRequests => limits::PIPELINED_REQUESTS,
-            Bound::TlsNames => limits::TLS_NAMES_PER_AGENT,
             Bound::EgressRefusals => limits::EGRESS_REFUSALS_PER_AGENT,
         };
         Some(u64::try_from(count).unwrap_or(u64::MAX))

@@ -58,6 +58,15 @@ pub struct RuleSnapshot {
 #[derive(Debug, Default)]
 pub struct Refusals(Mutex<BTreeMap<Wanted, u64>>);
 
+/// Where a connection leads in the end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Whither {
+    /// Unspecified if only a proxy knows it.
+    pub(super) to: SocketAddr,
+    /// The host that a proxy was told, which is who it leads to: no client's word counts beside it.
+    pub(super) proxied: Option<Box<str>>,
+}
+
 /// How much a connection that stays unread may still carry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[must_use = "bytes are only counted where they are spent"]
@@ -75,9 +84,16 @@ pub(super) struct Denied {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Why {
-    Rule { number: usize, text: String },
+    Rule {
+        number: usize,
+        text: String,
+    },
     Unconfirmed,
     Unlisted,
+    /// Its host is one that is meant to be read, which a rule that does not name it won't undo.
+    Unnamed {
+        number: usize,
+    },
 }
 
 impl Rules {
@@ -108,10 +124,15 @@ impl Rules {
     }
 
     /// Has `f` look at a connection as the rules see it.
-    fn with_flow<T>(&self, agent: &Agent, to: SocketAddr, f: impl FnOnce(&Flow<'_>) -> T) -> T {
-        let names_are_learnt = self.names.learns(agent.id);
-        let names = self.names.of(agent.id, to.ip(), self.clock.now());
-        f(&Flow { agent: &agent.reference().name, to, names: &names, names_are_learnt })
+    fn with_flow<T>(&self, agent: &Agent, to: &Whither, f: impl FnOnce(&Flow<'_>) -> T) -> T {
+        let (names, names_are_learnt) = match &to.proxied {
+            Some(host) => (vec![host.to_ascii_lowercase().into_boxed_str()], true),
+            None => {
+                let names = self.names.of(agent.id, to.to.ip(), self.clock.now());
+                (names, self.names.learns(agent.id))
+            }
+        };
+        f(&Flow { agent: &agent.reference().name, to: to.to, names: &names, names_are_learnt })
     }
 
     fn count(&self, rule: usize, which: impl FnOnce(&Counts) -> &AtomicU64) {
@@ -150,7 +171,7 @@ impl Refusals {
 
 impl Agent {
     /// Before a connection is dialled.
-    pub(super) fn may_connect(&self, to: SocketAddr) -> Result<(), Denied> {
+    pub(super) fn may_connect(&self, to: &Whither) -> Result<(), Denied> {
         if self.rules.egress.rules().is_empty() {
             return Ok(());
         }
@@ -162,7 +183,7 @@ impl Agent {
 
     /// Before what a connection carries is passed on, where it can be read. `host` is the one that
     /// its client asks for, if that is known yet.
-    pub(super) fn may_be_read(&self, to: SocketAddr, host: Option<&str>) -> Result<(), Denied> {
+    pub(super) fn may_be_read(&self, to: &Whither, host: Option<&str>) -> Result<(), Denied> {
         if self.rules.egress.rules().is_empty() {
             return Ok(());
         }
@@ -172,14 +193,22 @@ impl Agent {
         })
     }
 
-    /// The same, where it can't be read or is not to be.
+    /// The same, where it can't be read or is not to be. One that was `meant` to be read, as its
+    /// host is listed for that, goes on unread only by a rule that names hosts.
     pub(super) fn may_stay_unread(
         &self,
-        to: SocketAddr,
+        to: &Whither,
         host: Option<&str>,
+        meant: bool,
     ) -> Result<Allowance, Denied> {
         let free = Allowance::default();
+        let names_hosts = |rule: usize| {
+            self.rules.egress.rules().get(rule).is_some_and(|rule| rule.host.is_some())
+        };
         self.rules.with_flow(self, to, |flow| match self.rules.egress.decide(flow, host) {
+            Decision::Allowed { rule, .. } if meant && !names_hosts(rule) => {
+                self.end_of_rules(flow, host, Why::Unnamed { number: rule }).map(|()| free)
+            }
             Decision::Allowed { rule, opaque_bytes } => {
                 self.rules.count(rule, |counts| &counts.allowed);
                 Ok(Allowance { left: opaque_bytes, rule: Some(rule) })
@@ -268,6 +297,11 @@ impl fmt::Display for Denied {
                  address",
             )?,
             Why::Unlisted => f.write_str("it can't be read, and no egress rule allows it")?,
+            Why::Unnamed { number } => write!(
+                f,
+                "it is meant to be read and can't be, and egress rule {} does not name its host",
+                number + 1
+            )?,
         }
         write!(f, "; to allow it: [[egress]] {}", self.wanted)
     }

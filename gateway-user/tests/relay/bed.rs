@@ -17,6 +17,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 use tokio::sync::oneshot;
 use turnpike::{
     call::{AgentRef, Settlement, Step, Timestamp, WorkflowId},
+    config::Mode,
     drain::{self, Phase, Signal},
     lineage::{Completion, Placement},
     proxy::{
@@ -48,6 +49,11 @@ impl Bed {
         Self::with(|agent| agent)
     }
 
+    /// One whose agent is in enforce.
+    pub(crate) fn enforcing() -> Self {
+        Self::with(|agent| agent.in_mode(Mode::Enforce))
+    }
+
     /// With an agent that is made ready first.
     pub(crate) fn with(prepare: impl FnOnce(Agent) -> Agent) -> Self {
         let (origins, steps) = (Fake::default(), Arc::new(Steps::default()));
@@ -62,6 +68,7 @@ impl Bed {
             origins: origins.clone(),
             agents,
             selftests: SelfTests::default(),
+            names: Arc::default(),
             recording,
         });
         let listeners = Listeners::bind().expect("loopback");

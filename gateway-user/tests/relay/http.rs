@@ -144,11 +144,9 @@ fn an_upgrade_is_carried_as_it_comes() {
     opaque(
         "opaque_switched",
         &[
-            client(
-                "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
-            ),
+            client("GET /x HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: other\r\n\r\n"),
             server(
-                "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nUpgrade: websocket\r\n\r\n\x01\x02",
+                "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nUpgrade: other\r\n\r\n\x01\x02",
             ),
             client(b"\x81\x85\0\r\n\r\n GET nonsense"),
             server([0xff; 300]),
