@@ -6,6 +6,7 @@ mod relay {
     mod chat;
     mod drain;
     mod ends;
+    mod enforce;
     mod http;
     mod large;
     mod opaque;
@@ -13,4 +14,5 @@ mod relay {
     mod script;
     mod smuggling;
     mod tls;
+    mod websocket;
 }
