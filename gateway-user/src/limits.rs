@@ -150,3 +150,10 @@ pub const ADDRESSES_PER_ANSWER: usize = 64;
 pub const NAME_AGE_MIN: std::time::Duration = std::time::Duration::from_mins(2);
 /// How long a name is remembered at most, whatever its time to live.
 pub const NAME_AGE_MAX: std::time::Duration = std::time::Duration::from_hours(1);
+
+/// Leaves that are kept once they are signed. The oldest makes room, and is signed again when it is
+/// wanted.
+pub const LEAVES: usize = 4096;
+/// Replaced authorities that are still trusted, if they were replaced within a leaf's lifetime. The
+/// oldest makes room.
+pub const RETIRED_AUTHORITIES: usize = 4;
