@@ -12,6 +12,7 @@ pub mod drain;
 pub mod limits;
 pub mod lineage;
 pub mod names;
+pub mod policy;
 pub mod proxy;
 pub mod store;
 pub mod sys;

@@ -18,6 +18,7 @@ mod selftest;
 mod sniff;
 mod splice;
 mod tap;
+mod tls;
 mod worker;
 
 pub use agent::{Agent, Agents, Coverage, CoverageSnapshot, OpaqueReason};
@@ -25,4 +26,5 @@ pub use clock::Clock;
 pub use exchange::{Recorder, Recording};
 pub use origin::Origins;
 pub use selftest::{Arrived, SelfTests, Word};
+pub use tls::{Certificates, Decryption, NoLeaf, Roots};
 pub use worker::{Context, LAST_CALL, Listeners, serve};

@@ -11,13 +11,18 @@ use std::{
 
 use gateway_common::AgentId;
 
-use crate::{call::AgentRef, limits, lineage::Lineage};
+use super::tls::Decryption;
+use crate::{call::AgentRef, config::Mode, limits, lineage::Lineage};
 
 /// One agent, shared by its connections.
 #[derive(Debug)]
 pub struct Agent {
     pub id: AgentId,
     pub reference: AgentRef,
+    /// What becomes of what can't be handled.
+    pub mode: Mode,
+    /// Absent: its TLS is relayed as it is.
+    pub decryption: Option<Decryption>,
     pub coverage: Coverage,
     lineage: Mutex<Lineage>,
     connections: AtomicUsize,
@@ -35,16 +40,30 @@ pub struct Agents {
 pub(super) struct Place(Arc<Agent>);
 
 impl Agent {
-    /// An agent without connections. `seed` makes its ids differ from every other agent's.
+    /// An audited agent without connections or decryption. `seed` makes its ids differ from every other agent's.
     #[must_use]
     pub fn new(id: AgentId, reference: AgentRef, seed: u64) -> Self {
         Self {
             id,
             reference,
+            mode: Mode::Audit,
+            decryption: None,
             coverage: Coverage::default(),
             lineage: Mutex::new(Lineage::new(seed)),
             connections: AtomicUsize::new(0),
         }
+    }
+
+    /// The same, in another mode.
+    #[must_use]
+    pub fn in_mode(self, mode: Mode) -> Self {
+        Self { mode, ..self }
+    }
+
+    /// The same, with its TLS to some hosts decrypted.
+    #[must_use]
+    pub fn decrypting(self, decryption: Decryption) -> Self {
+        Self { decryption: Some(decryption), ..self }
     }
 
     /// Connections that are carried now.

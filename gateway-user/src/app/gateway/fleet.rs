@@ -178,7 +178,8 @@ impl Gateway {
             settled: false,
             resolvers,
         };
-        let proxy = Arc::new(proxy::Agent::new(cgroup.id(), reference(&held), self.seed(&held)));
+        let proxy = proxy::Agent::new(cgroup.id(), reference(&held), self.seed(&held));
+        let proxy = Arc::new(proxy.in_mode(mode));
         let member = Member {
             held: held.clone(),
             cgroup,
