@@ -1,5 +1,7 @@
 //! The configuration file: as written → valid.
 
+pub mod agent;
+
 use std::{
     fmt, fs, io,
     path::{Path, PathBuf},
@@ -8,6 +10,8 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+
+pub use self::agent::{AgentRule, Existing};
 
 /// Where the daemon looks when no `--config` is given; it need not exist.
 pub const DEFAULT_PATH: &str = "/etc/turnpike/turnpike.toml";
@@ -18,6 +22,9 @@ pub const DEFAULT_PATH: &str = "/etc/turnpike/turnpike.toml";
 pub struct Config {
     pub defaults: Defaults,
     pub daemon: Daemon,
+    /// What is attached by itself, in order: the first that matches holds.
+    #[serde(rename = "agent", skip_serializing_if = "Vec::is_empty")]
+    pub agents: Vec<AgentRule>,
 }
 
 /// What holds for an agent unless it is attached with something else.
@@ -67,6 +74,15 @@ impl fmt::Display for Mode {
             Self::Enforce => "enforce",
         })
     }
+}
+
+/// Whether an agent's TLS connections to listed hosts are opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Decrypt {
+    /// Nothing in the agent is touched; its TLS connections are opaque.
+    Off,
+    On,
 }
 
 /// A span of time, written as a whole number with a unit: `500ms`, `10s`, `5m`, `2h`.
@@ -167,8 +183,12 @@ mod tests {
 
     #[test]
     fn what_is_shown_reads_back() {
-        let config = Config::parse("[defaults]\nmode = \"enforce\"\n[daemon]\ndrain = \"1500ms\"")
-            .expect("valid");
+        let config = Config::parse(
+            "[defaults]\nmode = \"enforce\"\n[daemon]\ndrain = \"1500ms\"\n[[agent]]\n\
+             match = { container = \"a*\", label = { app = \"b\" } }\nname = \"{pod}\"\n\
+             tenant = \"acme\"\nexisting = \"reset\"\ndecrypt = \"off\"",
+        )
+        .expect("valid");
         let shown = toml::to_string(&config).expect("shows");
         assert_eq!(Config::parse(&shown).expect("valid"), config);
     }
@@ -180,6 +200,17 @@ mod tests {
             ("[defaults]\nmode = \"strict\"", "unknown variant `strict`"),
             ("[daemon]\ndrain = \"10\"", "a span of time"),
             ("[daemon", "line 1"),
+            ("[[agent]]\nname = \"a\"", "missing field `match`"),
+            ("[[agent]]\nmatch = {}", "an empty match would attach everything; say what"),
+            ("[[agent]]\nmatch = { label = {} }", "an empty match"),
+            ("[[agent]]\nmatch = { container = \"\" }", "an empty pattern"),
+            ("[[agent]]\nmatch = { host = \"a\" }", "unknown field `host`"),
+            ("[[agent]]\nmatch = { pod = \"a\" }\nname = \"{host}\"", "may hold {container}"),
+            ("[[agent]]\nmatch = { pod = \"a\" }\ntenant = \"\"", "empty tenant"),
+            (
+                "[[agent]]\nmatch = { pod = \"a\" }\nmode = \"enforce\"\nexisting = \"keep\"",
+                "leave `existing` out",
+            ),
         ] {
             let source = Config::parse(text).expect_err("not valid");
             let message = ConfigError::Invalid { path: "x.toml".into(), source: Box::new(source) }

@@ -11,6 +11,8 @@ use crate::{
     config::Mode,
 };
 
+pub use crate::config::Existing;
+
 /// The gateway itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
@@ -250,16 +252,6 @@ pub enum Target {
     Pid(u32),
     /// The cgroup of a container: its name, its id, or the beginning of its id.
     Container(String),
-}
-
-/// What becomes of the connections that an agent has open when it is attached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "snake_case")]
-pub enum Existing {
-    /// They stay as they are, unseen, and are counted.
-    Keep,
-    /// They are reset, so that their owners connect again.
-    Reset,
 }
 
 /// A workflow's state as it is written.
