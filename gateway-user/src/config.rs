@@ -1,6 +1,7 @@
 //! The configuration file: as written → valid.
 
 pub mod agent;
+pub mod intercept;
 
 use std::{
     fmt, fs, io,
@@ -12,6 +13,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 pub use self::agent::{AgentRule, Existing};
+pub use self::intercept::Intercepts;
 
 /// Where the daemon looks when no `--config` is given; it need not exist.
 pub const DEFAULT_PATH: &str = "/etc/turnpike/turnpike.toml";
@@ -25,6 +27,9 @@ pub struct Config {
     /// What is attached by itself, in order: the first that matches holds.
     #[serde(rename = "agent", skip_serializing_if = "Vec::is_empty")]
     pub agents: Vec<AgentRule>,
+    /// Which TLS connections are decrypted, of agents for whom that is on.
+    #[serde(rename = "intercept")]
+    pub intercepts: Intercepts,
 }
 
 /// What holds for an agent unless it is attached with something else.
@@ -32,6 +37,20 @@ pub struct Config {
 #[serde(deny_unknown_fields, default)]
 pub struct Defaults {
     pub mode: Mode,
+    /// Absent: on in enforce mode and for `turnpike run`, else off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decrypt: Option<Decrypt>,
+}
+
+impl Defaults {
+    /// For an agent that is attached in this mode and with nothing said of it.
+    #[must_use]
+    pub fn decrypt(&self, mode: Mode) -> Decrypt {
+        self.decrypt.unwrap_or(match mode {
+            Mode::Audit => Decrypt::Off,
+            Mode::Enforce => Decrypt::On,
+        })
+    }
 }
 
 /// The daemon's own settings.
@@ -77,12 +96,22 @@ impl fmt::Display for Mode {
 }
 
 /// Whether an agent's TLS connections to listed hosts are opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Decrypt {
     /// Nothing in the agent is touched; its TLS connections are opaque.
+    #[default]
     Off,
     On,
+}
+
+impl fmt::Display for Decrypt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Off => "off",
+            Self::On => "on",
+        })
+    }
 }
 
 /// A span of time, written as a whole number with a unit: `500ms`, `10s`, `5m`, `2h`.
