@@ -145,13 +145,14 @@ impl Gateway {
         let clock = Clock::start();
         let decrypting = Decrypting::open(&config, clock)?;
         let recorder = Box::new(ToStore(Arc::clone(&workflows)));
+        let names = Arc::new(Directory::default());
         let context = Arc::new(proxy::Context {
             origins: KernelOrigins(Arc::clone(&hooks)),
             agents: Agents::default(),
             selftests: SelfTests::default(),
+            names: Arc::clone(&names),
             recording: Arc::new(Recording { clock, key, recorder }),
         });
-        let names = Arc::new(Directory::default());
         hints::listen(&hooks, Arc::clone(&names), clock)?;
         let gateway = Self(Arc::new(Inner {
             names,
