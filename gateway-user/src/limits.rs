@@ -225,3 +225,29 @@ pub const ADDRESSES_PER_ANSWER: usize = 64;
 pub const NAME_AGE_MIN: std::time::Duration = std::time::Duration::from_mins(2);
 /// How long a name is remembered at most, whatever its time to live.
 pub const NAME_AGE_MAX: std::time::Duration = std::time::Duration::from_hours(1);
+
+/// Leaves that are kept once they are signed. The oldest makes room, and is signed again when it is
+/// wanted.
+pub const LEAVES: usize = 4096;
+/// Replaced authorities that are still trusted, if they were replaced within a leaf's lifetime. The
+/// oldest makes room.
+pub const RETIRED_AUTHORITIES: usize = 4;
+
+/// Bytes of one file of certificates. A larger one is not added to, and that is noted.
+pub const BUNDLE_BYTES: u64 = 8 * 1024 * 1024;
+/// Files of certificates that are added to, in each mount namespace of an agent. More are noted.
+pub const BUNDLES_PER_NAMESPACE: usize = 128;
+/// Mount namespaces of one agent whose files are looked at. More are noted.
+pub const MOUNT_NAMESPACES_PER_AGENT: usize = 64;
+/// Directories that are looked into for libraries' certificates, in each root of an agent.
+pub const TRUST_DIRECTORIES: usize = 4096;
+/// Names that are read of one of them.
+pub const TRUST_NAMES: usize = 4096;
+/// Processes of an agent that are looked at at a time, to find the certificates that they use. Others
+/// have their turn later.
+pub const TRUST_PROCESSES: usize = 256;
+/// Bytes of a process's environment, command line or list of mappings that are read.
+pub const TRUST_PROCESS_BYTES: u64 = 1024 * 1024;
+/// How long looking for an agent's certificates, and adding to them, may take. Later: it is noted,
+/// and tried again.
+pub const TRUST_TIME: std::time::Duration = std::time::Duration::from_secs(10);

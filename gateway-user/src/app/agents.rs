@@ -1,6 +1,6 @@
 //! What may be attached, and under which name.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
 
 use crate::{
     attach::{
@@ -9,7 +9,7 @@ use crate::{
         netns::{Netns, NetnsId},
         resolvers,
     },
-    config::{Existing, Mode},
+    config::{Decrypt, Existing, Mode},
     control::model::{AttachRequest, Target},
     limits,
 };
@@ -20,6 +20,9 @@ pub(super) struct Terms {
     pub(super) mode: Mode,
     /// As the mode allows it.
     pub(super) existing: Existing,
+    pub(super) decrypt: Decrypt,
+    /// The certificates by which upstream is verified, if not those of the agent itself.
+    pub(super) bundle: Option<PathBuf>,
     pub(super) tenant: Option<String>,
     pub(super) container_name: Option<String>,
     /// The number of the rule that asks for it, from 1; `None` if a command does.
@@ -28,6 +31,29 @@ pub(super) struct Terms {
     pub(super) late_ms: Option<u64>,
     /// Its processes are yet to come to where they will live.
     pub(super) moving: bool,
+}
+
+impl Terms {
+    /// Of an agent that a command asks for, whose workload nobody has looked at.
+    pub(super) const fn asked(
+        mode: Mode,
+        existing: Existing,
+        decrypt: Decrypt,
+        bundle: Option<PathBuf>,
+    ) -> Self {
+        let (tenant, container_name, rule, late_ms) = (None, None, None, None);
+        Self {
+            mode,
+            existing,
+            decrypt,
+            bundle,
+            tenant,
+            container_name,
+            rule,
+            late_ms,
+            moving: false,
+        }
+    }
 }
 
 /// A cgroup that is to become an agent.

@@ -2,6 +2,7 @@
 
 mod api;
 mod bounds;
+mod distrust;
 mod everywhere;
 mod fleet;
 mod health;
@@ -11,6 +12,7 @@ mod housing;
 mod older;
 mod selftest;
 mod succession;
+mod trust;
 mod upkeep;
 mod watch;
 
@@ -23,7 +25,8 @@ use std::{
 
 use tokio::sync::Mutex;
 
-use self::{fleet::Fleet, health::Shown, heartbeat::Heartbeat, watch::Watched};
+pub(super) use self::trust::node_bundle;
+use self::{fleet::Fleet, health::Shown, heartbeat::Heartbeat, trust::Decrypting, watch::Watched};
 use super::{
     agents::Unfit,
     kernel::{KernelOrigins, ToStore, monotonic},
@@ -39,6 +42,7 @@ use crate::{
         preflight::{self, Unmet},
         sockets::SocketsError,
     },
+    authority::AuthorityError,
     call::Timestamp,
     config::Config,
     control::model::Refusal,
@@ -67,6 +71,7 @@ struct Inner {
     /// What may leave unread.
     rules: Arc<Rules>,
     bounds: Arc<Bounds>,
+    decrypting: Arc<Decrypting>,
     /// Held while an agent is attached or detached: one at a time.
     fleet: Mutex<Fleet>,
     /// What `turnpike agents` shows, so that it need not wait for the fleet.
@@ -102,6 +107,8 @@ pub(super) enum GatewayError {
     KeepInEnforce,
     #[error(transparent)]
     Key(#[from] node::KeyError),
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
     #[error("a turnpike daemon runs already (pid {0}); stop it first, or use it")]
     Running(u32),
     #[error("the gateway is ending; ask the next one")]
@@ -154,6 +161,7 @@ impl Gateway {
         hooks.forget_handoffs(monotonic())?;
         let workflows = Arc::new(Workflows::new());
         let clock = Clock::start();
+        let decrypting = Arc::new(Decrypting::open(&config, clock)?);
         let recorder = Box::new(ToStore(Arc::clone(&workflows)));
         let names = Arc::new(Directory::default());
         let rules = Arc::new(Rules::new(config.egress(), Arc::clone(&names), clock));
@@ -169,6 +177,7 @@ impl Gateway {
             names,
             rules,
             bounds: Arc::new(Bounds::new((&config.limits).into())),
+            decrypting,
             embedded,
             boot,
             started_at: clock.now(),

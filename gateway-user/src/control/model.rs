@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::text;
 use crate::{
+    authority::Certificate,
     call::{State, Timestamp},
-    config::Mode,
+    config::{Decrypt, Mode},
 };
 
 pub use crate::config::Existing;
@@ -93,6 +94,9 @@ pub struct EgressRefused {
 pub struct AgentInfo {
     pub name: String,
     pub mode: Mode,
+    /// Whether its TLS connections to listed hosts are opened.
+    #[serde(default)]
+    pub decrypt: Decrypt,
     /// The path below the cgroup2 mount, from `/`.
     pub cgroup: String,
     /// The inode number of the cgroup's directory.
@@ -128,6 +132,12 @@ pub struct AgentInfo {
     /// What it was refused (enforce): the first destinations.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub egress_refused: Vec<EgressRefused>,
+    /// Files of certificates to which this node's CA is added for it, as its containers have them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub covered: Vec<PathBuf>,
+    /// What of it is not decrypted that should be, why, and what would help, one sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub undecrypted: Vec<String>,
     /// What opens ways out of it that can't be closed from here, one sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
@@ -297,6 +307,15 @@ const KERNEL_COUNTERS: [(Counter, &str); Counter::COUNT] = [
     (Counter::DnsLost, "dns_lost"),
 ];
 
+/// The node's certificate authority.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CaInfo {
+    #[serde(flatten)]
+    pub certificate: Certificate,
+    /// Its certificate, and those that it had until lately, in PEM: what clients have to trust.
+    pub anchors: String,
+}
+
 /// What to attach, and how.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -311,6 +330,12 @@ pub struct AttachRequest {
     pub mode: Option<Mode>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub existing: Option<Existing>,
+    /// Absent: what the configuration says, as above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decrypt: Option<Decrypt>,
+    /// A file of certificates by which the agent tells whom to trust. Absent: the one of its container.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<PathBuf>,
 }
 
 /// What names the cgroup to attach.

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::PoisonError};
 
 use gateway_common::Counters;
 
-use super::{Gateway, GatewayError, everywhere::Everywhere, health::Shown, older, watch};
+use super::{Gateway, GatewayError, distrust, everywhere::Everywhere, health::Shown, older, watch};
 use crate::{
     app::agents::{Candidate, Terms},
     attach::{
@@ -16,10 +16,11 @@ use crate::{
     control::{
         api::{self, Peer},
         model::{
-            AgentInfo, AgentState, AttachRequest, Coverage, EgressRefused, Refusal, Status,
+            AgentInfo, AgentState, AttachRequest, CaInfo, Coverage, EgressRefused, Refusal, Status,
             attached_by,
         },
     },
+    proxy::Decryption,
     store::Filter,
 };
 
@@ -68,6 +69,14 @@ impl api::Gateway for Gateway {
         Ok(self.dismiss(name).await?)
     }
 
+    fn ca(&self) -> CaInfo {
+        self.ca()
+    }
+
+    async fn rotate_ca(&self) -> Result<CaInfo, Refusal> {
+        Ok(self.rotate_ca().await?)
+    }
+
     fn workflows(&self, filter: &Filter) -> Vec<WorkflowSummary> {
         self.0.workflows.list(filter)
     }
@@ -111,9 +120,12 @@ impl Gateway {
         }
         let mode = request.mode.or_else(|| rule?.mode).unwrap_or(self.0.config.defaults.mode);
         let asked = request.existing.or_else(|| watch::existing_by(rule?, mode));
+        let decrypt = request.decrypt.or_else(|| rule?.decrypt);
         let terms = Terms {
             mode,
             existing: older::policy(mode, asked)?,
+            decrypt: decrypt.unwrap_or_else(|| self.0.config.defaults.decrypt(mode)),
+            bundle: request.bundle.clone(),
             tenant: rule.and_then(|rule| rule.tenant.clone()),
             container_name: ruled.and_then(|(_, inquiry)| inquiry.told().name.clone()),
             rule: None,
@@ -132,6 +144,7 @@ impl Gateway {
             ("steps_dropped", store.steps_dropped),
             ("calls_ended_too_late", store.late),
             ("names_forgotten", self.0.names.forgotten()),
+            ("leaves_forgotten", self.0.decrypting.authority.forgotten()),
         ];
         let counters = counters.into_iter().chain(self.0.watched.counters());
         counters.filter(|(_, n)| *n > 0).map(|(name, n)| (name.into(), n)).collect()
@@ -145,7 +158,13 @@ impl Gateway {
 }
 
 fn info(shown: &Shown, kernel: Option<&Counters>) -> AgentInfo {
-    let Shown { held, proxy, health } = shown;
+    let Shown { held, proxy, health, trust } = shown;
+    let report = trust.as_ref().map(|trust| trust.report()).unwrap_or_default();
+    let covered = report.covered();
+    let distrusts = proxy.as_ref().and_then(|agent| agent.decryption.as_ref());
+    let distrusts = distrusts.map(Decryption::distrusts).unwrap_or_default();
+    let mut undecrypted = if trust.is_some() { report.notes() } else { Vec::new() };
+    undecrypted.extend(distrusts.iter().map(|distrust| distrust::note(distrust, &covered)));
     let seen = proxy.as_ref().map(|agent| agent.coverage.snapshot()).unwrap_or_default();
     let mut coverage = Coverage {
         connections_observed: seen.connections_observed,
@@ -172,6 +191,7 @@ fn info(shown: &Shown, kernel: Option<&Counters>) -> AgentInfo {
     AgentInfo {
         name: held.name.clone(),
         mode: held.mode,
+        decrypt: held.decrypt,
         cgroup: held.cgroup.clone(),
         cgroup_id: held.cgroup_id,
         container_id: held.container_id.clone(),
@@ -188,6 +208,8 @@ fn info(shown: &Shown, kernel: Option<&Counters>) -> AgentInfo {
         egress_refused: refused
             .map(|(allow, connections)| EgressRefused { allow, connections })
             .collect(),
+        covered,
+        undecrypted,
         notes: cgroup.map(|cgroup| exposure::notes(&cgroup)).unwrap_or_default(),
     }
 }

@@ -13,6 +13,7 @@ use super::{
     Gateway, GatewayError,
     everywhere::Everywhere,
     health::{Health, Shown},
+    trust::{self, Trust as Trusted},
 };
 use crate::{
     app::{
@@ -27,7 +28,7 @@ use crate::{
         pins::{HeldAgent, StateFile},
     },
     call::AgentRef,
-    config::{Existing, Mode},
+    config::{Decrypt, Existing, Mode},
     limits, proxy,
 };
 
@@ -55,6 +56,8 @@ pub(super) struct Member {
     links: Option<Links>,
     /// Connects that found no listener, when that was last looked into.
     missed: u64,
+    /// `None` where nothing is decrypted.
+    trust: Option<Arc<Trusted>>,
 }
 
 impl Fleet {
@@ -123,8 +126,13 @@ impl Fleet {
             held: agent.clone(),
             proxy: None,
             health: Arc::default(),
+            trust: None,
         });
         attached.chain(waiting).collect()
+    }
+
+    pub(super) fn trusts(&self) -> impl Iterator<Item = Arc<Trusted>> {
+        self.members.values().filter_map(|member| member.trust.clone())
     }
 
     /// Agents whose cgroup is gone.
@@ -145,6 +153,7 @@ impl Member {
             held: self.held.clone(),
             proxy: Some(Arc::clone(&self.proxy)),
             health: Arc::clone(&self.health),
+            trust: self.trust.clone(),
         }
     }
 }
@@ -203,7 +212,17 @@ impl Gateway {
         resolvers: Vec<IpAddr>,
     ) -> Result<Shown, (String, GatewayError)> {
         let Candidate { name, cgroup, container } = candidate;
-        let Terms { mode, existing, tenant, container_name, rule, late_ms, moving } = terms;
+        let Terms {
+            mode,
+            existing,
+            decrypt,
+            bundle,
+            tenant,
+            container_name,
+            rule,
+            late_ms,
+            moving,
+        } = terms;
         let name = name.as_str().to_owned();
         let held = HeldAgent {
             name: name.clone(),
@@ -217,6 +236,8 @@ impl Gateway {
             rule,
             late_ms,
             moving,
+            decrypt,
+            bundle: bundle.clone(),
             attached_at: self.0.context.recording.clock.now(),
             pinned: mode == Mode::Enforce,
             settled: false,
@@ -224,7 +245,16 @@ impl Gateway {
         };
         let proxy = proxy::Agent::new(cgroup.id(), reference(&held), self.seed(&held));
         let proxy = proxy.in_mode(mode).within(Arc::clone(&self.0.bounds));
-        let proxy = Arc::new(proxy.under(Arc::clone(&self.0.rules)));
+        let mut proxy = proxy.under(Arc::clone(&self.0.rules));
+        let trust = (decrypt == Decrypt::On).then(|| Trusted::of(cgroup.id(), &cgroup));
+        if let Some(trust) = &trust {
+            let decryption = trust.decryption(&self.0.decrypting, bundle.as_deref()).await;
+            proxy = proxy.decrypting(decryption);
+        }
+        let proxy = Arc::new(proxy);
+        if let Some(trust) = &trust {
+            trust.serves(&proxy);
+        }
         let member = Member {
             held: held.clone(),
             cgroup,
@@ -233,6 +263,7 @@ impl Gateway {
             namespaces: BTreeSet::new(),
             links: None,
             missed: 0,
+            trust,
         };
         self.0.context.agents.insert(proxy);
         fleet.members.insert(name.clone(), member);
@@ -262,6 +293,10 @@ impl Gateway {
         here: Vec<Netns>,
     ) -> Result<(), GatewayError> {
         self.listen(fleet, name, here).await?;
+        // Written down by now: what is covered is found again. Before anything is decrypted.
+        if let Some(trust) = fleet.members.get(name).and_then(|member| member.trust.clone()) {
+            trust.cover(self.anchors()).await;
+        }
         let Some(member) = fleet.members.get_mut(name) else { return Ok(()) };
         let (id, mode) = (member.cgroup.id(), member.held.mode);
         // Before anything is dropped.
@@ -393,6 +428,7 @@ impl Gateway {
         if let Some(place) = fleet.waiting.iter().position(|agent| agent.name == name) {
             let agent = fleet.waiting.remove(place);
             self.forget(&agent)?;
+            trust::uncover(&agent).await;
             return self.tidy(fleet);
         }
         self.expel(fleet, name).await
@@ -407,8 +443,11 @@ impl Gateway {
         if let Some(links) = member.links.take() {
             links.detach()?;
         }
-        let held = member.held.clone();
+        let (held, trust) = (member.held.clone(), member.trust.take());
         let is_gone = !member.cgroup.is_alive();
+        if let Some(trust) = &trust {
+            trust.end().await;
+        }
         let mut shared = false;
         for netns in std::mem::take(&mut member.namespaces) {
             shared |= !self.leave(fleet, netns, is_gone).await?;
@@ -422,6 +461,10 @@ impl Gateway {
         self.forget(&held)?;
         fleet.members.remove(name);
         self.tidy(fleet)?;
+        if trust.is_some() {
+            // Files that it shared with another agent are bare now.
+            self.refresh_trust(fleet, true);
+        }
         tracing::info!(agent = name, "detached");
         Ok(())
     }
@@ -457,6 +500,9 @@ impl Gateway {
         self.0.instance.write(&StateFile { agents: remembered.clone(), ..StateFile::own() })?;
         let mut left = Vec::new();
         for (name, member) in std::mem::take(&mut fleet.members) {
+            if let Some(trust) = &member.trust {
+                trust.end().await;
+            }
             let stays = member.held.pinned && remembered.iter().any(|a| a.name == name);
             if stays {
                 tracing::warn!(

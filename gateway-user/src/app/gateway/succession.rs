@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use gateway_common::AgentId;
 
-use super::{Gateway, GatewayError, fleet::Fleet, older};
+use super::{Gateway, GatewayError, fleet::Fleet, older, trust};
 use crate::{
     app::agents::{AgentName, Candidate, Terms},
     attach::{
@@ -65,6 +65,7 @@ impl Gateway {
         let cgroup = Cgroup::open(held.cgroup.as_ref());
         let Some(cgroup) = cgroup.ok().filter(|cgroup| cgroup.id() == held.cgroup_id) else {
             tracing::info!(agent = held.name, "gone meanwhile");
+            trust::uncover(held).await;
             return self.forget(held);
         };
         let name = AgentName::parse(&held.name)?;
@@ -74,6 +75,8 @@ impl Gateway {
         let terms = Terms {
             mode: held.mode,
             existing: older::policy(held.mode, None)?,
+            decrypt: held.decrypt,
+            bundle: held.bundle.clone(),
             tenant: held.tenant.clone(),
             container_name: held.container_name.clone(),
             rule: held.rule,

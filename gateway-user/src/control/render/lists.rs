@@ -7,6 +7,7 @@ use super::{
     table::{Align, Cell, Column, Table},
 };
 use crate::{
+    authority::Certificate,
     call::{Micros, State, WorkflowId, WorkflowSummary},
     control::model::{
         self, AgentInfo, AgentState, Coverage, EgressRefused, EgressRule, Redirect, Status, Unit,
@@ -101,11 +102,29 @@ pub fn agents(out: &mut dyn Write, screen: &Screen, agents: &[AgentInfo]) -> io:
             let line = format!("  egress denied: {times}; to allow it: [[egress]] {allow}");
             table.note(Cell::default().and(&line, Color::Busy));
         }
+        for note in &agent.undecrypted {
+            table.note(Cell::default().and(&format!("  {note}"), Color::Busy));
+        }
         for note in &agent.notes {
             table.note(Cell::default().and(&format!("  {note}"), Color::Faint));
         }
     }
     table.write(out, screen)
+}
+
+/// The node's certificate authority.
+pub fn ca(out: &mut dyn Write, screen: &Screen, certificate: &Certificate) -> io::Result<()> {
+    let lines = [
+        ("sha256", certificate.sha256.clone()),
+        ("from", certificate.not_before.to_string()),
+        ("until", certificate.not_after.to_string()),
+        ("kept in", certificate.path.display().to_string()),
+    ];
+    for (name, value) in lines {
+        let value = Cell::new(&value).paint(screen, usize::MAX).0;
+        writeln!(out, "{}  {value}", screen.paint(&format!("{name:<7}"), Color::Faint))?;
+    }
+    Ok(())
 }
 
 /// That an agent has been attached, and as what.
@@ -140,6 +159,7 @@ fn noteworthy(agent: &AgentInfo) -> Vec<(String, Color)> {
         let count = number::count(seen.existing_reset);
         notes.push((format!("sockets that were open before and are reset: {count}"), Color::Plain));
     }
+    notes.extend(agent.undecrypted.iter().map(|note| (note.clone(), Color::Busy)));
     if let Some(Redirect::Failed { why }) = &agent.redirect {
         notes.push((format!("redirect: failed ({why})"), Color::Bad));
     }

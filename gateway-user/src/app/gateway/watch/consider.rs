@@ -134,6 +134,10 @@ impl Gateway {
         let terms = Terms {
             mode,
             existing,
+            decrypt: rule
+                .and_then(|rule| rule.decrypt)
+                .unwrap_or_else(|| self.0.config.defaults.decrypt(mode)),
+            bundle: None,
             tenant: rule.and_then(|rule| rule.tenant.clone()),
             container_name: inquiry.told().name.clone(),
             rule: Some(place + 1),
