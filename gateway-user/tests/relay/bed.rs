@@ -20,6 +20,7 @@ use turnpike::{
     config::Mode,
     drain::{self, Phase, Signal},
     lineage::{Completion, Placement},
+    names::Directory,
     proxy::{
         self, Agent, Agents, Clock, Context, CoverageSnapshot, Listeners, Origins, Recorder,
         Recording, SelfTests,
@@ -35,6 +36,8 @@ pub(crate) struct Bed {
     pub(crate) agent: Arc<Agent>,
     pub(crate) steps: Arc<Steps>,
     pub(crate) port: u16,
+    /// What the agent's addresses are called.
+    pub(crate) names: Arc<Directory>,
     origins: Fake,
     signal: Signal,
     closed: Option<oneshot::Receiver<()>>,
@@ -64,11 +67,12 @@ impl Bed {
         agents.insert(Arc::clone(&agent));
         let recorder = Box::new(Shared(Arc::clone(&steps)));
         let recording = Arc::new(Recording { clock: Clock::start(), key: [1; 32], recorder });
+        let names = Arc::<Directory>::default();
         let context = Arc::new(Context {
             origins: origins.clone(),
             agents,
             selftests: SelfTests::default(),
-            names: Arc::default(),
+            names: Arc::clone(&names),
             recording,
         });
         let listeners = Listeners::bind().expect("loopback");
@@ -80,7 +84,8 @@ impl Bed {
             let runtime = runtime.expect("a runtime");
             runtime.block_on(proxy::serve(context, listeners, watch, closing)).expect("it serves");
         });
-        Self { agent, steps, port, origins, signal, closed: Some(closed), thread: Some(thread) }
+        let (closed, thread) = (Some(closed), Some(thread));
+        Self { agent, steps, port, names, origins, signal, closed, thread }
     }
 
     /// A client's connection through the proxy.
@@ -98,6 +103,11 @@ impl Bed {
         let stream = TcpStream::from(socket);
         patient(&stream);
         Ok(stream)
+    }
+
+    /// A connection from that port, which somebody else makes, will have been going there.
+    pub(crate) fn expect(&self, from: u16, to: SocketAddr) {
+        self.origins.send(from, to);
     }
 
     /// Both ends of a connection through the proxy: the client's and the server's.
