@@ -1,6 +1,7 @@
 //! The gateway: its agents, and what it takes to attach and detach them.
 
 mod api;
+mod ending;
 mod everywhere;
 mod fleet;
 mod health;
