@@ -3,6 +3,7 @@
 mod api;
 mod bounds;
 mod distrust;
+mod ending;
 mod everywhere;
 mod fleet;
 mod health;
