@@ -7,6 +7,9 @@ pub const HEAD_FIELDS: usize = 256;
 /// How long the head of an HTTP/1 request may take, from its first byte. Longer: it is answered with
 /// 408 (Request Timeout) in enforce, and only counted in audit.
 pub const HEAD_TIME: std::time::Duration = std::time::Duration::from_secs(30);
+/// How long a connection of an agent in enforce may have no HTTP/1 exchange under way. Longer: it
+/// ends in good order. Clients and servers give up connections that are idle much sooner.
+pub const IDLE_TIME: std::time::Duration = std::time::Duration::from_hours(1);
 /// How long a client that was refused may take to read the answer and to end. Longer: it is reset.
 pub const FAREWELL_TIME: std::time::Duration = std::time::Duration::from_secs(5);
 /// Bytes that it may still send meanwhile. More: it is reset.

@@ -240,6 +240,8 @@ pub struct Coverage {
     pub(super) h1_hosts_differ: AtomicU64,
     /// HTTP/1 requests whose heads took too long.
     pub(super) h1_slow_heads: AtomicU64,
+    /// HTTP/1 connections that were ended because nothing was under way on them for too long.
+    pub(super) h1_idle_ended: AtomicU64,
     /// HTTP/1 requests that were refused: ambiguous, misaddressed or slow.
     pub(super) h1_refused: AtomicU64,
     /// HTTP/1 responses that were not let through.
@@ -253,7 +255,7 @@ pub struct Coverage {
     pub(super) ws_bytes: AtomicU64,
     /// Messages that were too large to be read.
     pub(super) ws_too_large: AtomicU64,
-    /// WebSockets that were cut because their frames broke the protocol.
+    /// Connections of that kind that were cut because their frames broke the protocol.
     pub(super) ws_refused: AtomicU64,
     /// HTTP/2 streams that were never requests: over a bound, or malformed.
     pub(super) h2_refused: AtomicU64,
@@ -339,6 +341,7 @@ impl Coverage {
         reasons.insert("reset_refused", get(&self.refused));
         reasons.insert("h1_hosts_differ", get(&self.h1_hosts_differ));
         reasons.insert("h1_slow_heads", get(&self.h1_slow_heads));
+        reasons.insert("h1_idle_ended", get(&self.h1_idle_ended));
         reasons.insert("h1_requests_refused", get(&self.h1_refused));
         reasons.insert("h1_responses_refused", get(&self.h1_answers_refused));
         reasons.insert("tunnels", get(&self.tunnels));

@@ -35,6 +35,8 @@ pub(super) struct Relay<C, U> {
     tap: Tap,
     draining: bool,
     late: Option<Late>,
+    /// Until when it may do nothing: see [`limits::IDLE_TIME`].
+    idle: Option<Pin<Box<Sleep>>>,
 }
 
 /// How a relay ended.
@@ -77,7 +79,7 @@ impl<C: Leg, U: Leg> Relay<C, U> {
     /// Of a client from which this was read already.
     pub(super) fn new(client: C, held: Vec<u8>, upstream: U, tap: Tap) -> Self {
         let (up, down) = (Lane::beginning_with(held), Lane::default());
-        Self { client, upstream, up, down, tap, draining: false, late: None }
+        Self { client, upstream, up, down, tap, draining: false, late: None, idle: None }
     }
 
     /// The same, and from upstream too.
@@ -264,7 +266,7 @@ impl<C: Leg, U: Leg> Future for Relay<C, U> {
         }
         match lanes {
             Poll::Ready(Err(side)) => this.tap.broken(side),
-            Poll::Pending if !(this.draining && this.is_idle()) => return Poll::Pending,
+            Poll::Pending if !this.may_end(cx) => return Poll::Pending,
             Poll::Ready(Ok(())) | Poll::Pending => {
                 end_on_drop(this.client.socket());
                 end_on_drop(this.upstream.socket());
@@ -284,6 +286,26 @@ impl<C: Leg, U: Leg> Relay<C, U> {
                 (self.up.is_flushed() && self.down.is_flushed()).then_some(Outcome::Tunnel)
             }
         }
+    }
+
+    /// Whether nothing is under way, and it is to end or has done nothing for long enough.
+    fn may_end(&mut self, cx: &mut Context<'_>) -> bool {
+        if !self.is_idle() {
+            self.idle = None;
+            return false;
+        }
+        if self.draining {
+            return true;
+        }
+        if !self.tap.asks() {
+            return false;
+        }
+        let idle = self.idle.get_or_insert_with(|| Box::pin(sleep(limits::IDLE_TIME)));
+        let ends = idle.as_mut().poll(cx).is_ready();
+        if ends {
+            self.tap.idled_out();
+        }
+        ends
     }
 
     /// Notices a head that takes too long. There is a timer only while one does not come at once.
@@ -319,10 +341,13 @@ mod tests {
     use super::*;
     use crate::{
         call::{AgentRef, Timestamp, WorkflowId},
+        config::Mode,
         lineage::{Completion, Placement},
         proxy::{
-            Clock, Recorder, Recording, admit::tests::admission, connect::reset_on_drop,
-            exchange::Connection,
+            Agent, Clock, Recorder, Recording,
+            admit::tests::admission,
+            connect::reset_on_drop,
+            exchange::{Connection, Server},
         },
     };
 
@@ -332,12 +357,22 @@ mod tests {
 
     /// A relay, and the two ends that it joins. Its socket to the client holds little.
     fn relay() -> (Plain, StdStream, StdStream) {
+        relay_in(Mode::Audit, None)
+    }
+
+    /// In a mode, and as if it had been decrypted with that server.
+    fn relay_in(mode: Mode, server_name: Option<&str>) -> (Plain, StdStream, StdStream) {
         let (client, to_client) = pair(Some(4096));
         let (server, to_server) = pair(None);
         let (agent, origin, destination, place) = admission(to_server.0).into_parts();
+        let agent = Arc::new(Agent::new(agent.id, agent.reference.clone(), 1).in_mode(mode));
         let recorder = Box::new(Nowhere);
         let recording = Arc::new(Recording { clock: Clock::start(), key: [0; 32], recorder });
         let connection = Connection::new(agent, &origin, destination, None, place, recording);
+        let connection = match server_name {
+            Some(name) => connection.with(Server { name: name.into(), verified: true }),
+            None => connection,
+        };
         (Relay::new(to_client.1, Vec::new(), to_server.1, Tap::new(connection)), client, server)
     }
 
@@ -444,5 +479,84 @@ mod tests {
         let end = server.read_to_end(&mut received);
         assert_eq!(received, b"half a mess");
         assert_eq!(end.expect_err("a reset").kind(), std::io::ErrorKind::ConnectionReset);
+    }
+
+    #[tokio::test]
+    async fn a_head_that_takes_too_long_is_answered_with_408_in_enforce() {
+        let (relay, mut client, _server) = relay_in(Mode::Enforce, None);
+        let mut relay = Box::pin(relay);
+        client.write_all(&REQUEST[..REQUEST.len() - 1]).expect("it is open");
+        until(&mut relay, |relay| relay.late.is_some()).await;
+        tokio::time::pause();
+        assert_eq!(relay.as_mut().await, Outcome::Refused(Refusal::SlowHead));
+        tokio::time::resume();
+        let reading = tokio::task::spawn_blocking(move || {
+            let mut received = String::new();
+            client.read_to_string(&mut received).map(|_| received)
+        });
+        Pin::into_inner(relay).refuse(Refusal::SlowHead).await;
+        let received = reading.await.expect("it did not panic").expect("an orderly end");
+        assert!(received.starts_with("HTTP/1.1 408 Request Timeout\r\n"), "{received}");
+    }
+
+    #[tokio::test]
+    async fn a_head_that_takes_too_long_is_only_counted_in_audit() {
+        let (relay, mut client, mut server) = relay();
+        let mut relay = Box::pin(relay);
+        client.write_all(&REQUEST[..REQUEST.len() - 1]).expect("it is open");
+        until(&mut relay, |relay| relay.late.is_some()).await;
+        tokio::time::pause();
+        tokio::time::advance(limits::HEAD_TIME).await;
+        until(&mut relay, |relay| relay.late.as_ref().is_some_and(|late| late.at.is_none())).await;
+        tokio::time::resume();
+        client.write_all(&REQUEST[REQUEST.len() - 1..]).expect("it is open");
+        until(&mut relay, |relay| relay.late.is_none() && !relay.tap.is_idle()).await;
+        let mut received = [0; REQUEST.len()];
+        server.read_exact(&mut received).expect("it arrives");
+        assert_eq!(received, REQUEST);
+        let coverage = relay.tap.connection().agent.coverage.snapshot();
+        assert_eq!(coverage.reasons.get("h1_slow_heads"), Some(&1));
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_does_nothing_ends_in_enforce() {
+        const OK: &[u8] = b"HTTP/1.1 204 \r\n\r\n";
+        let (relay, mut client, mut server) = relay_in(Mode::Enforce, None);
+        let mut relay = Box::pin(relay);
+        client.write_all(REQUEST).expect("it is open");
+        until(&mut relay, |relay| !relay.tap.is_idle()).await;
+        assert!(relay.idle.is_none(), "something is under way");
+        server.write_all(OK).expect("it is open");
+        until(&mut relay, |relay| relay.idle.is_some()).await;
+        tokio::time::pause();
+        assert_eq!(relay.as_mut().await, Outcome::Over);
+        let coverage = relay.tap.connection().agent.coverage.snapshot();
+        assert_eq!(coverage.reasons.get("h1_idle_ended"), Some(&1));
+        drop(relay);
+        let mut received = Vec::new();
+        client.read_to_end(&mut received).expect("an orderly end");
+        assert_eq!(received, OK);
+    }
+
+    #[tokio::test]
+    async fn a_request_for_another_host_than_the_verified_one_is_misdirected_in_enforce() {
+        const OTHER: &[u8] = b"GET / HTTP/1.1\r\nHost: b\r\n\r\n";
+        let (mut relay, mut client, mut server) = relay_in(Mode::Enforce, Some("a"));
+        client.write_all(OTHER).expect("it is open");
+        assert_eq!((&mut relay).await, Outcome::Refused(Refusal::Misdirected));
+        let coverage = relay.tap.connection().agent.coverage.snapshot();
+        assert_eq!(coverage.reasons.get("tls_host_differs"), Some(&1));
+        drop(relay);
+        let mut received = Vec::new();
+        assert!(server.read_to_end(&mut received).is_err() && received.is_empty(), "a reset");
+
+        let (relay, mut client, mut server) = relay_in(Mode::Audit, Some("a"));
+        let mut relay = Box::pin(relay);
+        client.write_all(OTHER).expect("it is open");
+        until(&mut relay, |relay| !relay.tap.is_idle()).await;
+        let mut received = [0; OTHER.len()];
+        server.read_exact(&mut received).expect("it arrives");
+        let coverage = relay.tap.connection().agent.coverage.snapshot();
+        assert_eq!(coverage.reasons.get("tls_host_differs"), Some(&1));
     }
 }

@@ -252,7 +252,7 @@ impl Tap {
                 self.reading = Reading::WebSocket(Box::new(WebSocket::new(deflate)));
             }
             Outlook::Switched(Switch::Other | Switch::Connect(_)) => {
-                self.give_up(OpaqueReason::Switched)
+                self.give_up(OpaqueReason::Switched);
             }
             Outlook::Wrong(refusal) if way.is_asked() => self.refuse(refusal),
             Outlook::Wrong(refusal) => {
@@ -301,6 +301,11 @@ impl Tap {
 
     pub(super) const fn connection(&self) -> &Connection {
         &self.connection
+    }
+
+    /// The connection ends because it has done nothing for long.
+    pub(super) fn idled_out(&self) {
+        add(&self.connection.agent.coverage.h1_idle_ended, 1);
     }
 
     /// The number of the request whose head has begun and is not complete.
