@@ -184,7 +184,7 @@ impl<E: Future<Output = ()>> Path<'_, E> {
         match run(&mut relay, self.ending).await {
             Outcome::Over => None,
             Outcome::Refused(refusal) => {
-                relay.refuse(refusal).await;
+                Box::pin(relay.refuse(refusal)).await;
                 None
             }
             Outcome::Tunnel => relay.into_tunnel(),

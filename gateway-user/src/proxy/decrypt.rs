@@ -120,7 +120,9 @@ impl<E: Future<Output = ()>> Path<'_, E> {
                 let mut relay = Relay::new(legs.0, Vec::new(), legs.1, Tap::new(connection));
                 let outcome = run(&mut relay, ending.as_mut()).await;
                 let said = (relay.client().said(), relay.upstream().said());
-                go_on(relay, outcome, &recording, ending).await;
+                if outcome != Outcome::Over {
+                    Box::pin(go_on(relay, outcome, &recording, ending)).await;
+                }
                 said
             }
         };
