@@ -9,6 +9,7 @@ mod hints;
 mod older;
 mod selftest;
 mod succession;
+mod trust;
 mod upkeep;
 
 use std::{
@@ -20,7 +21,8 @@ use std::{
 
 use tokio::sync::Mutex;
 
-use self::{fleet::Fleet, health::Shown, heartbeat::Heartbeat};
+use self::{fleet::Fleet, health::Shown, heartbeat::Heartbeat, trust::Decrypting};
+pub(super) use self::{fleet::Terms, trust::node_bundle};
 use super::{
     agents::Unfit,
     kernel::{KernelOrigins, ToStore, monotonic},
@@ -35,6 +37,7 @@ use crate::{
         preflight::{self, Unmet},
         sockets::SocketsError,
     },
+    authority::AuthorityError,
     call::Timestamp,
     config::Config,
     control::model::Refusal,
@@ -59,6 +62,7 @@ struct Inner {
     workflows: Arc<Workflows>,
     /// Names of the agents' addresses, as their DNS answers had them.
     names: Arc<Directory>,
+    decrypting: Decrypting,
     /// Held while an agent is attached or detached: one at a time.
     fleet: Mutex<Fleet>,
     /// What `turnpike agents` shows, so that it need not wait for the fleet.
@@ -90,6 +94,8 @@ pub(super) enum GatewayError {
     KeepInEnforce,
     #[error(transparent)]
     Key(#[from] node::KeyError),
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
     #[error("a turnpike daemon runs already (pid {0}); stop it first, or use it")]
     Running(u32),
     #[error("the gateway is ending; ask the next one")]
@@ -137,17 +143,20 @@ impl Gateway {
         hooks.forget_handoffs(monotonic())?;
         let workflows = Arc::new(Workflows::new());
         let clock = Clock::start();
+        let decrypting = Decrypting::open(&config, clock)?;
         let recorder = Box::new(ToStore(Arc::clone(&workflows)));
+        let names = Arc::new(Directory::default());
         let context = Arc::new(proxy::Context {
             origins: KernelOrigins(Arc::clone(&hooks)),
             agents: Agents::default(),
             selftests: SelfTests::default(),
+            names: Arc::clone(&names),
             recording: Arc::new(Recording { clock, key, recorder }),
         });
-        let names = Arc::new(Directory::default());
         hints::listen(&hooks, Arc::clone(&names), clock)?;
         let gateway = Self(Arc::new(Inner {
             names,
+            decrypting,
             embedded,
             boot,
             started_at: clock.now(),

@@ -71,6 +71,10 @@ impl ConnectAdmission {
         &self.agent
     }
 
+    pub(super) const fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
     /// The admission is used up: the connection is dialled.
     pub(super) fn into_parts(self) -> (Arc<Agent>, Origin, SocketAddr, Place) {
         (self.agent, self.origin, self.destination, self.place)

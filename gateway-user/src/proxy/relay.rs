@@ -6,11 +6,10 @@ use std::{
     task::{Context, Poll},
 };
 
-use tokio::net::TcpStream;
-
 use super::{
     connect::end_on_drop,
-    lane::{Failure, Lane, Watcher},
+    lane::{End, Failure, Lane, Watcher},
+    leg::Leg,
     tap::Tap,
 };
 
@@ -22,9 +21,9 @@ use super::{
 /// Both streams come to it as ones that are reset when they are dropped, and stay so until the
 /// connection has ended in good order.
 #[derive(Debug)]
-pub(super) struct Relay {
-    client: TcpStream,
-    upstream: TcpStream,
+pub(super) struct Relay<C, U> {
+    client: C,
+    upstream: U,
     up: Lane,
     down: Lane,
     tap: Tap,
@@ -38,9 +37,19 @@ pub(super) enum Side {
     Upstream,
 }
 
-impl Relay {
-    pub(super) fn new(client: TcpStream, upstream: TcpStream, tap: Tap) -> Self {
-        Self { client, upstream, up: Lane::default(), down: Lane::default(), tap, draining: false }
+impl<C: Leg, U: Leg> Relay<C, U> {
+    /// Of a client from which this was read already.
+    pub(super) fn new(client: C, held: Vec<u8>, upstream: U, tap: Tap) -> Self {
+        let (up, down) = (Lane::beginning_with(held), Lane::default());
+        Self { client, upstream, up, down, tap, draining: false }
+    }
+
+    pub(super) const fn client(&self) -> &C {
+        &self.client
+    }
+
+    pub(super) const fn upstream(&self) -> &U {
+        &self.upstream
     }
 
     /// From now on the connection ends as soon as no exchange is under way on it.
@@ -122,24 +131,26 @@ impl Watcher for FromServer<'_> {
     }
 }
 
-impl Future for Relay {
+impl<C: Leg, U: Leg> Future for Relay<C, U> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
         let lanes = this.poll_lanes(cx);
-        if this.up.is_closed() {
+        if this.up.closed().is_some() {
             this.tap.client_ended();
         }
-        if this.down.is_closed() {
-            this.tap.server_ended();
+        match this.down.closed() {
+            Some(End::Whole) => this.tap.server_ended(),
+            Some(End::Cut) => this.tap.broken(Side::Upstream),
+            None => {}
         }
         match lanes {
             Poll::Ready(Err(side)) => this.tap.broken(side),
             Poll::Pending if !(this.draining && this.is_idle()) => return Poll::Pending,
             Poll::Ready(Ok(())) | Poll::Pending => {
-                end_on_drop(&this.client);
-                end_on_drop(&this.upstream);
+                end_on_drop(this.client.socket());
+                end_on_drop(this.upstream.socket());
             }
         }
         Poll::Ready(())
@@ -156,6 +167,7 @@ mod tests {
     };
 
     use socket2::{SockRef, Socket};
+    use tokio::net::TcpStream;
 
     use super::*;
     use crate::{
@@ -169,15 +181,17 @@ mod tests {
 
     const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
+    type Plain = Relay<TcpStream, TcpStream>;
+
     /// A relay, and the two ends that it joins. Its socket to the client holds little.
-    fn relay() -> (Relay, StdStream, StdStream) {
+    fn relay() -> (Plain, StdStream, StdStream) {
         let (client, to_client) = pair(Some(4096));
         let (server, to_server) = pair(None);
         let (agent, origin, destination, place) = admission(to_server.0).into_parts();
         let recorder = Box::new(Nowhere);
         let recording = Arc::new(Recording { clock: Clock::start(), key: [0; 32], recorder });
         let connection = Connection::new(agent, &origin, destination, None, place, recording);
-        (Relay::new(to_client.1, to_server.1, Tap::new(connection)), client, server)
+        (Relay::new(to_client.1, Vec::new(), to_server.1, Tap::new(connection)), client, server)
     }
 
     /// Two ends of a connection, the second with the address of the first's peer. Neither holds
@@ -220,7 +234,7 @@ mod tests {
     }
 
     /// Drives the relay, which must go on, until it is so.
-    async fn until(relay: &mut Pin<Box<Relay>>, so: impl Fn(&Relay) -> bool) {
+    async fn until(relay: &mut Pin<Box<Plain>>, so: impl Fn(&Plain) -> bool) {
         let driven = std::future::poll_fn(|cx| {
             assert!(relay.as_mut().poll(cx).is_pending(), "it has ended");
             if so(relay) { Poll::Ready(()) } else { Poll::Pending }

@@ -38,6 +38,12 @@ impl Tap {
         Self { connection, reading: Reading::Sniffing(Sniffer::default()), client_ended: false }
     }
 
+    /// On a connection that is not to be read.
+    pub(super) fn unread(connection: Connection, reason: OpaqueReason) -> Self {
+        connection.agent.coverage.opaque(reason);
+        Self { connection, reading: Reading::Opaque, client_ended: false }
+    }
+
     pub(super) fn client_sent(&mut self, bytes: &[u8]) {
         match &mut self.reading {
             Reading::Sniffing(sniffer) => {
@@ -125,6 +131,7 @@ impl Tap {
     }
 
     fn told(&mut self, protocol: Protocol, seen: &[u8]) {
+        let decrypted = self.connection.server.is_some();
         match protocol {
             Protocol::Http1 => {
                 let coverage = &self.connection.agent.coverage;
@@ -136,10 +143,11 @@ impl Tap {
                 self.follow(outlook);
                 return;
             }
+            _ if decrypted => self.give_up(OpaqueReason::InsideTls),
             Protocol::Tls { server_name } => {
                 tracing::debug!(connection = %self.connection.id, ?server_name, "TLS");
-                self.connection.agent.coverage.tls(server_name);
-                self.reading = Reading::Opaque;
+                self.connection.agent.coverage.tls_name(server_name);
+                self.give_up(OpaqueReason::Tls);
             }
             Protocol::Http2 => self.give_up(OpaqueReason::Http2),
             Protocol::Unknown => self.give_up(OpaqueReason::Unknown),

@@ -56,6 +56,7 @@ impl Bed {
             origins: origins.clone(),
             agents,
             selftests: SelfTests::default(),
+            names: Arc::default(),
             recording,
         });
         let listeners = Listeners::bind().expect("loopback");

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -13,6 +14,7 @@ use super::{
     Gateway, GatewayError,
     everywhere::Everywhere,
     health::{Health, Shown},
+    trust::{self, Trust as Trusted},
 };
 use crate::{
     app::{
@@ -27,8 +29,7 @@ use crate::{
         pins::{HeldAgent, StateFile},
     },
     call::AgentRef,
-    config::Mode,
-    control::model::Existing,
+    config::{Decrypt, Existing, Mode},
     limits,
     names::Trust,
     proxy,
@@ -58,6 +59,19 @@ pub(super) struct Member {
     links: Option<Links>,
     /// Connects that found no listener, when that was last looked into.
     missed: u64,
+    /// `None` where nothing is decrypted.
+    trust: Option<Arc<Trusted>>,
+}
+
+/// How an agent is to be held.
+#[derive(Clone, Debug)]
+pub(in crate::app) struct Terms {
+    pub(in crate::app) mode: Mode,
+    /// What becomes of the sockets that it has, as [`super::older::policy`] allows it.
+    pub(in crate::app) existing: Existing,
+    pub(in crate::app) decrypt: Decrypt,
+    /// The certificates by which upstream is verified, if not those of the agent itself.
+    pub(in crate::app) bundle: Option<PathBuf>,
 }
 
 impl Fleet {
@@ -103,8 +117,13 @@ impl Fleet {
             held: agent.clone(),
             proxy: None,
             health: Arc::default(),
+            trust: None,
         });
         attached.chain(waiting).collect()
+    }
+
+    pub(super) fn trusts(&self) -> impl Iterator<Item = Arc<Trusted>> {
+        self.members.values().filter_map(|member| member.trust.clone())
     }
 
     /// Agents whose cgroup is gone.
@@ -120,19 +139,19 @@ impl Member {
             held: self.held.clone(),
             proxy: Some(Arc::clone(&self.proxy)),
             health: Arc::clone(&self.health),
+            trust: self.trust.clone(),
         }
     }
 }
 
 impl Gateway {
-    /// Attaches an agent for the process `caller`. `existing` is what becomes of the sockets that it
-    /// has, as [`older::policy`] allows it; `here` are namespaces that it will live in,
-    /// beside those that its processes live in already.
+    /// Attaches an agent for the process `caller`. `here` are namespaces that it will live in, beside
+    /// those that its processes live in already.
     pub(in crate::app) async fn enlist(
         &self,
         caller: u32,
         candidate: Candidate,
-        (mode, existing): (Mode, Existing),
+        terms: Terms,
         here: Vec<Netns>,
     ) -> Result<Shown, GatewayError> {
         let mut fleet = self.0.fleet.lock().await;
@@ -145,7 +164,7 @@ impl Gateway {
         let Everywhere { cgroups, gateways } = self.everywhere()?;
         candidate.check(caller, &gateways, &own, &cgroups)?;
         let resolvers = agents::resolvers(&candidate.cgroup, caller).await;
-        let joined = self.join(&mut fleet, candidate, (mode, existing), here, resolvers).await;
+        let joined = self.join(&mut fleet, candidate, terms, here, resolvers).await;
         if let Err((name, _)) = &joined
             && let Err(further) = self.expel(&mut fleet, name).await
         {
@@ -160,11 +179,12 @@ impl Gateway {
         &self,
         fleet: &mut Fleet,
         candidate: Candidate,
-        (mode, existing): (Mode, Existing),
+        terms: Terms,
         here: Vec<Netns>,
         resolvers: Vec<IpAddr>,
     ) -> Result<Shown, (String, GatewayError)> {
         let Candidate { name, cgroup, container } = candidate;
+        let Terms { mode, existing, decrypt, bundle } = terms;
         let name = name.as_str().to_owned();
         let held = HeldAgent {
             name: name.clone(),
@@ -173,12 +193,21 @@ impl Gateway {
             cgroup_id: cgroup.id(),
             container_id: container.as_ref().map(|container| container.id.clone()),
             pod: container.and_then(|container| container.pod),
+            decrypt,
+            bundle: bundle.clone(),
             attached_at: self.0.context.recording.clock.now(),
             pinned: mode == Mode::Enforce,
             settled: false,
             resolvers,
         };
-        let proxy = Arc::new(proxy::Agent::new(cgroup.id(), reference(&held), self.seed(&held)));
+        let proxy = proxy::Agent::new(cgroup.id(), reference(&held), self.seed(&held));
+        let mut proxy = proxy.in_mode(mode);
+        let trust = (decrypt == Decrypt::On).then(|| Trusted::of(cgroup.id(), &cgroup));
+        if let Some(trust) = &trust {
+            let decryption = trust.decryption(&self.0.decrypting, bundle.as_deref()).await;
+            proxy = proxy.decrypting(decryption);
+        }
+        let proxy = Arc::new(proxy);
         let member = Member {
             held: held.clone(),
             cgroup,
@@ -187,6 +216,7 @@ impl Gateway {
             namespaces: BTreeSet::new(),
             links: None,
             missed: 0,
+            trust,
         };
         let shown = member.shown();
         self.0.context.agents.insert(proxy);
@@ -217,6 +247,10 @@ impl Gateway {
         here: Vec<Netns>,
     ) -> Result<(), GatewayError> {
         self.listen(fleet, name, here).await?;
+        // Written down by now: what is covered is found again. Before anything is decrypted.
+        if let Some(trust) = fleet.members.get(name).and_then(|member| member.trust.clone()) {
+            trust.cover(self.anchors()).await;
+        }
         let Some(member) = fleet.members.get_mut(name) else { return Ok(()) };
         let (id, mode) = (member.cgroup.id(), member.held.mode);
         if let Some(netns) = agents::home(&member.cgroup).or(member.namespaces.first().copied())
@@ -338,6 +372,7 @@ impl Gateway {
         if let Some(place) = fleet.waiting.iter().position(|agent| agent.name == name) {
             let agent = fleet.waiting.remove(place);
             self.forget(&agent)?;
+            trust::uncover(&agent).await;
             return self.tidy(fleet);
         }
         self.expel(fleet, name).await
@@ -352,7 +387,10 @@ impl Gateway {
         if let Some(links) = member.links.take() {
             links.detach()?;
         }
-        let held = member.held.clone();
+        let (held, trust) = (member.held.clone(), member.trust.take());
+        if let Some(trust) = &trust {
+            trust.end().await;
+        }
         let mut shared = false;
         for netns in std::mem::take(&mut member.namespaces) {
             shared |= !self.leave(fleet, netns).await?;
@@ -366,6 +404,10 @@ impl Gateway {
         self.forget(&held)?;
         fleet.members.remove(name);
         self.tidy(fleet)?;
+        if trust.is_some() {
+            // Files that it shared with another agent are bare now.
+            self.refresh_trust(fleet, true);
+        }
         tracing::info!(agent = name, "detached");
         Ok(())
     }
@@ -401,6 +443,9 @@ impl Gateway {
         self.0.instance.write(&StateFile { agents: remembered.clone(), ..StateFile::own() })?;
         let mut left = Vec::new();
         for (name, member) in std::mem::take(&mut fleet.members) {
+            if let Some(trust) = &member.trust {
+                trust.end().await;
+            }
             let stays = member.held.pinned && remembered.iter().any(|a| a.name == name);
             if stays {
                 tracing::warn!(

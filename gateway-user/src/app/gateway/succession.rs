@@ -4,7 +4,11 @@ use std::collections::BTreeSet;
 
 use gateway_common::AgentId;
 
-use super::{Gateway, GatewayError, fleet::Fleet, older};
+use super::{
+    Gateway, GatewayError,
+    fleet::{Fleet, Terms},
+    older, trust,
+};
 use crate::{
     app::agents::{AgentName, Candidate},
     attach::{
@@ -65,6 +69,7 @@ impl Gateway {
         let cgroup = Cgroup::open(held.cgroup.as_ref());
         let Some(cgroup) = cgroup.ok().filter(|cgroup| cgroup.id() == held.cgroup_id) else {
             tracing::info!(agent = held.name, "gone meanwhile");
+            trust::uncover(held).await;
             return self.forget(held);
         };
         let name = AgentName::parse(&held.name)?;
@@ -72,7 +77,9 @@ impl Gateway {
         let candidate = Candidate { name, cgroup, container };
         let existing = older::policy(held.mode, None)?;
         let resolvers = held.resolvers.clone();
-        match self.join(fleet, candidate, (held.mode, existing), Vec::new(), resolvers).await {
+        let terms =
+            Terms { mode: held.mode, existing, decrypt: held.decrypt, bundle: held.bundle.clone() };
+        match self.join(fleet, candidate, terms, Vec::new(), resolvers).await {
             Ok(_) => Ok(()),
             Err((name, error)) => {
                 // Dropping pinned links leaves them pinned, and the agent closed.

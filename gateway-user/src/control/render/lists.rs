@@ -7,6 +7,7 @@ use super::{
     table::{Align, Cell, Column, Table},
 };
 use crate::{
+    authority::Certificate,
     call::{State, WorkflowId, WorkflowSummary},
     control::model::{self, AgentInfo, AgentState, Coverage, Redirect, Status},
 };
@@ -67,6 +68,21 @@ pub fn agents(out: &mut dyn Write, screen: &Screen, agents: &[AgentInfo]) -> io:
         }
     }
     table.write(out, screen)
+}
+
+/// The node's certificate authority.
+pub fn ca(out: &mut dyn Write, screen: &Screen, certificate: &Certificate) -> io::Result<()> {
+    let lines = [
+        ("sha256", certificate.sha256.clone()),
+        ("from", certificate.not_before.to_string()),
+        ("until", certificate.not_after.to_string()),
+        ("kept in", certificate.path.display().to_string()),
+    ];
+    for (name, value) in lines {
+        let value = Cell::new(&value).paint(screen, usize::MAX).0;
+        writeln!(out, "{}  {value}", screen.paint(&format!("{name:<7}"), Color::Faint))?;
+    }
+    Ok(())
 }
 
 /// That an agent has been attached, and as what.

@@ -1,0 +1,228 @@
+//! One connection, from its acceptance to its end.
+
+use std::{
+    future::Future,
+    io,
+    net::SocketAddr,
+    pin::{Pin, pin},
+    sync::Arc,
+};
+
+use http::uri::Scheme;
+use rustls::AlertDescription;
+use tokio::{io::Interest, net::TcpStream, time::sleep};
+
+use super::{
+    admit::{ConnectAdmission, Refused},
+    agent::OpaqueReason,
+    connect::{dial, end_on_drop, reset_on_drop},
+    exchange::{Connection, Recording},
+    h2::{Terms, bridge},
+    leg::Leg,
+    opening::{Opening, Rewound, hear},
+    origin::{self, Origins},
+    relay::Relay,
+    tap::Tap,
+    tls::refuse,
+    worker::Context,
+};
+use crate::{
+    config::Mode,
+    drain::{Phase, Watch},
+    limits,
+    names::Directory,
+};
+
+/// A connection as it was accepted.
+#[derive(Debug)]
+pub(super) struct Arrival {
+    pub(super) stream: TcpStream,
+    pub(super) client: SocketAddr,
+    pub(super) listener: SocketAddr,
+    pub(super) netns: u64,
+}
+
+/// Carries a connection until it ends, or until told to cut it.
+pub(super) async fn carry<O: Origins>(
+    context: Arc<Context<O>>,
+    arrival: Arrival,
+    mut phase: Watch,
+) {
+    let Arrival { stream: client, client: from, listener, netns } = arrival;
+    reset_on_drop(&client);
+    let first_word = sleep(limits::FIRST_WORD);
+    let mut ending = pin!(async {
+        phase.reached(Phase::Draining).await;
+        first_word.await;
+    });
+    let Some(origin) = origin::find(&context.origins, netns, &client, from, listener) else {
+        tracing::debug!(client = %from, "a connection of unknown origin is reset");
+        return context.agents.count_unknown_origin();
+    };
+    if context.selftests.answers(&origin, netns, &client).await {
+        return;
+    }
+    let admission = match ConnectAdmission::decide(&context.agents, origin, from, listener) {
+        Ok(admission) => admission,
+        Err(refused) => {
+            tracing::debug!(client = %from, %refused, "a connection is reset");
+            if refused == Refused::NoAgent {
+                context.agents.count_unknown_origin();
+            }
+            return;
+        }
+    };
+    let (recording, names) = (Arc::clone(&context.recording), Arc::clone(&context.names));
+    drop(context);
+    let mut upstream = tokio::select! {
+        // First, for the order of things: who resets a connection may have used it before.
+        biased;
+        dialled = reach(&admission) => match dialled {
+            Ok(upstream) => upstream,
+            Err(_) => return,
+        },
+        _ = client.ready(Interest::ERROR) => return,
+        () = &mut ending => return,
+    };
+    // Failing that, small writes wait a little longer.
+    let _ = client.set_nodelay(true);
+    let mut path = Path { admission, client, recording, names, ending };
+    match path.opening(&mut upstream).await {
+        Opening::Plain(held) => path.relay(upstream, held, None).await,
+        // In boxes of their own: most connections need neither.
+        Opening::Http2(held) => Box::pin(path.bridge(upstream, held)).await,
+        Opening::Tls(hello, held) => Box::pin(path.tls(upstream, hello, held)).await,
+        Opening::Unreadable(held) => {
+            let no = Unread {
+                reason: OpaqueReason::TlsHello,
+                name: None,
+                alert: AlertDescription::DecodeError,
+            };
+            Box::pin(path.unread(Some(upstream), held, no)).await;
+        }
+        Opening::Gone => {}
+        Opening::Unsaid => {
+            end_on_drop(&path.client);
+            end_on_drop(&upstream);
+        }
+    }
+}
+
+/// Dials what was admitted. Counted if it can't be.
+async fn reach(admission: &ConnectAdmission) -> io::Result<TcpStream> {
+    dial(admission).await.inspect_err(|error| {
+        tracing::debug!(destination = %admission.destination(), %error, "can't dial");
+        admission.agent().coverage.refused();
+    })
+}
+
+/// An admitted connection, and what it takes to carry it.
+pub(super) struct Path<'a, E> {
+    pub(super) admission: ConnectAdmission,
+    pub(super) client: TcpStream,
+    pub(super) recording: Arc<Recording>,
+    pub(super) names: Arc<Directory>,
+    /// Ready when the connection is to end as soon as it can.
+    pub(super) ending: Pin<&'a mut E>,
+}
+
+/// Why a connection can't be read.
+pub(super) struct Unread {
+    pub(super) reason: OpaqueReason,
+    /// The host, by the client's word.
+    pub(super) name: Option<Box<str>>,
+    /// What the client is told if it may not go on so.
+    pub(super) alert: AlertDescription,
+}
+
+impl<E: Future<Output = ()>> Path<'_, E> {
+    async fn opening(&mut self, upstream: &mut TcpStream) -> Opening {
+        let into_tls = self.admission.agent().decryption.is_some();
+        hear(&mut self.client, upstream, into_tls, self.ending.as_mut()).await
+    }
+
+    /// As it is; from the beginning unread, if there is a reason.
+    pub(super) async fn relay(
+        self,
+        upstream: TcpStream,
+        held: Vec<u8>,
+        unread: Option<OpaqueReason>,
+    ) {
+        let local = upstream.local_addr().ok();
+        let connection = connection(self.admission, local, self.recording);
+        let tap = match unread {
+            Some(reason) => Tap::unread(connection, reason),
+            None => Tap::new(connection),
+        };
+        run(&mut Relay::new(self.client, held, upstream, tap), self.ending).await;
+    }
+
+    /// HTTP/2 without TLS.
+    async fn bridge(self, mut upstream: TcpStream, held: Vec<u8>) {
+        let mut client = Rewound::new(held, self.client);
+        let strict = self.admission.agent().mode == Mode::Enforce;
+        let local = upstream.local_addr().ok();
+        let connection = connection(self.admission, local, self.recording);
+        let terms = Terms { scheme: Scheme::HTTP, strict };
+        match bridge(&mut client, &mut upstream, &connection, terms, self.ending).await {
+            Ok(()) => {
+                end_on_drop(&client.stream);
+                end_on_drop(&upstream);
+            }
+            Err(error) => tracing::debug!(connection = %connection.id, %error, "HTTP/2"),
+        }
+    }
+
+    /// TLS that can't be read: the one place that decides whether it goes on so. Without a
+    /// connection to upstream, because it is used up, another is made.
+    pub(super) async fn unread(self, upstream: Option<TcpStream>, held: Vec<u8>, no: Unread) {
+        let agent = self.admission.agent();
+        let Unread { reason, name, alert } = no;
+        tracing::debug!(?reason, ?name, agent = %agent.reference.name, "TLS that is not read");
+        if !may_go_unread(agent.mode, reason) {
+            agent.coverage.refused_unread();
+            return refuse(self.client, alert);
+        }
+        agent.coverage.tls_name(name);
+        let upstream = match upstream {
+            Some(upstream) => Ok(upstream),
+            None => tokio::select! {
+                biased;
+                dialled = reach(&self.admission) => dialled,
+                _ = self.client.ready(Interest::ERROR) => return,
+            },
+        };
+        if let Ok(upstream) = upstream {
+            self.relay(upstream, held, Some(reason)).await;
+        }
+    }
+}
+
+/// Whether what can't be read may go on. What is not meant to be read may, in any mode; what is
+/// meant to be and can't be, only where nothing is enforced.
+const fn may_go_unread(mode: Mode, reason: OpaqueReason) -> bool {
+    matches!((mode, reason), (Mode::Audit, _) | (Mode::Enforce, OpaqueReason::Tls))
+}
+
+/// Relays until the end; from when it is to end on, only what is under way.
+pub(super) async fn run<C: Leg, U: Leg>(
+    relay: &mut Relay<C, U>,
+    ending: Pin<&mut impl Future<Output = ()>>,
+) {
+    tokio::select! {
+        biased;
+        () = &mut *relay => return,
+        () = ending => {}
+    }
+    relay.drain();
+    relay.await;
+}
+
+pub(super) fn connection(
+    admission: ConnectAdmission,
+    upstream_local: Option<SocketAddr>,
+    recording: Arc<Recording>,
+) -> Connection {
+    let (agent, origin, destination, place) = admission.into_parts();
+    Connection::new(agent, &origin, destination, upstream_local, place, recording)
+}

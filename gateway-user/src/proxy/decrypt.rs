@@ -1,0 +1,173 @@
+//! A connection whose TLS ends here, on both sides.
+
+use std::{future::Future, net::SocketAddr, sync::Arc, time::Instant};
+
+use http::uri::Scheme;
+use rustls::{AlertDescription, pki_types::ServerName};
+use tokio::{io::Interest, net::TcpStream, time::timeout};
+use tokio_rustls::TlsAcceptor;
+
+use super::{
+    agent::{Agent, OpaqueReason, add},
+    carry::{Path, Unread, connection, run},
+    connect::end_on_drop,
+    exchange::{Connection, Server},
+    h2::{Terms, bridge},
+    leg::Leg as _,
+    opening::Rewound,
+    relay::Relay,
+    tap::Tap,
+    tls::{
+        Binary, ClientHello, Decryption, Greeted, Inside, NoGuise, Said, TlsLeg, Unmet, Wanted, Why,
+    },
+};
+use crate::{call::Timestamp, config::Mode, limits};
+
+/// A client that is to be decrypted.
+struct Case<'a> {
+    agent: &'a Agent,
+    decryption: &'a Decryption,
+    name: ServerName<'static>,
+    /// What runs in the client's process.
+    binary: Option<Binary>,
+    pid: u32,
+}
+
+impl<E: Future<Output = ()>> Path<'_, E> {
+    /// A client that has said hello, which is held.
+    pub(super) async fn tls(self, upstream: TcpStream, hello: ClientHello, held: Vec<u8>) {
+        let agent = Arc::clone(self.admission.agent());
+        let Some(decryption) = &agent.decryption else {
+            return self.relay(upstream, held, None).await;
+        };
+        let (destination, now) = (self.admission.destination(), self.recording.clock.now());
+        let called = || self.names.of(agent.id, destination.ip(), now);
+        let no = |reason, alert| Unread { reason, name: hello.server_name.clone(), alert };
+        let name = match decryption.wants(&hello, destination.ip(), called) {
+            Wanted::Decrypted(name) => name,
+            Wanted::Unread(reason) => {
+                let no = no(reason, AlertDescription::AccessDenied);
+                return self.unread(Some(upstream), held, no).await;
+            }
+        };
+        let host = decryption.host(&name, destination.port());
+        let pid = self.admission.origin().tgid;
+        let case = Case { agent: &agent, decryption, name, binary: Binary::of(pid), pid };
+        if let Some(unmet) = host.unfit(now).or_else(|| case.distrusts(now)) {
+            return self.unread(Some(upstream), held, no(unmet.reason, unmet.alert)).await;
+        }
+        let local = upstream.local_addr().ok();
+        let greeting = decryption.greet(&host, &hello, Rewound::new(Vec::new(), upstream), now);
+        let greeted = tokio::select! {
+            biased;
+            greeted = timeout(limits::TLS_HANDSHAKE_TIME, greeting) => greeted,
+            _ = self.client.ready(Interest::ERROR) => return,
+        };
+        let Ok(greeted) = greeted else { return agent.coverage.tls_late() };
+        let met = greeted.and_then(|greeted| {
+            let guise = case.decryption.guise(&case.name, &greeted);
+            Ok((greeted, guise.map_err(|error| unable(&error))?))
+        });
+        match met {
+            Ok((greeted, guise)) => self.decrypt(case, (greeted, local), guise, held).await,
+            Err(unmet) => self.unread(None, held, no(unmet.reason, unmet.alert)).await,
+        }
+    }
+
+    /// Upstream is there; now the client is met in its guise.
+    async fn decrypt(
+        self,
+        case: Case<'_>,
+        (greeted, local): (Greeted, Option<SocketAddr>),
+        guise: TlsAcceptor,
+        held: Vec<u8>,
+    ) {
+        let Self { admission, client, recording, ending, .. } = self;
+        let Greeted { stream: upstream, verified, inside, .. } = greeted;
+        let clock = recording.clock;
+        let accepting = guise.accept(Rewound::new(held, client)).into_fallible();
+        let client = match timeout(limits::TLS_HANDSHAKE_TIME, accepting).await {
+            Ok(Ok(client)) => TlsLeg::new(client),
+            Ok(Err((error, client))) => {
+                if verified.for_agent {
+                    case.note(Why::of(&error), clock.now());
+                }
+                end_on_drop(&client.stream);
+                return end_on_drop(&upstream.get_ref().0.stream);
+            }
+            Err(_) => return case.agent.coverage.tls_late(),
+        };
+        case.agent.coverage.tls_decrypted(verified.for_agent);
+        let since = Instant::now();
+        let server = Server { name: case.name.to_str().into(), verified: verified.for_node };
+        let connection = connection(admission, local, recording).with(server);
+        let legs = (client, TlsLeg::new(upstream));
+        let said = match inside {
+            Some(Inside::Http2) => both(legs, &connection, ending).await,
+            Some(Inside::Http1) | None => {
+                let mut relay = Relay::new(legs.0, Vec::new(), legs.1, Tap::new(connection));
+                run(&mut relay, ending).await;
+                (relay.client().said(), relay.upstream().said())
+            }
+        };
+        if let Some(why) = left_silently(said, since)
+            && verified.for_agent
+        {
+            case.note(why, clock.now());
+        }
+    }
+}
+
+/// HTTP/2 on both sides. What was said on each.
+async fn both(
+    (mut client, mut upstream): (TlsLeg, TlsLeg),
+    connection: &Connection,
+    ending: impl Future<Output = ()>,
+) -> (Said, Said) {
+    let strict = connection.agent.mode == Mode::Enforce;
+    let terms = Terms { scheme: Scheme::HTTPS, strict };
+    match bridge(&mut client, &mut upstream, connection, terms, ending).await {
+        Ok(()) => {
+            end_on_drop(client.socket());
+            end_on_drop(upstream.socket());
+        }
+        Err(error) => tracing::debug!(connection = %connection.id, %error, "HTTP/2"),
+    }
+    (client.said(), upstream.said())
+}
+
+impl Case<'_> {
+    /// Whether the client's program did not trust us before. In enforce it is met all the same: it
+    /// may trust us by now, and says nothing to upstream if it does not.
+    fn distrusts(&self, now: Timestamp) -> Option<Unmet> {
+        let (binary, host) = (self.binary.as_ref(), self.name.to_str());
+        let known = self.agent.mode == Mode::Audit
+            && self.decryption.distrusted().expects(binary, &host, now);
+        known.then_some(Unmet {
+            reason: OpaqueReason::Distrust,
+            alert: AlertDescription::AccessDenied,
+        })
+    }
+
+    /// The client did not trust us.
+    fn note(&self, why: Why, now: Timestamp) {
+        let host = self.name.to_str();
+        let (agent, binary) = (&self.agent.reference.name, &self.binary);
+        tracing::info!(agent, %host, pid = self.pid, ?binary, %why, "a client does not trust us");
+        add(&self.agent.coverage.tls_distrusted, 1);
+        self.decryption.distrusted().note((binary.clone(), self.pid), &host, why, now);
+    }
+}
+
+fn unable(error: &NoGuise) -> Unmet {
+    tracing::warn!(%error, "TLS can't be decrypted");
+    Unmet { reason: OpaqueReason::NoCertificate, alert: AlertDescription::InternalError }
+}
+
+/// How a client has left that said nothing after its handshake, and did so first, and so soon that it
+/// must have been for what it saw in it.
+fn left_silently((client, upstream): (Said, Said), since: Instant) -> Option<Why> {
+    let Said::Left(at, why) = client else { return None };
+    let second = matches!(upstream, Said::Left(before, _) if before < at);
+    (!second && at.duration_since(since) < limits::SILENT_LEAVE).then_some(why)
+}
