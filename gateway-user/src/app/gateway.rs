@@ -1,6 +1,7 @@
 //! The gateway: its agents, and what it takes to attach and detach them.
 
 mod api;
+mod distrust;
 mod everywhere;
 mod fleet;
 mod health;
@@ -62,7 +63,7 @@ struct Inner {
     workflows: Arc<Workflows>,
     /// Names of the agents' addresses, as their DNS answers had them.
     names: Arc<Directory>,
-    decrypting: Decrypting,
+    decrypting: Arc<Decrypting>,
     /// Held while an agent is attached or detached: one at a time.
     fleet: Mutex<Fleet>,
     /// What `turnpike agents` shows, so that it need not wait for the fleet.
@@ -143,7 +144,7 @@ impl Gateway {
         hooks.forget_handoffs(monotonic())?;
         let workflows = Arc::new(Workflows::new());
         let clock = Clock::start();
-        let decrypting = Decrypting::open(&config, clock)?;
+        let decrypting = Arc::new(Decrypting::open(&config, clock)?);
         let recorder = Box::new(ToStore(Arc::clone(&workflows)));
         let names = Arc::new(Directory::default());
         let context = Arc::new(proxy::Context {

@@ -156,6 +156,7 @@ fn info(agent: &HeldAgent) -> AgentInfo {
         redirect: None,
         coverage: Coverage::default(),
         covered: Vec::new(),
+        undecrypted: Vec::new(),
         notes: Vec::new(),
     }
 }

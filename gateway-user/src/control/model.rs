@@ -64,8 +64,10 @@ pub struct AgentInfo {
     /// Files of certificates to which this node's CA is added for it, as its containers have them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub covered: Vec<PathBuf>,
-    /// What opens ways out of it that can't be closed from here, and what of it can't be decrypted, one
-    /// sentence each.
+    /// What of it is not decrypted that should be, why, and what would help, one sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub undecrypted: Vec<String>,
+    /// What opens ways out of it that can't be closed from here, one sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }

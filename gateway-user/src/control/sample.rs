@@ -58,6 +58,7 @@ pub(super) fn agent(name: &str) -> AgentInfo {
             ..Coverage::default()
         },
         covered: Vec::new(),
+        undecrypted: Vec::new(),
         notes: Vec::new(),
     }
 }

@@ -5,8 +5,7 @@ use std::{collections::BTreeMap, sync::PoisonError};
 use gateway_common::Counters;
 
 use super::{
-    Gateway, GatewayError, everywhere::Everywhere, fleet::Terms, health::Shown, older,
-    trust::Report,
+    Gateway, GatewayError, distrust, everywhere::Everywhere, fleet::Terms, health::Shown, older,
 };
 use crate::{
     app::agents::Candidate,
@@ -20,6 +19,7 @@ use crate::{
         api::{self, Peer},
         model::{AgentInfo, AgentState, AttachRequest, CaInfo, Coverage, Refusal, Status},
     },
+    proxy::Decryption,
     store::Filter,
 };
 
@@ -125,7 +125,12 @@ impl Gateway {
 
 fn info(shown: &Shown, kernel: Option<&Counters>) -> AgentInfo {
     let Shown { held, proxy, health, trust } = shown;
-    let trust = trust.as_ref().map(|trust| trust.report());
+    let report = trust.as_ref().map(|trust| trust.report()).unwrap_or_default();
+    let covered = report.covered();
+    let distrusts = proxy.as_ref().and_then(|agent| agent.decryption.as_ref());
+    let distrusts = distrusts.map(Decryption::distrusts).unwrap_or_default();
+    let mut undecrypted = if trust.is_some() { report.notes() } else { Vec::new() };
+    undecrypted.extend(distrusts.iter().map(|distrust| distrust::note(distrust, &covered)));
     let seen = proxy.as_ref().map(|agent| agent.coverage.snapshot()).unwrap_or_default();
     let mut coverage = Coverage {
         connections_observed: seen.connections_observed,
@@ -147,8 +152,6 @@ fn info(shown: &Shown, kernel: Option<&Counters>) -> AgentInfo {
         coverage.redirected = coverage.redirected.saturating_sub(health.tests());
     }
     let cgroup = Cgroup::open(held.cgroup.as_ref());
-    let mut notes = cgroup.map(|cgroup| exposure::notes(&cgroup)).unwrap_or_default();
-    notes.extend(trust.iter().flat_map(Report::notes));
     AgentInfo {
         name: held.name.clone(),
         mode: held.mode,
@@ -162,7 +165,8 @@ fn info(shown: &Shown, kernel: Option<&Counters>) -> AgentInfo {
         gateway_pid: Some(std::process::id()),
         attached_at: Some(held.attached_at),
         coverage,
-        covered: trust.map(|trust| trust.covered()).unwrap_or_default(),
-        notes,
+        covered,
+        undecrypted,
+        notes: cgroup.map(|cgroup| exposure::notes(&cgroup)).unwrap_or_default(),
     }
 }

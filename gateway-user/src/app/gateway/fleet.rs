@@ -208,6 +208,9 @@ impl Gateway {
             proxy = proxy.decrypting(decryption);
         }
         let proxy = Arc::new(proxy);
+        if let Some(trust) = &trust {
+            trust.serves(&proxy);
+        }
         let member = Member {
             held: held.clone(),
             cgroup,

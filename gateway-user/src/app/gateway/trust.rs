@@ -5,7 +5,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
 };
@@ -28,7 +28,7 @@ use crate::{
     control::model::CaInfo,
     limits,
     policy::hosts::HostList,
-    proxy::{Certificates, Clock, Decryption, Roots},
+    proxy::{self, Certificates, Clock, Decryption, Roots},
 };
 
 /// What decryption takes, whoever the agent is.
@@ -56,6 +56,8 @@ pub(in crate::app) struct Trust {
     busy: AtomicBool,
     looks: AtomicU32,
     report: Mutex<Report>,
+    /// Whose connections it decides on.
+    proxy: OnceLock<Weak<proxy::Agent>>,
 }
 
 /// What came of it, for whoever wants to know.
@@ -92,11 +94,14 @@ impl Decrypting {
     }
 
     /// For an agent that trusts this bundle; without one, for one that trusts what the node does.
-    fn by(&self, bundle: Option<&[u8]>) -> Decryption {
+    fn roots(&self, bundle: Option<&[u8]>) -> Roots {
         // Not what was added for us: upstream has no business with it.
         let agent = bundle.map(|bundle| Arc::new(roots(bundle, &self.anchors())));
         let agent = agent.unwrap_or_else(|| Arc::clone(&self.roots));
-        let roots = Roots { agent, node: Arc::clone(&self.roots) };
+        Roots { agent, node: Arc::clone(&self.roots) }
+    }
+
+    fn decryption(&self, roots: Roots) -> Decryption {
         let minting = Minting { authority: Arc::clone(&self.authority), clock: self.clock };
         let certificates: Arc<dyn Certificates> = Arc::new(minting);
         Decryption::new(Arc::clone(&self.hosts), roots, certificates)
@@ -114,6 +119,7 @@ impl Trust {
             busy: AtomicBool::new(false),
             looks: AtomicU32::new(0),
             report: Mutex::default(),
+            proxy: OnceLock::new(),
         })
     }
 
@@ -134,7 +140,12 @@ impl Trust {
         let own = || found.as_ref().and_then(Look::own_bundle);
         let bundle = given.as_deref().or_else(own);
         lock(&self.report).by_node = bundle.is_none();
-        all.by(bundle)
+        all.decryption(all.roots(bundle))
+    }
+
+    /// Says whose connections it decides on, once that is known.
+    pub(super) fn serves(&self, agent: &Arc<proxy::Agent>) {
+        self.proxy.get_or_init(|| Arc::downgrade(agent));
     }
 
     pub(super) fn report(&self) -> Report {
@@ -148,16 +159,33 @@ impl Trust {
 
     /// Looks again, for what has come since, and covers that. Does nothing if the last time is not
     /// over yet.
-    pub(super) async fn refresh(self: &Arc<Self>, anchors: String, anyway: bool) {
+    pub(super) async fn refresh(self: &Arc<Self>, all: &Arc<Decrypting>, anyway: bool) {
         let look = self.looks.fetch_add(1, Ordering::Relaxed);
         if anyway || look % LOOKS == LOOKS - 1 {
             lock(&self.seen).forget_processes();
         }
+        let (all, anchors) = (Arc::clone(all), all.anchors());
         self.in_time(move |trust| {
             trust.look();
+            trust.learn_roots(&all);
             trust.cover_now(&anchors);
         })
         .await;
+    }
+
+    /// Verifies upstream by the agent's own certificates as soon as it has some: its cgroup may be
+    /// there before its container is.
+    fn learn_roots(&self, all: &Decrypting) {
+        let found = lock(&self.found);
+        let mut report = lock(&self.report);
+        let agent = self.proxy.get().and_then(Weak::upgrade);
+        if report.by_node
+            && let Some(bundle) = found.as_ref().and_then(Look::own_bundle)
+            && let Some(decryption) = agent.as_ref().and_then(|agent| agent.decryption.as_ref())
+        {
+            decryption.trust(all.roots(Some(bundle)));
+            report.by_node = false;
+        }
     }
 
     /// Takes away all that covers the agent's files, and covers none from here on.
@@ -286,7 +314,7 @@ impl Gateway {
         tracing::info!(sha256 = certificate.sha256, "the CA is replaced");
         let trusts: Vec<Arc<Trust>> = self.0.fleet.lock().await.trusts().collect();
         for trust in trusts {
-            trust.refresh(self.anchors(), true).await;
+            trust.refresh(all, true).await;
         }
         Ok(CaInfo { certificate, anchors: self.anchors() })
     }
@@ -294,8 +322,8 @@ impl Gateway {
     /// Looks after what covers the agents' files, each in a task of its own.
     pub(super) fn refresh_trust(&self, fleet: &Fleet, anyway: bool) {
         for trust in fleet.trusts() {
-            let anchors = self.0.decrypting.anchors();
-            tokio::spawn(async move { trust.refresh(anchors, anyway).await });
+            let all = Arc::clone(&self.0.decrypting);
+            tokio::spawn(async move { trust.refresh(&all, anyway).await });
         }
     }
 }

@@ -130,11 +130,12 @@ impl Finder {
 
     fn look(&mut self, pid: u32, seen: &mut Seen) -> io::Result<()> {
         let root = Root::of_process(pid)?;
+        let ended = || io::Error::other("it runs no program");
         let identity = root.identity()?;
         let is_first = self.roots.is_empty();
         let is_new = !self.roots.contains_key(&identity);
         let root = Arc::clone(self.roots.entry(identity).or_insert_with(|| Arc::new(root)));
-        let used = places::used_by(pid, &root);
+        let used = places::used_by(pid, &root).ok_or_else(ended)?;
         for (variable, path) in used.named {
             let decides = is_first && variable == places::VARIABLES[0];
             self.add(&root, path, if decides { Kind::Named } else { Kind::Library });

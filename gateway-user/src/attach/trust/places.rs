@@ -112,8 +112,9 @@ pub(super) struct Used {
     pub(super) libraries: BTreeSet<PathBuf>,
 }
 
-/// Reads a process's environment, command line and mappings. Empty for one that has ended.
-pub(super) fn used_by(pid: u32, root: &Root) -> Used {
+/// Reads a process's environment, command line and mappings. `None` for one that has ended, or is
+/// only about to become its program.
+pub(super) fn used_by(pid: u32, root: &Root) -> Option<Used> {
     let read = |name: &str| -> Vec<u8> {
         let mut bytes = Vec::new();
         // It may end at any time: then there is nothing to find.
@@ -122,6 +123,10 @@ pub(super) fn used_by(pid: u32, root: &Root) -> Used {
         }
         bytes
     };
+    let command = read("cmdline");
+    if command.is_empty() {
+        return None;
+    }
     let environment = read("environ");
     let variables: BTreeMap<&[u8], &[u8]> = environment
         .split(|byte| *byte == 0)
@@ -141,7 +146,6 @@ pub(super) fn used_by(pid: u32, root: &Root) -> Used {
     let mut prefixes: BTreeSet<PathBuf> = below_root(variable("VIRTUAL_ENV")).into_iter().collect();
     prefixes.extend(below_root(variable("CONDA_PREFIX")));
     prefixes.extend(below_root(variable("HOME")).map(|home| home.join(".local")));
-    let command = read("cmdline");
     let first = command.split(|byte| *byte == 0).next().unwrap_or_default();
     let program = fs::read_link(format!("/proc/{pid}/exe")).ok();
     let programs = program.iter().map(|path| path.as_os_str().as_bytes()).chain([first]);
@@ -156,7 +160,7 @@ pub(super) fn used_by(pid: u32, root: &Root) -> Used {
     let mut libraries: BTreeSet<PathBuf> = libraries.collect();
     // Where conda keeps the one of its OpenSSL.
     libraries.extend(prefixes.iter().map(|prefix| prefix.join("ssl/cacert.pem")));
-    Used { named, libraries }
+    Some(Used { named, libraries })
 }
 
 /// `PREFIX/lib/python3.N/site-packages` and what distributions have in its place.
@@ -265,11 +269,12 @@ mod tests {
             .env("VIRTUAL_ENV", "/venv")
             .spawn()
             .expect("it runs");
-        let used = used_by(child.id(), &root);
+        let used = std::iter::repeat_with(|| used_by(child.id(), &root)).flatten().next();
+        let used = used.expect("it becomes its program");
         child.kill().and_then(|()| child.wait()).expect("it ends");
         assert_eq!(used.named, [("SSL_CERT_FILE", PathBuf::from("etc/own.pem"))]);
         let certifi = "venv/lib/python3.11/site-packages/certifi/cacert.pem";
         assert!(used.libraries.contains(Path::new(certifi)), "{used:?}");
-        assert!(used_by(u32::MAX, &root).named.is_empty());
+        assert!(used_by(u32::MAX, &root).is_none());
     }
 }

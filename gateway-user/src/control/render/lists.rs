@@ -63,6 +63,9 @@ pub fn agents(out: &mut dyn Write, screen: &Screen, agents: &[AgentInfo]) -> io:
         if let Some(Redirect::Failed { why }) = &agent.redirect {
             table.note(Cell::default().and(&format!("  redirect: failed ({why})"), Color::Bad));
         }
+        for note in &agent.undecrypted {
+            table.note(Cell::default().and(&format!("  {note}"), Color::Busy));
+        }
         for note in &agent.notes {
             table.note(Cell::default().and(&format!("  {note}"), Color::Faint));
         }
@@ -117,6 +120,7 @@ fn noteworthy(agent: &AgentInfo) -> Vec<(String, Color)> {
         let count = number::count(seen.existing_reset);
         notes.push((format!("sockets that were open before and are reset: {count}"), Color::Plain));
     }
+    notes.extend(agent.undecrypted.iter().map(|note| (note.clone(), Color::Busy)));
     if let Some(Redirect::Failed { why }) = &agent.redirect {
         notes.push((format!("redirect: failed ({why})"), Color::Bad));
     }
