@@ -157,7 +157,6 @@ impl Client {
             Self::Httpx => python("httpx", &[]),
             Self::HttpxStrict => python("httpx-strict", &[]),
             Self::Requests => python("requests", &["--stream"]),
-            // Its answer must come in pieces: it tells of its connection only before the last.
             Self::Aiohttp => python("aiohttp", &["--stream"]),
             Self::Curl1 => curl("--http1.1"),
             Self::Curl2 => curl("--http2"),
