@@ -1,6 +1,6 @@
 //! Real clients, unchanged, over TLS: what they see, what the servers see, and what the gateway says.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::OnceLock, time::Duration};
 
 use turnpike_tests::{
     authority::Authority,
@@ -85,9 +85,17 @@ fn assert_let_through((_, tag, seen): &(Client, String, Seen)) {
     assert_eq!(seen.issuer.as_deref(), Some(Authority::NAME), "{tag}: {seen:?}");
 }
 
-/// How each client looks to the server when nothing is between them.
-fn direct(container: &Container, site: &Site) -> BTreeMap<Client, Look> {
-    let start = |client| start(container, client, "direct", Made::After);
+/// How each client looks to the server when nothing is between them. It looks the same in every
+/// test: it is tried once.
+fn looks() -> &'static BTreeMap<Client, Look> {
+    static LOOKS: OnceLock<BTreeMap<Client, Look>> = OnceLock::new();
+    LOOKS.get_or_init(direct)
+}
+
+fn direct() -> BTreeMap<Client, Look> {
+    let container = Container::start();
+    let site = Site::beside(&container);
+    let start = |client| start(&container, client, "direct", Made::After);
     let running = Client::ALL.map(start).map(Running::ready);
     let mut looks = BTreeMap::new();
     for call in finish(running.into()) {
@@ -126,13 +134,12 @@ fn trusted(container: &Container) -> String {
 fn clients_that_are_not_decrypted_are_left_alone() {
     let container = Container::start();
     let site = Site::beside(&container);
-    let looks = direct(&container, &site);
     let (trust, mounts) = (trusted(&container), container.mounts());
     let gateway = Gateway::start(Mode::Audit);
     gateway.attach_container(&container, &["--name", "clients"]);
     let start = |client| start(&container, client, "opaque", Made::After);
     for call in &finish(Client::ALL.map(start).map(Running::ready).into()) {
-        assert_eq!(assert_whole(&site.server, site.head(), call), looks[&call.0], "{}", call.1);
+        assert_eq!(assert_whole(&site.server, site.head(), call), looks()[&call.0], "{}", call.1);
         let issuer = call.2.issuer.as_deref();
         assert!(issuer.is_none_or(|issuer| issuer == Authority::NAME), "{}: {issuer:?}", call.1);
     }
@@ -149,7 +156,6 @@ fn clients_that_are_not_decrypted_are_left_alone() {
 fn clients_in_a_container_that_is_attached_while_they_run() {
     let container = Container::start();
     let site = Site::beside(&container);
-    let looks = direct(&container, &site);
     let (server, head) = (&site.server, site.head());
 
     // What trusts nothing before it connects; and what has its trust from when it was started.
@@ -180,7 +186,7 @@ fn clients_in_a_container_that_is_attached_while_they_run() {
     let fresh = fresh.map(|client| start(&container, client, "fresh", Made::After).ready());
     calls.extend(finish(fresh.into()));
     for call in &calls {
-        assert_eq!(assert_whole(server, head, call), looks[&call.0], "{}", call.1);
+        assert_eq!(assert_whole(server, head, call), looks()[&call.0], "{}", call.1);
         assert_intercepted(call);
     }
     let traced = || gateway.traces();
@@ -189,22 +195,24 @@ fn clients_in_a_container_that_is_attached_while_they_run() {
     });
     assert_traced(&traced(), server, &calls);
     let coverage = coverage(&gateway);
+    println!("{coverage:#}");
     assert!(coverage["connections_observed"].as_u64() >= Some(12), "{coverage}");
     assert!(coverage["bytes_opaque"].as_u64() >= Some(Site::REPOSITORY_BYTES as u64), "{coverage}");
 
     for call in &finish(early.into()) {
-        let mut look = looks[&call.0].clone();
+        let mut look = looks()[&call.0].clone();
         look.tls.as_mut().expect("it speaks TLS").sni = Some(call.0.own_host());
         assert_eq!(assert_whole(server, head, call), look, "{}", call.1);
         assert_let_through(call);
     }
 
+    println!("{:#}", gateway.agent_json("clients").expect("it is attached"));
     gateway.detach("clients");
     assert_eq!(trusted(&container), trust);
     let again = [Client::OpenAi, Client::Requests, Client::Curl2];
     let again = again.map(|client| start(&container, client, "again", Made::After).ready());
     for call in &finish(again.into()) {
-        assert_eq!(assert_whole(server, head, call), looks[&call.0], "{}", call.1);
+        assert_eq!(assert_whole(server, head, call), looks()[&call.0], "{}", call.1);
         assert_eq!(call.2.issuer.as_deref(), Some(Authority::NAME), "{}", call.1);
     }
 }
@@ -236,19 +244,12 @@ fn side_by_side(
 fn clients_under_run() {
     let host = Host::new();
     let (server, head) = (&host.site.server, host.site.head());
-    let mut command = host.command("env");
-    command.arg(format!("NODE_EXTRA_CA_CERTS={}", Site::ROOT));
-    let looks: BTreeMap<Client, Look> = side_by_side(&host, "direct", &mut command)
-        .iter()
-        .map(|call| (call.0, assert_whole(server, head, call)))
-        .collect();
-
     let place = Place::configured(Mode::Audit, DECRYPTED);
     let out = place.config().with_file_name("trace.jsonl");
     let options = ["--trace-out", out.to_str().expect("our own path")];
     let calls = side_by_side(&host, "run", &mut host.run(&place, &options));
     for call in &calls {
-        assert_eq!(assert_whole(server, head, call), looks[&call.0], "{}", call.1);
+        assert_eq!(assert_whole(server, head, call), looks()[&call.0], "{}", call.1);
         assert_intercepted(call);
     }
     let written = std::fs::read_to_string(&out).expect("--trace-out was written");
