@@ -11,6 +11,7 @@ mod cover;
 mod look;
 mod mountinfo;
 mod places;
+mod process;
 
 use std::{
     collections::BTreeSet,

@@ -14,6 +14,7 @@ use super::{
     Bundle, Place, Refused, bundle, cover, mark,
     mountinfo::{self, Mount},
     places::{self, Kind},
+    process::Process,
 };
 use crate::{
     attach::{
@@ -38,7 +39,8 @@ pub struct Look {
 /// What was looked at already, so that looking again costs little.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
-    processes: BTreeSet<u32>,
+    /// By what they run, since a process may become another program.
+    processes: BTreeSet<(u32, u64)>,
     /// Where packages were looked for that nobody uses yet.
     walked: BTreeSet<(MntnsId, (u64, u64))>,
 }
@@ -68,7 +70,8 @@ impl Look {
                 look.on_host = true;
                 continue;
             }
-            if seen.processes.contains(&pid) {
+            let Some(process) = Process::of(pid) else { continue };
+            if seen.processes.contains(&process.identity()) {
                 continue;
             }
             let known = finders.iter().position(|finder| finder.place.namespace.id() == id);
@@ -83,11 +86,11 @@ impl Look {
                 let Ok(finder) = Finder::of(pid, agent) else { continue };
                 finders.push(finder);
             }
-            if finders[place].look(pid, seen).is_ok() {
-                seen.processes.insert(pid);
+            if finders[place].look(pid, &process, seen).is_ok() {
+                seen.processes.insert(process.identity());
             }
         }
-        seen.processes.retain(|pid| processes.contains(pid));
+        seen.processes.retain(|(pid, _)| processes.contains(pid));
         look.places = finders.into_iter().map(|finder| finder.place).collect();
         look
     }
@@ -128,15 +131,14 @@ impl Finder {
         Ok(Self { place, mark: mark(agent), mounts, files, roots })
     }
 
-    fn look(&mut self, pid: u32, seen: &mut Seen) -> io::Result<()> {
+    fn look(&mut self, pid: u32, process: &Process, seen: &mut Seen) -> io::Result<()> {
         let root = Root::of_process(pid)?;
-        let ended = || io::Error::other("it runs no program");
         let identity = root.identity()?;
         let is_first = self.roots.is_empty();
         let is_new = !self.roots.contains_key(&identity);
         let root = Arc::clone(self.roots.entry(identity).or_insert_with(|| Arc::new(root)));
-        let used = places::used_by(pid, &root).ok_or_else(ended)?;
-        for (variable, path) in used.named {
+        let (named, libraries) = process.bundles(&root);
+        for (variable, path) in named {
             let decides = is_first && variable == places::VARIABLES[0];
             self.add(&root, path, if decides { Kind::Named } else { Kind::Library });
         }
@@ -145,7 +147,7 @@ impl Finder {
                 self.add(&root, path, Kind::System);
             }
         }
-        for path in used.libraries {
+        for path in libraries {
             self.add(&root, path, Kind::Library);
         }
         if is_new && seen.walked.insert((self.place.namespace.id(), identity)) {
