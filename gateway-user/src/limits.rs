@@ -4,14 +4,32 @@
 pub const HEAD_BYTES: usize = 256 * 1024;
 /// Header fields of one HTTP/1 head. More: the connection becomes opaque.
 pub const HEAD_FIELDS: usize = 256;
+/// How long the head of an HTTP/1 request may take, from its first byte. Longer: it is answered with
+/// 408 (Request Timeout) in enforce, and only counted in audit.
+pub const HEAD_TIME: std::time::Duration = std::time::Duration::from_secs(30);
+/// How long a client that was refused may take to read the answer and to end. Longer: it is reset.
+pub const FAREWELL_TIME: std::time::Duration = std::time::Duration::from_secs(5);
+/// Bytes that it may still send meanwhile. More: it is reset.
+pub const FAREWELL_BYTES: usize = 16 * 1024 * 1024;
+/// How deep tunnels through HTTP proxies are looked into, one in another. Deeper: the connection
+/// becomes opaque.
+pub const TUNNELS: usize = 4;
 /// Empty lines before a request line, which are skipped (RFC 9112, section 2.2). More: the
 /// connection becomes opaque.
 pub const EMPTY_LINES: usize = 8;
 /// Bytes of the line that starts a chunk: its size and extensions. More: the connection becomes
 /// opaque.
 pub const CHUNK_LINE_BYTES: usize = 4096;
+/// Bytes of one chunk. Larger: the connection becomes opaque.
+pub const CHUNK_BYTES: u64 = u32::MAX as u64;
 /// Requests that wait for their response on one connection. More: the connection becomes opaque.
 pub const PIPELINED_REQUESTS: usize = 256;
+/// Bytes of one WebSocket message, uncompressed, that are kept to be understood. A larger one is
+/// only counted.
+pub const WS_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
+/// How many times as large the compressed messages of one direction may become, together, beyond
+/// one message's worth. More: the connection becomes opaque.
+pub const WS_INFLATE_RATIO: u64 = 64;
 /// Bytes of a request body that are kept to be understood. Larger: the call is not understood.
 pub const OBSERVED_REQUEST_BYTES: usize = 32 * 1024 * 1024;
 /// Bytes of a response body, or of one event of a stream, that are kept to be understood.

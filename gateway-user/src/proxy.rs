@@ -16,13 +16,16 @@ mod lane;
 mod leg;
 mod opening;
 mod origin;
+mod refusal;
 mod relay;
 mod selftest;
 mod sniff;
 mod splice;
 mod tap;
 pub mod tls;
+mod way;
 mod worker;
+pub mod ws;
 
 pub use agent::{Agent, Agents, Coverage, CoverageSnapshot, OpaqueReason};
 pub use clock::Clock;

@@ -154,10 +154,12 @@ pub enum OpaqueReason {
     Framing,
     /// The server switched to another protocol: an upgrade, or CONNECT.
     Switched,
+    /// WebSocket frames that break the protocol, or an extension that is not known.
+    WebSocket,
 }
 
 impl OpaqueReason {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 15] = [
         Self::Tls,
         Self::TlsHello,
         Self::TlsOffer,
@@ -172,6 +174,7 @@ impl OpaqueReason {
         Self::Unknown,
         Self::Framing,
         Self::Switched,
+        Self::WebSocket,
     ];
 
     /// In the form that `turnpike agents` shows.
@@ -192,6 +195,7 @@ impl OpaqueReason {
             Self::Unknown => "opaque_unknown",
             Self::Framing => "opaque_framing",
             Self::Switched => "opaque_switched",
+            Self::WebSocket => "opaque_websocket",
         }
     }
 }
@@ -232,6 +236,25 @@ pub struct Coverage {
     refused_unread: AtomicU64,
     over_bound: AtomicU64,
     refused: AtomicU64,
+    /// HTTP/1 requests whose target and Host name different hosts.
+    pub(super) h1_hosts_differ: AtomicU64,
+    /// HTTP/1 requests whose heads took too long.
+    pub(super) h1_slow_heads: AtomicU64,
+    /// HTTP/1 requests that were refused: ambiguous, misaddressed or slow.
+    pub(super) h1_refused: AtomicU64,
+    /// HTTP/1 responses that were not let through.
+    pub(super) h1_answers_refused: AtomicU64,
+    /// Tunnels through HTTP proxies that were looked into.
+    pub(super) tunnels: AtomicU64,
+    /// Connections that switched to WebSocket.
+    pub(super) websockets: AtomicU64,
+    /// Their messages, and the bytes of these, uncompressed.
+    pub(super) ws_messages: AtomicU64,
+    pub(super) ws_bytes: AtomicU64,
+    /// Messages that were too large to be read.
+    pub(super) ws_too_large: AtomicU64,
+    /// WebSockets that were cut because their frames broke the protocol.
+    pub(super) ws_refused: AtomicU64,
     /// HTTP/2 streams that were never requests: over a bound, or malformed.
     pub(super) h2_refused: AtomicU64,
     /// HTTP/2 connections that were ended because a peer flooded them.
@@ -314,6 +337,16 @@ impl Coverage {
         reasons.insert("reset_over_bound", get(&self.over_bound));
         reasons.insert("tls_unnamed", get(&self.tls_unnamed));
         reasons.insert("reset_refused", get(&self.refused));
+        reasons.insert("h1_hosts_differ", get(&self.h1_hosts_differ));
+        reasons.insert("h1_slow_heads", get(&self.h1_slow_heads));
+        reasons.insert("h1_requests_refused", get(&self.h1_refused));
+        reasons.insert("h1_responses_refused", get(&self.h1_answers_refused));
+        reasons.insert("tunnels", get(&self.tunnels));
+        reasons.insert("websockets", get(&self.websockets));
+        reasons.insert("websocket_messages", get(&self.ws_messages));
+        reasons.insert("websocket_bytes", get(&self.ws_bytes));
+        reasons.insert("websocket_too_large", get(&self.ws_too_large));
+        reasons.insert("websocket_refused", get(&self.ws_refused));
         reasons.insert("tls_decrypted", get(&self.tls_decrypted));
         reasons.insert("tls_unverified", get(&self.tls_unverified));
         reasons.insert("tls_distrusted", get(&self.tls_distrusted));

@@ -21,7 +21,7 @@ use super::{
     leg::Leg,
     opening::{Opening, Rewound, hear},
     origin::{self, Origins},
-    relay::Relay,
+    relay::{Joined, Outcome, Relay},
     tap::Tap,
     tls::refuse,
     worker::Context,
@@ -74,7 +74,7 @@ pub(super) async fn carry<O: Origins>(
     };
     let (recording, names) = (Arc::clone(&context.recording), Arc::clone(&context.names));
     drop(context);
-    let mut upstream = tokio::select! {
+    let upstream = tokio::select! {
         // First, for the order of things: who resets a connection may have used it before.
         biased;
         dialled = reach(&admission) => match dialled {
@@ -86,31 +86,23 @@ pub(super) async fn carry<O: Origins>(
     };
     // Failing that, small writes wait a little longer.
     let _ = client.set_nodelay(true);
-    let mut path = Path { admission, client, recording, names, ending };
-    match path.opening(&mut upstream).await {
-        Opening::Plain(held) => path.relay(upstream, held, None).await,
-        // In boxes of their own: most connections need neither.
-        Opening::Http2(held) => Box::pin(path.bridge(upstream, held)).await,
-        Opening::Tls(hello, held) => Box::pin(path.tls(upstream, hello, held)).await,
-        Opening::Unreadable(held) => {
-            let no = Unread {
-                reason: OpaqueReason::TlsHello,
-                name: None,
-                alert: AlertDescription::DecodeError,
-            };
-            Box::pin(path.unread(Some(upstream), held, no)).await;
-        }
-        Opening::Gone => {}
-        Opening::Unsaid => {
-            end_on_drop(&path.client);
-            end_on_drop(&upstream);
-        }
+    let (of_client, of_upstream) = (Vec::new(), Vec::new());
+    let mut next = Some(Joined { admission, client, upstream, of_client, of_upstream });
+    // A tunnel through a proxy carries another connection.
+    while let Some(Joined { admission, client, upstream, of_client, of_upstream }) = next {
+        let (recording, names) = (Arc::clone(&recording), Arc::clone(&names));
+        let path = Path { admission, client, recording, names, ending: ending.as_mut() };
+        next = path.carry(upstream, of_client, of_upstream).await;
     }
 }
 
 /// Dials what was admitted. Counted if it can't be.
 async fn reach(admission: &ConnectAdmission) -> io::Result<TcpStream> {
-    dial(admission).await.inspect_err(|error| {
+    let dialled = match admission.through() {
+        None => dial(admission).await,
+        Some(_) => Err(io::Error::other("its tunnel is used up")),
+    };
+    dialled.inspect_err(|error| {
         tracing::debug!(destination = %admission.destination(), %error, "can't dial");
         admission.agent().coverage.refused();
     })
@@ -136,25 +128,66 @@ pub(super) struct Unread {
 }
 
 impl<E: Future<Output = ()>> Path<'_, E> {
-    async fn opening(&mut self, upstream: &mut TcpStream) -> Opening {
-        let into_tls = self.admission.agent().decryption.is_some();
-        hear(&mut self.client, upstream, into_tls, self.ending.as_mut()).await
+    /// Until it ends, or a tunnel begins.
+    async fn carry(
+        mut self,
+        mut upstream: TcpStream,
+        of_client: Vec<u8>,
+        of_upstream: Vec<u8>,
+    ) -> Option<Joined<TcpStream, TcpStream>> {
+        if !of_upstream.is_empty() {
+            return self.relay(upstream, (of_client, of_upstream), None).await;
+        }
+        match self.opening(&mut upstream, of_client).await {
+            Opening::Plain(held) => return self.relay(upstream, (held, Vec::new()), None).await,
+            // In boxes of their own: most connections need neither.
+            Opening::Http2(held) => Box::pin(self.bridge(upstream, held)).await,
+            Opening::Tls(hello, held) => Box::pin(self.tls(upstream, hello, held)).await,
+            Opening::Unreadable(held) => {
+                let no = Unread {
+                    reason: OpaqueReason::TlsHello,
+                    name: None,
+                    alert: AlertDescription::DecodeError,
+                };
+                Box::pin(self.unread(Some(upstream), held, no)).await;
+            }
+            Opening::Gone => {}
+            Opening::Unsaid => {
+                end_on_drop(&self.client);
+                end_on_drop(&upstream);
+            }
+        }
+        None
     }
 
-    /// As it is; from the beginning unread, if there is a reason.
+    async fn opening(&mut self, upstream: &mut TcpStream, held: Vec<u8>) -> Opening {
+        let into_tls = self.admission.agent().decryption.is_some();
+        hear(&mut self.client, upstream, held, into_tls, self.ending.as_mut()).await
+    }
+
+    /// As it is; from the beginning unread, if there is a reason. What it goes on with if a tunnel
+    /// begins.
     pub(super) async fn relay(
         self,
         upstream: TcpStream,
-        held: Vec<u8>,
+        (of_client, of_upstream): (Vec<u8>, Vec<u8>),
         unread: Option<OpaqueReason>,
-    ) {
+    ) -> Option<Joined<TcpStream, TcpStream>> {
         let local = upstream.local_addr().ok();
         let connection = connection(self.admission, local, self.recording);
         let tap = match unread {
             Some(reason) => Tap::unread(connection, reason),
             None => Tap::new(connection),
         };
-        run(&mut Relay::new(self.client, held, upstream, tap), self.ending).await;
+        let mut relay = Relay::new(self.client, of_client, upstream, tap).after(of_upstream);
+        match run(&mut relay, self.ending).await {
+            Outcome::Over => None,
+            Outcome::Refused(refusal) => {
+                relay.refuse(refusal).await;
+                None
+            }
+            Outcome::Tunnel => relay.into_tunnel(),
+        }
     }
 
     /// HTTP/2 without TLS.
@@ -193,7 +226,7 @@ impl<E: Future<Output = ()>> Path<'_, E> {
             },
         };
         if let Ok(upstream) = upstream {
-            self.relay(upstream, held, Some(reason)).await;
+            self.relay(upstream, (held, Vec::new()), Some(reason)).await;
         }
     }
 }
@@ -208,14 +241,18 @@ const fn may_go_unread(mode: Mode, reason: OpaqueReason) -> bool {
 pub(super) async fn run<C: Leg, U: Leg>(
     relay: &mut Relay<C, U>,
     ending: Pin<&mut impl Future<Output = ()>>,
-) {
+) -> Outcome {
     tokio::select! {
         biased;
-        () = &mut *relay => return,
+        outcome = &mut *relay => return outcome,
         () = ending => {}
     }
     relay.drain();
-    relay.await;
+    match relay.await {
+        // Nothing is under way in it yet.
+        Outcome::Tunnel => Outcome::Over,
+        outcome => outcome,
+    }
 }
 
 pub(super) fn connection(
@@ -223,6 +260,7 @@ pub(super) fn connection(
     upstream_local: Option<SocketAddr>,
     recording: Arc<Recording>,
 ) -> Connection {
+    let depth = admission.depth();
     let (agent, origin, destination, place) = admission.into_parts();
-    Connection::new(agent, &origin, destination, upstream_local, place, recording)
+    Connection::new(agent, &origin, destination, upstream_local, place, recording).at_depth(depth)
 }

@@ -1,6 +1,6 @@
 //! A connection whose TLS ends here, on both sides.
 
-use std::{future::Future, net::SocketAddr, sync::Arc, time::Instant};
+use std::{future::Future, net::SocketAddr, pin::Pin, sync::Arc, time::Instant};
 
 use http::uri::Scheme;
 use rustls::{AlertDescription, pki_types::ServerName};
@@ -11,11 +11,11 @@ use super::{
     agent::{Agent, OpaqueReason, add},
     carry::{Path, Unread, connection, run},
     connect::end_on_drop,
-    exchange::{Connection, Server},
+    exchange::{Connection, Recording, Server},
     h2::{Terms, bridge},
     leg::Leg as _,
     opening::Rewound,
-    relay::Relay,
+    relay::{Joined, Outcome, Relay},
     tap::Tap,
     tls::{
         Binary, ClientHello, Decryption, Greeted, Inside, NoGuise, Said, TlsLeg, Unmet, Wanted, Why,
@@ -38,19 +38,24 @@ impl<E: Future<Output = ()>> Path<'_, E> {
     pub(super) async fn tls(self, upstream: TcpStream, hello: ClientHello, held: Vec<u8>) {
         let agent = Arc::clone(self.admission.agent());
         let Some(decryption) = &agent.decryption else {
-            return self.relay(upstream, held, None).await;
+            self.relay(upstream, (held, Vec::new()), None).await;
+            return;
         };
-        let (destination, now) = (self.admission.destination(), self.recording.clock.now());
-        let called = || self.names.of(agent.id, destination.ip(), now);
+        let now = self.recording.clock.now();
+        let (address, port) = self.admission.leads_to();
+        let called = || match self.admission.through() {
+            Some(to) => vec![to.host().into()],
+            None => self.names.of(agent.id, address, now),
+        };
         let no = |reason, alert| Unread { reason, name: hello.server_name.clone(), alert };
-        let name = match decryption.wants(&hello, destination.ip(), called) {
+        let name = match decryption.wants(&hello, address, called) {
             Wanted::Decrypted(name) => name,
             Wanted::Unread(reason) => {
                 let no = no(reason, AlertDescription::AccessDenied);
                 return self.unread(Some(upstream), held, no).await;
             }
         };
-        let host = decryption.host(&name, destination.port());
+        let host = decryption.host(&name, port);
         let pid = self.admission.origin().tgid;
         let case = Case { agent: &agent, decryption, name, binary: Binary::of(pid), pid };
         if let Some(unmet) = host.unfit(now).or_else(|| case.distrusts(now)) {
@@ -82,7 +87,7 @@ impl<E: Future<Output = ()>> Path<'_, E> {
         guise: TlsAcceptor,
         held: Vec<u8>,
     ) {
-        let Self { admission, client, recording, ending, .. } = self;
+        let Self { admission, client, recording, mut ending, .. } = self;
         let Greeted { stream: upstream, verified, inside, .. } = greeted;
         let clock = recording.clock;
         let accepting = guise.accept(Rewound::new(held, client)).into_fallible();
@@ -100,14 +105,16 @@ impl<E: Future<Output = ()>> Path<'_, E> {
         case.agent.coverage.tls_decrypted(verified.for_agent);
         let since = Instant::now();
         let server = Server { name: case.name.to_str().into(), verified: verified.for_node };
-        let connection = connection(admission, local, recording).with(server);
+        let connection = connection(admission, local, Arc::clone(&recording)).with(server);
         let legs = (client, TlsLeg::new(upstream));
         let said = match inside {
             Some(Inside::Http2) => both(legs, &connection, ending).await,
             Some(Inside::Http1) | None => {
                 let mut relay = Relay::new(legs.0, Vec::new(), legs.1, Tap::new(connection));
-                run(&mut relay, ending).await;
-                (relay.client().said(), relay.upstream().said())
+                let outcome = run(&mut relay, ending.as_mut()).await;
+                let said = (relay.client().said(), relay.upstream().said());
+                go_on(relay, outcome, &recording, ending).await;
+                said
             }
         };
         if let Some(why) = left_silently(said, since)
@@ -115,6 +122,29 @@ impl<E: Future<Output = ()>> Path<'_, E> {
         {
             case.note(why, clock.now());
         }
+    }
+}
+
+/// What comes after HTTP/1 inside TLS: a tunnel through an HTTPS proxy carries a connection of its
+/// own, which is relayed as it is.
+async fn go_on(
+    mut relay: Relay<TlsLeg, TlsLeg>,
+    mut outcome: Outcome,
+    recording: &Arc<Recording>,
+    mut ending: Pin<&mut impl Future<Output = ()>>,
+) {
+    loop {
+        match outcome {
+            Outcome::Over => return,
+            Outcome::Refused(refusal) => return relay.refuse(refusal).await,
+            Outcome::Tunnel => {}
+        }
+        let Some(joined) = relay.into_tunnel() else { return };
+        let Joined { admission, client, upstream, of_client, of_upstream } = joined;
+        let local = upstream.socket().local_addr().ok();
+        let tap = Tap::new(connection(admission, local, Arc::clone(recording)));
+        relay = Relay::new(client, of_client, upstream, tap).after(of_upstream);
+        outcome = run(&mut relay, ending.as_mut()).await;
     }
 }
 

@@ -36,7 +36,10 @@ pub(super) struct Connection {
     /// Whose TLS was decrypted.
     pub(super) server: Option<Server>,
     pub(super) recording: Arc<Recording>,
-    _place: Place,
+    /// How many tunnels it is in, one in another.
+    pub(super) depth: usize,
+    origin: Origin,
+    place: Arc<Place>,
 }
 
 /// The server of a decrypted connection.
@@ -141,7 +144,7 @@ impl Connection {
         origin: &Origin,
         destination: SocketAddr,
         upstream_local: Option<SocketAddr>,
-        place: Place,
+        place: Arc<Place>,
         recording: Arc<Recording>,
     ) -> Self {
         Self {
@@ -152,8 +155,20 @@ impl Connection {
             pid: origin.tgid,
             server: None,
             recording,
-            _place: place,
+            depth: 0,
+            origin: *origin,
+            place,
         }
+    }
+
+    /// The same, in so many tunnels.
+    pub(super) fn at_depth(self, depth: usize) -> Self {
+        Self { depth, ..self }
+    }
+
+    /// What it was admitted with.
+    pub(super) fn admitted(&self) -> (Origin, Arc<Place>) {
+        (self.origin, Arc::clone(&self.place))
     }
 
     /// The same, decrypted.
@@ -355,6 +370,16 @@ impl Exchange {
         };
         let recorder = &connection.recording.recorder;
         recorder.finished(&agent.reference, workflow, settlement, &completion, at);
+    }
+
+    /// Whether its request has ended.
+    pub(super) const fn is_asked(&self) -> bool {
+        self.request_over
+    }
+
+    /// Whether its response has begun.
+    pub(super) const fn is_answering(&self) -> bool {
+        self.status.is_some()
     }
 
     /// Whether both its request and its response have ended.

@@ -39,22 +39,24 @@ pub(super) enum Opening {
 
 /// Reads the first bytes of a client: until they tell how the connection begins, until they take too
 /// long, or until the server speaks. A byte is held back only as long as it may belong to what has to
-/// be known first: TLS, if TLS is looked into, and HTTP/2.
+/// be known first: TLS, if TLS is looked into, and HTTP/2. Some may have been `held` before.
 pub(super) async fn hear(
     client: &mut TcpStream,
     upstream: &TcpStream,
+    mut held: Vec<u8>,
     into_tls: bool,
     ending: impl Future<Output = ()>,
 ) -> Opening {
-    let mut held = Vec::new();
-    let first = tokio::select! {
-        biased;
-        read = read_more(client, &mut held) => read,
-        _ = upstream.readable() => return Opening::Plain(held),
-        () = ending => return Opening::Unsaid,
-    };
-    if first.is_err() {
-        return Opening::Gone;
+    if held.is_empty() {
+        let first = tokio::select! {
+            biased;
+            read = read_more(client, &mut held) => read,
+            _ = upstream.readable() => return Opening::Plain(held),
+            () = ending => return Opening::Unsaid,
+        };
+        if first.is_err() {
+            return Opening::Gone;
+        }
     }
     // In its own box: most connections are told by their first bytes.
     let mut hello = HelloReader::default();

@@ -6,12 +6,18 @@ use std::{
     task::{Context, Poll},
 };
 
+use tokio::time::{Sleep, sleep};
+
 use super::{
+    admit::ConnectAdmission,
     connect::end_on_drop,
     lane::{End, Failure, Lane, Watcher},
     leg::Leg,
-    tap::Tap,
+    refusal::{Refusal, farewell},
+    tap::{Ending, Tap},
+    way::Verdict,
 };
+use crate::limits;
 
 /// Carries a connection until it ends. Either direction may end before the other; an error on
 /// either side becomes a reset of both, as it would have been one for the two without us. What the
@@ -28,6 +34,36 @@ pub(super) struct Relay<C, U> {
     down: Lane,
     tap: Tap,
     draining: bool,
+    late: Option<Late>,
+}
+
+/// How a relay ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(super) enum Outcome {
+    Over,
+    /// The client is still to be told: [`Relay::refuse`].
+    Refused(Refusal),
+    /// The two go on through a tunnel: [`Relay::into_tunnel`].
+    Tunnel,
+}
+
+/// The two sides of a connection, from which this was read and not passed on.
+#[derive(Debug)]
+pub(super) struct Joined<C, U> {
+    pub(super) admission: ConnectAdmission,
+    pub(super) client: C,
+    pub(super) upstream: U,
+    pub(super) of_client: Vec<u8>,
+    pub(super) of_upstream: Vec<u8>,
+}
+
+/// When the head of a request counts as late.
+#[derive(Debug)]
+struct Late {
+    head: u64,
+    /// Absent once it was.
+    at: Option<Pin<Box<Sleep>>>,
 }
 
 /// One of the two that a connection joins.
@@ -41,7 +77,12 @@ impl<C: Leg, U: Leg> Relay<C, U> {
     /// Of a client from which this was read already.
     pub(super) fn new(client: C, held: Vec<u8>, upstream: U, tap: Tap) -> Self {
         let (up, down) = (Lane::beginning_with(held), Lane::default());
-        Self { client, upstream, up, down, tap, draining: false }
+        Self { client, upstream, up, down, tap, draining: false, late: None }
+    }
+
+    /// The same, and from upstream too.
+    pub(super) fn after(self, of_upstream: Vec<u8>) -> Self {
+        Self { down: Lane::beginning_with(of_upstream), ..self }
     }
 
     pub(super) const fn client(&self) -> &C {
@@ -57,8 +98,35 @@ impl<C: Leg, U: Leg> Relay<C, U> {
         self.draining = true;
     }
 
-    /// Ready when both directions have ended, or with the side that failed.
+    /// Resets upstream, and tells the client why.
+    pub(super) async fn refuse(mut self, refusal: Refusal) {
+        drop(self.upstream);
+        farewell(&mut self.client, &refusal.answer()).await;
+    }
+
+    /// What the two go on with. `None` if there is no tunnel.
+    pub(super) fn into_tunnel(mut self) -> Option<Joined<C, U>> {
+        let (to, [of_client, of_upstream]) = self.tap.take_tunnel()?;
+        let connection = self.tap.connection();
+        tracing::debug!(connection = %connection.id, %to, "a tunnel");
+        let admission = ConnectAdmission::of_tunnel(connection, to);
+        let Self { client, upstream, .. } = self;
+        Some(Joined { admission, client, upstream, of_client, of_upstream })
+    }
+
+    /// The same as a [turn](Self::poll_turn), and again while one direction makes bytes of the
+    /// other readable.
     fn poll_lanes(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Side>> {
+        loop {
+            let turn = self.poll_turn(cx);
+            if turn.is_ready() || !self.tap.can_pass_kept(Side::Client) {
+                return turn;
+            }
+        }
+    }
+
+    /// Ready when both directions have ended, or with the side that failed.
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Side>> {
         let Self { client, upstream, tap, .. } = self;
         let up = self.up.poll(cx, client, upstream, &mut FromClient(tap));
         let up = match up {
@@ -74,7 +142,12 @@ impl<C: Leg, U: Leg> Relay<C, U> {
             }
             up => up.is_ready(),
         };
+        let held = tap.holds(Side::Client);
         let down = self.down.poll(cx, upstream, client, &mut FromServer(tap));
+        if held && !tap.holds(Side::Client) {
+            // Its next turn is now: nobody else would wake it.
+            cx.waker().wake_by_ref();
+        }
         match down {
             Poll::Ready(Err(failure)) => {
                 tracing::debug!(%failure, "upstream to client");
@@ -108,8 +181,28 @@ impl Watcher for FromClient<'_> {
         !self.0.is_opaque()
     }
 
+    fn asks(&self) -> bool {
+        self.0.asks()
+    }
+
+    fn holds(&self) -> bool {
+        self.0.holds(Side::Client)
+    }
+
     fn saw(&mut self, bytes: &[u8]) {
-        self.0.client_sent(bytes);
+        self.0.saw(Side::Client, bytes);
+    }
+
+    fn pass(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Verdict {
+        self.0.pass(Side::Client, bytes, out)
+    }
+
+    fn pass_kept(&mut self, out: &mut Vec<u8>) {
+        self.0.pass_kept(Side::Client, out);
+    }
+
+    fn pass_last(&mut self, out: &mut Vec<u8>) {
+        self.0.pass_last(Side::Client, out);
     }
 
     fn missed(&mut self, count: usize) {
@@ -122,8 +215,28 @@ impl Watcher for FromServer<'_> {
         !self.0.is_opaque()
     }
 
+    fn asks(&self) -> bool {
+        self.0.asks()
+    }
+
+    fn holds(&self) -> bool {
+        self.0.holds(Side::Upstream)
+    }
+
     fn saw(&mut self, bytes: &[u8]) {
-        self.0.server_sent(bytes);
+        self.0.saw(Side::Upstream, bytes);
+    }
+
+    fn pass(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Verdict {
+        self.0.pass(Side::Upstream, bytes, out)
+    }
+
+    fn pass_kept(&mut self, out: &mut Vec<u8>) {
+        self.0.pass_kept(Side::Upstream, out);
+    }
+
+    fn pass_last(&mut self, out: &mut Vec<u8>) {
+        self.0.pass_last(Side::Upstream, out);
     }
 
     fn missed(&mut self, count: usize) {
@@ -132,11 +245,12 @@ impl Watcher for FromServer<'_> {
 }
 
 impl<C: Leg, U: Leg> Future for Relay<C, U> {
-    type Output = ();
+    type Output = Outcome;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
         let this = &mut *self;
         let lanes = this.poll_lanes(cx);
+        this.poll_late(cx);
         if this.up.closed().is_some() {
             this.tap.client_ended();
         }
@@ -144,6 +258,9 @@ impl<C: Leg, U: Leg> Future for Relay<C, U> {
             Some(End::Whole) => this.tap.server_ended(),
             Some(End::Cut) => this.tap.broken(Side::Upstream),
             None => {}
+        }
+        if let Some(outcome) = this.ending() {
+            return Poll::Ready(outcome);
         }
         match lanes {
             Poll::Ready(Err(side)) => this.tap.broken(side),
@@ -157,7 +274,37 @@ impl<C: Leg, U: Leg> Future for Relay<C, U> {
                 end_on_drop(this.upstream.socket());
             }
         }
-        Poll::Ready(())
+        Poll::Ready(Outcome::Over)
+    }
+}
+
+impl<C: Leg, U: Leg> Relay<C, U> {
+    /// How it ends if the tap wants it to, and what comes before has been written.
+    fn ending(&self) -> Option<Outcome> {
+        match self.tap.ending()? {
+            Ending::Cut => Some(Outcome::Over),
+            Ending::Refused(refusal) => self.down.is_flushed().then_some(Outcome::Refused(refusal)),
+            Ending::Tunnel => {
+                (self.up.is_flushed() && self.down.is_flushed()).then_some(Outcome::Tunnel)
+            }
+        }
+    }
+
+    /// Notices a head that takes too long. There is a timer only while one does not come at once.
+    fn poll_late(&mut self, cx: &mut Context<'_>) {
+        let Some(head) = self.tap.head_under_way() else {
+            self.late = None;
+            return;
+        };
+        let late = match self.late.take() {
+            Some(late) if late.head == head => late,
+            _ => Late { head, at: Some(Box::pin(sleep(limits::HEAD_TIME))) },
+        };
+        let late = self.late.insert(late);
+        if late.at.as_mut().is_some_and(|at| at.as_mut().poll(cx).is_ready()) {
+            late.at = None;
+            self.tap.head_late();
+        }
     }
 }
 
@@ -267,7 +414,7 @@ mod tests {
             let mut received = Vec::new();
             client.read_to_end(&mut received).map(|_| received)
         });
-        relay.await;
+        assert_eq!(relay.await, Outcome::Over);
         let received = reading.await.expect("it did not panic").expect("an orderly end");
         assert!(received == answer);
     }
@@ -280,7 +427,7 @@ mod tests {
         drop(server);
         client.write_all(b"much").expect("it is open");
         // Both are there before the first look, which finds out by writing.
-        relay.await;
+        assert_eq!(relay.await, Outcome::Over);
         let mut received = Vec::new();
         let end = client.read_to_end(&mut received);
         assert_eq!(received, b"too large");
@@ -296,7 +443,7 @@ mod tests {
         SockRef::from(&client).set_linger(Some(Duration::ZERO)).expect("an option");
         drop(client);
         server.write_all(b"more").expect("it is open");
-        relay.await;
+        assert_eq!(relay.await, Outcome::Over);
         let mut received = Vec::new();
         let end = server.read_to_end(&mut received);
         assert_eq!(received, b"half a mess");

@@ -17,6 +17,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 use tokio::sync::oneshot;
 use turnpike::{
     call::{AgentRef, Settlement, Step, Timestamp, WorkflowId},
+    config::Mode,
     drain::{self, Phase, Signal},
     lineage::{Completion, Placement},
     names::Directory,
@@ -49,6 +50,11 @@ pub(crate) const AGENT: u64 = 7;
 impl Bed {
     pub(crate) fn start() -> Self {
         Self::with(|agent| agent)
+    }
+
+    /// One whose agent is in enforce.
+    pub(crate) fn enforcing() -> Self {
+        Self::with(|agent| agent.in_mode(Mode::Enforce))
     }
 
     /// With an agent that is made ready first.
