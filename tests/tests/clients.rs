@@ -158,24 +158,8 @@ fn clients_in_a_container_that_is_attached_while_they_run() {
     let site = Site::beside(&container);
     let (server, head) = (&site.server, site.head());
 
-    // What trusts nothing before it connects; and what has its trust from when it was started.
-    let late = [
-        Client::OpenAi,
-        Client::OpenAiStreamed,
-        Client::Anthropic,
-        Client::AnthropicStreamed,
-        Client::Httpx,
-        Client::HttpxStrict,
-        Client::Requests,
-        Client::Curl1,
-        Client::Curl2,
-        Client::Go,
-        Client::Codex,
-        Client::Git,
-    ];
-    let early = [Client::OpenAi, Client::Anthropic, Client::Httpx, Client::Aiohttp, Client::Node];
-    let late = late.map(|client| start(&container, client, "late", Made::After));
-    let early = early.map(|client| start(&container, client, "early", Made::Before));
+    let late = LATE.map(|client| start(&container, client, "late", Made::After));
+    let early = EARLY.map(|client| start(&container, client, "early", Made::Before));
     let (late, early) = (late.map(Running::ready), early.map(Running::ready));
 
     let gateway = Gateway::start_at(Place::configured(Mode::Audit, DECRYPTED));
@@ -195,8 +179,10 @@ fn clients_in_a_container_that_is_attached_while_they_run() {
     });
     assert_traced(&traced(), server, &calls);
     let coverage = coverage(&gateway);
-    println!("{coverage:#}");
-    assert!(coverage["connections_observed"].as_u64() >= Some(12), "{coverage}");
+    // Codex has one connection for its socket; the others have one for each call, but for git.
+    assert_eq!(coverage["reasons"]["tls_decrypted"], 13, "{coverage}");
+    assert_eq!(coverage["connections_observed"], 13, "{coverage}");
+    assert_eq!(names(&coverage), ["chatgpt.com", "git.example.org"], "{coverage}");
     assert!(coverage["bytes_opaque"].as_u64() >= Some(Site::REPOSITORY_BYTES as u64), "{coverage}");
 
     for call in &finish(early.into()) {
@@ -205,8 +191,12 @@ fn clients_in_a_container_that_is_attached_while_they_run() {
         assert_eq!(assert_whole(server, head, call), look, "{}", call.1);
         assert_let_through(call);
     }
+    let agent = gateway.agent_json("clients").expect("it is attached");
+    for client in EARLY {
+        assert_told(&agent, client);
+    }
+    assert_eq!(agent["coverage"]["reasons"]["tls_distrusted"], EARLY.len(), "{agent}");
 
-    println!("{:#}", gateway.agent_json("clients").expect("it is attached"));
     gateway.detach("clients");
     assert_eq!(trusted(&container), trust);
     let again = [Client::OpenAi, Client::Requests, Client::Curl2];
@@ -217,8 +207,79 @@ fn clients_in_a_container_that_is_attached_while_they_run() {
     }
 }
 
+/// What trusts nothing before it connects.
+const LATE: [Client; 12] = [
+    Client::OpenAi,
+    Client::OpenAiStreamed,
+    Client::Anthropic,
+    Client::AnthropicStreamed,
+    Client::Httpx,
+    Client::HttpxStrict,
+    Client::Requests,
+    Client::Curl1,
+    Client::Curl2,
+    Client::Go,
+    Client::Codex,
+    Client::Git,
+];
+/// What has its trust from when it was started, or can have.
+const EARLY: [Client; 5] =
+    [Client::OpenAi, Client::Anthropic, Client::Httpx, Client::Aiohttp, Client::Node];
+
+/// The agent's list must name the program, whom it called, and what would help.
+fn assert_told(agent: &serde_json::Value, client: Client) {
+    let lines = agent["undecrypted"].as_array().into_iter().flatten();
+    let mut lines = lines.filter_map(|line| line.as_str());
+    let host = client.own_host();
+    let line = lines.find(|line| line.contains(&format!(" for {host}")));
+    let line = line.unwrap_or_else(|| panic!("{host} is not in {agent}"));
+    let (program, variable) = match client {
+        Client::Node => ("/bin/node (pid ", "NODE_EXTRA_CA_CERTS="),
+        _ => ("/usr/bin/python3.11 (pid ", "SSL_CERT_FILE="),
+    };
+    assert!(line.contains(program), "{line}");
+    assert!(line.contains(&format!("{variable}{}", Site::SYSTEM_BUNDLE)), "{line}");
+}
+
+/// Of hosts whose connections were not opened.
+fn names(coverage: &serde_json::Value) -> Vec<&str> {
+    coverage["tls_names"].as_object().into_iter().flatten().map(|(name, _)| name.as_str()).collect()
+}
+
 fn coverage(gateway: &Gateway) -> serde_json::Value {
     gateway.agent_json("clients").expect("it is attached")["coverage"].clone()
+}
+
+#[test]
+fn clients_in_an_enforced_container() {
+    let container = Container::start();
+    let site = Site::beside(&container);
+    let place = Place::configured(Mode::Enforce, DECRYPTED);
+    let gateway = Gateway::start_at(place);
+    let untrusting = start(&container, Client::Node, "untrusting", Made::Before).ready();
+    gateway.attach_container(&container, &["--name", "clients"]);
+    let allowed = Client::ALL.into_iter().filter(|client| *client != Client::Git);
+    let start = |client| start(&container, client, "enforced", Made::After);
+    let allowed: Vec<Running> = allowed.map(start).map(Running::ready).collect();
+    let calls = finish(allowed);
+    for call in &calls {
+        let mut look = looks()[&call.0].clone();
+        if call.0 == Client::Codex {
+            // Messages are read one by one, so none may be compressed with what came before it.
+            look.headers.retain(|name| name != "sec-websocket-extensions");
+        }
+        assert_eq!(assert_whole(&site.server, site.head(), call), look, "{}", call.1);
+        assert_intercepted(call);
+    }
+    assert_traced(&gateway.traces(), &site.server, &calls);
+
+    let before = site.server.logged().len();
+    let (_, seen) = untrusting.go().end();
+    assert!(seen.response_id.is_none() && !seen.errors.is_empty(), "{seen:?}");
+    let (status, seen) = start(Client::Git).ready().go().end();
+    assert!(!status.success(), "{seen:?}");
+    assert_eq!(site.server.logged().len(), before, "what can't be read is kept in");
+    assert_told(&gateway.agent_json("clients").expect("it is attached"), Client::Node);
 }
 
 /// Runs every client on a machine, by a command that the script is appended to.
