@@ -8,6 +8,7 @@ mod relay {
     mod drain;
     mod egress;
     mod ends;
+    mod enforce;
     mod http;
     mod large;
     mod opaque;
@@ -15,4 +16,5 @@ mod relay {
     mod script;
     mod smuggling;
     mod tls;
+    mod websocket;
 }

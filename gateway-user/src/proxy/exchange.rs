@@ -381,9 +381,9 @@ impl Exchange {
         self.request_over
     }
 
-    /// Whether its response has ended.
-    pub(super) const fn is_answered(&self) -> bool {
-        self.response_over
+    /// Whether its response has begun.
+    pub(super) const fn is_answering(&self) -> bool {
+        self.status.is_some()
     }
 
     /// Whether both its request and its response have ended.

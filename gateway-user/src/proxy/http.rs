@@ -232,8 +232,7 @@ impl Http {
         let before = self.exchanges.len() - usize::from(broken.is_some());
         match refused {
             _ if refusal.blames_client() && before > 0 => Chance::Later,
-            _ if self.responses.is_answering() => Chance::Never,
-            Some(exchange) if exchange.is_answered() => Chance::Never,
+            Some(exchange) if exchange.is_answering() => Chance::Never,
             // What is wrong with a server that was asked nothing is of no use to the client.
             None if !refusal.blames_client() => Chance::Never,
             _ => Chance::Now,

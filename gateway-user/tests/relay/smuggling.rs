@@ -199,7 +199,8 @@ fn agree_on_responses(case: &str, received: &[u8]) {
         let theirs = parser::read(received, by, &[Asked::Get]);
         let refuses = theirs.len() < ours.len();
         let compared = if refuses { &ours[..theirs.len()] } else { &ours[..] };
-        assert_eq!(theirs, compared, "{case:?}, as read by {:?}", by.name);
+        let text = String::from_utf8_lossy(received);
+        assert_eq!(theirs, compared, "{case:?}, as {text:?} is read by {:?}", by.name);
     }
 }
 

@@ -66,7 +66,7 @@ impl RequestHead {
     pub fn authority(&self) -> Option<&str> {
         match (&self.method, absolute(&self.target)) {
             (Method::Connect, _) => Some(&self.target),
-            (_, Some(authority)) => Some(authority),
+            (_, Some(authority)) => authority.rsplit('@').next(),
             (_, None) => self.host.as_deref(),
         }
     }
@@ -157,6 +157,7 @@ mod tests {
             ("GET / HTTP/1.0\r\n\r\n", None),
             ("GET http://b:8080/p?q HTTP/1.1\r\nHost: a\r\n\r\n", Some("b:8080")),
             ("GET HTTP://b?q HTTP/1.1\r\nHost: a\r\n\r\n", Some("b")),
+            ("GET http://u@b/ HTTP/1.1\r\nHost: a\r\n\r\n", Some("b")),
             ("GET ftp://b/ HTTP/1.1\r\nHost: a\r\n\r\n", Some("a")),
             ("GET /http://b/ HTTP/1.1\r\nHost: a\r\n\r\n", Some("a")),
             ("CONNECT b:443 HTTP/1.1\r\nHost: a\r\n\r\n", Some("b:443")),

@@ -128,12 +128,6 @@ impl ResponseFramer {
         })
     }
 
-    /// Whether the head of a final answer has been read, and not its end.
-    #[must_use]
-    pub const fn is_answering(&self) -> bool {
-        matches!(self.state, State::Body(_))
-    }
-
     /// Whether the head that was read last is the last of HTTP.
     #[must_use]
     pub const fn is_switching(&self) -> bool {

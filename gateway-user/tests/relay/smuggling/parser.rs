@@ -401,6 +401,7 @@ fn take(input: &mut &[u8], count: u64) -> Option<Vec<u8>> {
 
 fn host(fields: &[&String], target: &str, method: &str, by: &Leniency) -> Option<Option<String>> {
     let named = target.split_once("://").and_then(|(_, rest)| rest.split('/').next());
+    let named = named.map(|named| named.rsplit('@').next().unwrap_or(named));
     let named = named.or((method == "CONNECT").then_some(target));
     let field = match by.host {
         Host::Reject if fields.len() > 1 => return None,
