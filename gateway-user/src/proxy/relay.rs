@@ -282,7 +282,11 @@ impl<C: Leg, U: Leg> Future for Relay<C, U> {
             // Who waits for the other to go on must not take it for whole.
             Poll::Pending if silent && !idle => {}
             Poll::Pending if !(silent || this.draining && idle) => return Poll::Pending,
-            Poll::Ready(Ok(())) | Poll::Pending => {
+            ended => {
+                if ended.is_pending() {
+                    this.client.say_end();
+                    this.upstream.say_end();
+                }
                 end_on_drop(this.client.socket());
                 end_on_drop(this.upstream.socket());
             }
