@@ -293,6 +293,8 @@ pub struct Coverage {
     tls_late: AtomicU64,
     /// Requests inside TLS for another host than the client had asked for.
     pub(super) tls_host_differs: AtomicU64,
+    /// TLS connections that were refused because they could not be read.
+    pub(super) refused_unread: AtomicU64,
     over_bound: AtomicU64,
     refused: AtomicU64,
     egress_denied: AtomicU64,
@@ -399,6 +401,7 @@ impl Coverage {
         reasons.insert("reset_over_bound", get(&self.over_bound));
         reasons.insert("tls_unnamed", get(&self.tls_unnamed));
         reasons.insert("reset_refused", get(&self.refused));
+        reasons.insert("refused_unread", get(&self.refused_unread));
         reasons.insert("egress_denied", get(&self.egress_denied));
         reasons.insert("egress_would_deny", get(&self.egress_would_deny));
         reasons.insert("sni_unconfirmed", get(&self.sni_unconfirmed));

@@ -14,7 +14,7 @@ use tokio::{io::Interest, net::TcpStream, time::sleep};
 
 use super::{
     admit::{ConnectAdmission, Refused},
-    agent::OpaqueReason,
+    agent::{OpaqueReason, add},
     connect::{dial, end_on_drop, reset_on_drop},
     egress::Allowance,
     exchange::{Connection, Recording},
@@ -222,6 +222,7 @@ impl<E: Future<Output = ()>> Path<'_, E> {
             Ok(allowance) => allowance,
             Err(denied) => {
                 tracing::debug!(?reason, %denied, "refused");
+                add(&agent.coverage.refused_unread, 1);
                 return refuse(self.client, alert);
             }
         };

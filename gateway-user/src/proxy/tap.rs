@@ -173,6 +173,9 @@ impl Tap {
 
     /// These bytes of that side went on their way.
     pub(super) fn saw(&mut self, side: Side, bytes: &[u8]) {
+        if self.is_opaque() {
+            return self.passed_unseen(bytes.len());
+        }
         self.count(bytes.len());
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -203,7 +206,8 @@ impl Tap {
                     self.give_up(OpaqueReason::Switched);
                     rest
                 }
-                Reading::Opaque(_) => return self.passed_unseen(rest.len()),
+                // What made it so was counted with the rest of its piece.
+                Reading::Opaque(_) => return self.spend(rest.len()),
             }
         }
     }
@@ -386,8 +390,12 @@ impl Tap {
     /// So many bytes of an opaque connection went by.
     pub(super) fn passed_unseen(&mut self, count: usize) {
         self.moved = true;
+        add(&self.connection.agent.coverage.bytes_opaque, count as u64);
+        self.spend(count);
+    }
+
+    fn spend(&mut self, count: usize) {
         let agent = &self.connection.agent;
-        add(&agent.coverage.bytes_opaque, count as u64);
         if let Reading::Opaque(allowance) = &mut self.reading
             && !agent.spend(allowance, count as u64)
         {

@@ -20,6 +20,7 @@ use super::bed::{AGENT, Bed};
 
 const SSH: &[u8] = b"SSH-2.0-client\r\n";
 const ALLOW: Action = Action::Allow { opaque_bytes: None };
+const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const HOST: &str = "a.example";
 
 fn rule(action: Action) -> Rule {
@@ -118,20 +119,24 @@ fn unread_is_refused_in_enforce_without_a_rule_and_said_which_would_allow_it() {
     let bed = bed(Mode::Enforce, vec![elsewhere(ALLOW)], None);
     is_refused(&bed, SSH);
     is_refused(&bed, &[0; 100]);
-    is_refused(&bed, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
     is_refused(&bed, &client_hello(HOST));
     let refused = bed.agent.refusals.snapshot();
-    assert_eq!(refused.len(), 4, "each server has a port of its own: {refused:?}");
+    assert_eq!(refused.len(), 3, "each server has a port of its own: {refused:?}");
     assert!(refused[0].0.starts_with("match = { cidr = \"127.0.0.1\", port = "), "{refused:?}");
     let coverage = bed.coverage();
-    assert_eq!((coverage.connections_reset, coverage.connections_opaque), (4, 0));
+    assert_eq!((coverage.connections_reset, coverage.connections_opaque), (3, 0));
     assert_eq!(coverage.bytes_opaque, 0);
 }
 
 #[test]
 fn what_is_read_needs_no_rule() {
     let bed = bed(Mode::Enforce, vec![], None);
-    passes(&bed, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    let (mut client, mut server) = bed.pair();
+    client.write_all(GET).expect("it is open");
+    arrives(&mut server, GET);
+    server.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").expect("it is open");
+    arrives(&mut client, b"HTTP/1.1 204 No Content\r\n\r\n");
+    drop((client, server));
     assert_eq!(bed.coverage().connections_observed, 1);
 }
 
@@ -174,7 +179,6 @@ fn a_host_counts_if_a_dns_answer_confirms_it() {
 
 #[test]
 fn a_rule_that_denies_stops_what_could_be_read_too_and_only_counts_in_audit() {
-    const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
     let rules = || vec![elsewhere(ALLOW), rule(Action::Deny)];
     let audited = bed(Mode::Audit, rules(), None);
     passes(&audited, GET);
@@ -195,6 +199,7 @@ fn a_rule_that_denies_stops_what_could_be_read_too_and_only_counts_in_audit() {
     let open = bed(Mode::Enforce, by_host, Some(HOST));
     is_refused(&open, GET);
     is_refused(&open, &client_hello(HOST));
+    is_refused(&open, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
 }
 
 /// Sends on both sides until both are reset. How much each had received.
