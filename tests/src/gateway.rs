@@ -45,13 +45,18 @@ pub enum Mode {
 
 impl Place {
     pub fn new(mode: Mode) -> Self {
+        Self::with(mode, "")
+    }
+
+    /// With further sections in its configuration.
+    pub fn with(mode: Mode, sections: &str) -> Self {
         machine::require_root();
         let directory = TempDir::with_prefix("tp-gateway-").expect("room for temporary files");
         let place = Self { directory };
         let mode = if mode == Mode::Enforce { "enforce" } else { "audit" };
         let config = format!(
             "[defaults]\nmode = \"{mode}\"\n\n[daemon]\nruntime_dir = \"{}\"\n\
-             state_dir = \"{}\"\ndrain = \"2s\"\n",
+             state_dir = \"{}\"\ndrain = \"2s\"\n\n{sections}",
             place.runtime_dir().display(),
             place.directory.path().join("state").display()
         );
@@ -109,7 +114,13 @@ impl Gateway {
     /// Starts a daemon and waits until it is ready.
     #[track_caller]
     pub fn start(mode: Mode) -> Self {
-        let mut gateway = Self { daemon: None, place: Place::new(mode) };
+        Self::start_with(mode, "")
+    }
+
+    /// As `start`, with further sections in its configuration.
+    #[track_caller]
+    pub fn start_with(mode: Mode, sections: &str) -> Self {
+        let mut gateway = Self { daemon: None, place: Place::with(mode, sections) };
         gateway.restart();
         gateway
     }

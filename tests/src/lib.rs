@@ -6,6 +6,7 @@
 
 pub mod agent;
 pub mod bench;
+pub mod bundle;
 pub mod container;
 pub mod gateway;
 pub mod leaks;

@@ -17,9 +17,9 @@ use tokio::{signal::unix::SignalKind, sync::oneshot, task::JoinHandle};
 
 pub(super) use self::environment::Environment;
 use super::{
-    agents::{AgentName, Candidate},
+    agents::{AgentName, Candidate, Terms},
     daemon::Ending,
-    gateway::{Gateway, Terms},
+    gateway::Gateway,
 };
 use crate::{
     attach::{
@@ -77,7 +77,17 @@ pub(super) async fn run(args: RunArgs, global: &Global) -> anyhow::Result<u8> {
         Ok(environment) => {
             let bundle = environment.as_ref().map(Environment::own_bundle);
             // Its cgroup is new: nothing in it is older.
-            let terms = Terms { mode, existing: Existing::Keep, decrypt, bundle };
+            let terms = Terms {
+                mode,
+                existing: Existing::Keep,
+                decrypt,
+                bundle,
+                tenant: None,
+                container_name: None,
+                rule: None,
+                late_ms: None,
+                moving: false,
+            };
             match keeper.attach(&room.0, &name, terms).await {
                 Ok(()) => {
                     let variables = environment.as_ref();

@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
-    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -18,21 +17,19 @@ use super::{
 };
 use crate::{
     app::{
-        agents::{self, Candidate, namespaces},
+        agents::{self, AgentName, Candidate, Terms, namespaces},
         netns::Threads,
     },
     attach::{
         cgroup::Cgroup,
-        direct::DirectRules,
+        container::{Stage, running_for},
         ebpf::{Links, remove_agent_pins},
         netns::{Netns, NetnsId},
         pins::{HeldAgent, StateFile},
     },
     call::AgentRef,
     config::{Decrypt, Existing, Mode},
-    limits,
-    names::Trust,
-    proxy,
+    limits, proxy,
 };
 
 /// The agents, and the threads that serve them.
@@ -50,9 +47,9 @@ pub(super) struct Fleet {
 /// One agent.
 #[derive(Debug)]
 pub(super) struct Member {
-    held: HeldAgent,
+    pub(super) held: HeldAgent,
     pub(super) cgroup: Cgroup,
-    proxy: Arc<proxy::Agent>,
+    pub(super) proxy: Arc<proxy::Agent>,
     pub(super) health: Arc<Health>,
     pub(super) namespaces: BTreeSet<NetnsId>,
     /// `None` before they are attached, and once they are detached.
@@ -61,17 +58,6 @@ pub(super) struct Member {
     missed: u64,
     /// `None` where nothing is decrypted.
     trust: Option<Arc<Trusted>>,
-}
-
-/// How an agent is to be held.
-#[derive(Clone, Debug)]
-pub(in crate::app) struct Terms {
-    pub(in crate::app) mode: Mode,
-    /// What becomes of the sockets that it has, as [`super::older::policy`] allows it.
-    pub(in crate::app) existing: Existing,
-    pub(in crate::app) decrypt: Decrypt,
-    /// The certificates by which upstream is verified, if not those of the agent itself.
-    pub(in crate::app) bundle: Option<PathBuf>,
 }
 
 impl Fleet {
@@ -111,6 +97,29 @@ impl Fleet {
         self.members.get(name)
     }
 
+    pub(super) fn member_mut(&mut self, name: &str) -> Option<&mut Member> {
+        self.members.get_mut(name)
+    }
+
+    /// Whether there is an agent of this name, or one that waits to be attached again.
+    pub(super) fn holds(&self, name: &str) -> bool {
+        self.members.contains_key(name) || self.waiting.iter().any(|agent| agent.name == name)
+    }
+
+    /// Refuses more agents by rule than the bound allows.
+    fn require_room(&self) -> Result<(), GatewayError> {
+        let by_rule = self.members.values().filter(|member| member.held.rule.is_some()).count();
+        if by_rule < limits::AGENTS_BY_RULE { Ok(()) } else { Err(GatewayError::NoRoom) }
+    }
+
+    /// Gives a member another name, which is free.
+    pub(super) fn rename(&mut self, name: &str, to: &AgentName) {
+        let Some(mut member) = self.members.remove(name) else { return };
+        to.as_str().clone_into(&mut member.held.name);
+        member.proxy.rename(to.as_str());
+        self.members.insert(to.as_str().to_owned(), member);
+    }
+
     pub(super) fn shown(&self) -> Vec<Shown> {
         let attached = self.members.values().map(Member::shown);
         let waiting = self.still_waiting().map(|agent| Shown {
@@ -134,6 +143,11 @@ impl Fleet {
 }
 
 impl Member {
+    /// Or another cgroup.
+    pub(super) fn is_container(&self) -> bool {
+        self.held.container_id.is_some()
+    }
+
     fn shown(&self) -> Shown {
         Shown {
             held: self.held.clone(),
@@ -145,25 +159,39 @@ impl Member {
 }
 
 impl Gateway {
-    /// Attaches an agent for the process `caller`. `here` are namespaces that it will live in, beside
-    /// those that its processes live in already.
+    /// Attaches an agent for the process `caller`; `here` are namespaces that it will live in, beside
+    /// those that its processes live in already. For a rule its name is made to be free.
     pub(in crate::app) async fn enlist(
         &self,
         caller: u32,
-        candidate: Candidate,
-        terms: Terms,
+        mut candidate: Candidate,
+        mut terms: Terms,
         here: Vec<Netns>,
     ) -> Result<Shown, GatewayError> {
         let mut fleet = self.0.fleet.lock().await;
         if fleet.over {
             return Err(GatewayError::Ending);
         }
+        // It may be one of them, started again.
+        for orphan in fleet.orphans() {
+            self.dismiss_from(&mut fleet, &orphan).await?;
+        }
+        if terms.rule.is_some() {
+            fleet.require_room()?;
+            candidate.name = candidate.name.free(|name| fleet.holds(name));
+        }
         let _lock = self.0.instance.lock()?;
         let held = fleet.held();
         let own: Vec<&str> = held.iter().map(|agent| agent.name.as_str()).collect();
         let Everywhere { cgroups, gateways } = self.everywhere()?;
         candidate.check(caller, &gateways, &own, &cgroups)?;
-        let resolvers = agents::resolvers(&candidate.cgroup, caller).await;
+        let stage = Stage::of(&candidate.cgroup, candidate.container.is_some());
+        terms.moving = terms.rule.is_some() && stage < Stage::Made;
+        let resolvers = match stage {
+            // They would be the runtime's.
+            Stage::Making | Stage::Entered => Vec::new(),
+            _ => agents::resolvers(&candidate.cgroup, caller).await,
+        };
         let joined = self.join(&mut fleet, candidate, terms, here, resolvers).await;
         if let Err((name, _)) = &joined
             && let Err(further) = self.expel(&mut fleet, name).await
@@ -184,7 +212,17 @@ impl Gateway {
         resolvers: Vec<IpAddr>,
     ) -> Result<Shown, (String, GatewayError)> {
         let Candidate { name, cgroup, container } = candidate;
-        let Terms { mode, existing, decrypt, bundle } = terms;
+        let Terms {
+            mode,
+            existing,
+            decrypt,
+            bundle,
+            tenant,
+            container_name,
+            rule,
+            late_ms,
+            moving,
+        } = terms;
         let name = name.as_str().to_owned();
         let held = HeldAgent {
             name: name.clone(),
@@ -195,6 +233,11 @@ impl Gateway {
             pod: container.and_then(|container| container.pod),
             decrypt,
             bundle: bundle.clone(),
+            container_name,
+            tenant,
+            rule,
+            late_ms,
+            moving,
             attached_at: self.0.context.recording.clock.now(),
             pinned: mode == Mode::Enforce,
             settled: false,
@@ -221,7 +264,6 @@ impl Gateway {
             missed: 0,
             trust,
         };
-        let shown = member.shown();
         self.0.context.agents.insert(proxy);
         fleet.members.insert(name.clone(), member);
         // Written down before anything is pinned: whatever is pinned is listed.
@@ -239,7 +281,7 @@ impl Gateway {
             return Err((name, error));
         }
         tracing::info!(agent = name, cgroup = held.cgroup, %mode, "attached");
-        Ok(shown)
+        fleet.member(&name).map(Member::shown).ok_or((name, GatewayError::Ending))
     }
 
     async fn establish(
@@ -256,14 +298,8 @@ impl Gateway {
         }
         let Some(member) = fleet.members.get_mut(name) else { return Ok(()) };
         let (id, mode) = (member.cgroup.id(), member.held.mode);
-        if let Some(netns) = agents::home(&member.cgroup).or(member.namespaces.first().copied())
-            && let Some(netns) = fleet.threads.cookie(netns)
-        {
-            let (resolvers, loopback) = (member.held.resolvers.clone(), mode == Mode::Audit);
-            self.0.names.enter(id, Trust { resolvers, netns, loopback });
-        }
         // Before anything is dropped.
-        self.0.hooks.set_direct(id, &DirectRules::to_resolvers(&member.held.resolvers))?;
+        self.introduce(&fleet.threads, member)?;
         self.0.hooks.set_agent(id, kernel_mode(mode))?;
         if member.held.pinned {
             self.0.instance.prepare_pins()?;
@@ -278,6 +314,9 @@ impl Gateway {
             }
         }
         let links = self.0.hooks.attach(member.cgroup.handle()?)?;
+        if member.held.rule.is_some() && !fleet.waiting.iter().any(|a| a.cgroup_id == id) {
+            member.held.late_ms = running_for(&member.cgroup, member.is_container()).map(in_ms);
+        }
         member.links = Some(if member.held.pinned { self.0.hooks.pin(id, links)? } else { links });
         // Only now: until here they kept the agent closed.
         if self.0.instance.remove_pins_of_others(id)? {
@@ -317,20 +356,30 @@ impl Gateway {
         let left: Vec<NetnsId> = member.namespaces.difference(&entered).copied().collect();
         member.namespaces = entered;
         for netns in left {
-            self.leave(fleet, netns).await?;
+            self.leave(fleet, netns, false).await?;
         }
         Ok(())
     }
 
-    /// Stops listening in a namespace, unless another agent lives there. Whether it did.
-    async fn leave(&self, fleet: &mut Fleet, netns: NetnsId) -> Result<bool, GatewayError> {
+    /// Stops listening in a namespace, unless another agent lives there. Whether it did. If the agent
+    /// is gone, nothing of it is yet to be accepted.
+    async fn leave(
+        &self,
+        fleet: &mut Fleet,
+        netns: NetnsId,
+        is_gone: bool,
+    ) -> Result<bool, GatewayError> {
         if fleet.members.values().any(|member| member.namespaces.contains(&netns)) {
             return Ok(false);
         }
         if let Some(cookie) = fleet.threads.cookie(netns) {
             self.0.hooks.remove_listener(cookie)?;
         }
-        fleet.threads.close(netns).await;
+        if is_gone {
+            fleet.threads.abandon(netns);
+        } else {
+            fleet.threads.close(netns).await;
+        }
         Ok(true)
     }
 
@@ -363,6 +412,9 @@ impl Gateway {
         if fleet.over {
             return Err(GatewayError::Ending);
         }
+        if let Some(member) = fleet.member(name) {
+            self.0.watched.leave_alone(member.cgroup.id());
+        }
         self.dismiss_from(&mut fleet, name).await
     }
 
@@ -394,11 +446,12 @@ impl Gateway {
         if let Some(trust) = &trust {
             trust.end().await;
         }
+        let is_gone = !member.cgroup.is_alive();
         let mut shared = false;
         for netns in std::mem::take(&mut member.namespaces) {
-            shared |= !self.leave(fleet, netns).await?;
+            shared |= !self.leave(fleet, netns, is_gone).await?;
         }
-        if shared {
+        if shared && !is_gone {
             // What was redirected before the hooks were detached is yet to be accepted, by a
             // thread that stays.
             tokio::time::sleep(proxy::LAST_CALL).await;
@@ -480,6 +533,10 @@ impl Gateway {
     fn seed(&self, held: &HeldAgent) -> u64 {
         u64::from_ne_bytes(self.0.boot) ^ held.cgroup_id.rotate_left(32) ^ held.attached_at.0
     }
+}
+
+fn in_ms(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 const fn kernel_mode(mode: Mode) -> u32 {

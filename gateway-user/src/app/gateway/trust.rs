@@ -223,7 +223,7 @@ impl Trust {
         }
         report.refused.retain(|refused| !covered.paths.contains(&refused.path));
         report.covered.extend(covered.paths);
-        report.on_host |= look.on_host;
+        report.on_host = look.on_host;
         report.passed_over = look.passed_over;
     }
 

@@ -37,6 +37,7 @@ impl Gateway {
             }
             let seldom = tick.is_multiple_of(SELDOM);
             for agent in fleet.names() {
+                report(&agent, self.house(&mut fleet, &agent).await.map(|_| ()));
                 report(&agent, self.follow(&mut fleet, &agent, seldom).await);
             }
             if !seldom {
