@@ -2,6 +2,7 @@
 
 mod api;
 mod distrust;
+mod ending;
 mod everywhere;
 mod fleet;
 mod health;

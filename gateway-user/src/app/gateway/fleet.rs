@@ -25,10 +25,9 @@ use crate::{
         container::{Stage, running_for},
         ebpf::{Links, remove_agent_pins},
         netns::{Netns, NetnsId},
-        pins::{HeldAgent, StateFile},
+        pins::HeldAgent,
     },
-    call::AgentRef,
-    config::{Decrypt, Existing, Mode},
+    config::{Existing, Mode},
     limits, proxy,
 };
 
@@ -41,7 +40,7 @@ pub(super) struct Fleet {
     /// what is pinned of them stays pinned.
     pub(super) waiting: Vec<HeldAgent>,
     /// The gateway is ending: nothing is attached or detached any more.
-    over: bool,
+    pub(super) over: bool,
 }
 
 /// One agent.
@@ -53,11 +52,11 @@ pub(super) struct Member {
     pub(super) health: Arc<Health>,
     pub(super) namespaces: BTreeSet<NetnsId>,
     /// `None` before they are attached, and once they are detached.
-    links: Option<Links>,
+    pub(super) links: Option<Links>,
     /// Connects that found no listener, when that was last looked into.
     missed: u64,
     /// `None` where nothing is decrypted.
-    trust: Option<Arc<Trusted>>,
+    pub(super) trust: Option<Arc<Trusted>>,
 }
 
 impl Fleet {
@@ -174,7 +173,9 @@ impl Gateway {
         }
         // It may be one of them, started again.
         for orphan in fleet.orphans() {
-            self.dismiss_from(&mut fleet, &orphan).await?;
+            if let Err(error) = self.dismiss_from(&mut fleet, &orphan).await {
+                tracing::error!(agent = orphan, %error, "can't let go of an agent that is gone");
+            }
         }
         if terms.rule.is_some() {
             fleet.require_room()?;
@@ -212,48 +213,11 @@ impl Gateway {
         resolvers: Vec<IpAddr>,
     ) -> Result<Shown, (String, GatewayError)> {
         let Candidate { name, cgroup, container } = candidate;
-        let Terms {
-            mode,
-            existing,
-            decrypt,
-            bundle,
-            tenant,
-            container_name,
-            rule,
-            late_ms,
-            moving,
-        } = terms;
-        let name = name.as_str().to_owned();
-        let held = HeldAgent {
-            name: name.clone(),
-            mode,
-            cgroup: cgroup.path().as_str().into(),
-            cgroup_id: cgroup.id(),
-            container_id: container.as_ref().map(|container| container.id.clone()),
-            pod: container.and_then(|container| container.pod),
-            decrypt,
-            bundle: bundle.clone(),
-            container_name,
-            tenant,
-            rule,
-            late_ms,
-            moving,
-            attached_at: self.0.context.recording.clock.now(),
-            pinned: mode == Mode::Enforce,
-            settled: false,
-            resolvers,
-        };
-        let proxy = proxy::Agent::new(cgroup.id(), reference(&held), self.seed(&held));
-        let mut proxy = proxy.in_mode(mode);
-        let trust = (decrypt == Decrypt::On).then(|| Trusted::of(cgroup.id(), &cgroup));
-        if let Some(trust) = &trust {
-            let decryption = trust.decryption(&self.0.decrypting, bundle.as_deref()).await;
-            proxy = proxy.decrypting(decryption);
-        }
-        let proxy = Arc::new(proxy);
-        if let Some(trust) = &trust {
-            trust.serves(&proxy);
-        }
+        let (name, existing) = (name.as_str().to_owned(), terms.existing);
+        let now = self.0.context.recording.clock.now();
+        let held = terms.held(&name, &cgroup, container, (now, resolvers));
+        let proxy = proxy::Agent::new(cgroup.id(), held.reference(), self.seed(&held));
+        let (proxy, trust) = self.trusting(proxy.in_mode(held.mode), &held, &cgroup).await;
         let member = Member {
             held: held.clone(),
             cgroup,
@@ -280,7 +244,7 @@ impl Gateway {
         if let Err(error) = joined {
             return Err((name, error));
         }
-        tracing::info!(agent = name, cgroup = held.cgroup, %mode, "attached");
+        tracing::info!(agent = name, cgroup = held.cgroup, mode = %held.mode, "attached");
         fleet.member(&name).map(Member::shown).ok_or((name, GatewayError::Ending))
     }
 
@@ -486,49 +450,6 @@ impl Gateway {
         Ok(self.publish(fleet)?)
     }
 
-    /// Ends everything: agents are let go, connections drained within the deadline. Enforced agents
-    /// of the daemon stay closed, as they would with a dead one: ending it is no way out for them.
-    /// They and the others are written down for the next daemon.
-    pub(in crate::app) async fn stop(&self, deadline: Duration) -> Result<(), GatewayError> {
-        let mut fleet = self.0.fleet.lock().await;
-        fleet.over = true;
-        let lock = self.0.instance.lock()?;
-        let mut remembered = if self.0.embedded { Vec::new() } else { fleet.held() };
-        remembered.retain(|agent| Cgroup::open(agent.cgroup.as_ref()).is_ok_and(|c| c.is_alive()));
-        // Written first: if this takes too long and is killed, nothing is forgotten.
-        self.0.instance.write(&StateFile { agents: remembered.clone(), ..StateFile::own() })?;
-        let mut left = Vec::new();
-        for (name, member) in std::mem::take(&mut fleet.members) {
-            if let Some(trust) = &member.trust {
-                trust.end().await;
-            }
-            let stays = member.held.pinned && remembered.iter().any(|a| a.name == name);
-            if stays {
-                tracing::warn!(
-                    agent = name,
-                    "stays closed without the gateway; to open it: turnpike detach {name} --force"
-                );
-            } else if let Some(links) = member.links {
-                if let Err(error) = links.detach() {
-                    tracing::error!(agent = name, %error, "can't be detached");
-                }
-                left.push(member.held);
-            }
-        }
-        drop(lock);
-        // Dead before it stops listening: its ports may be another's a moment later.
-        self.0.heartbeat.stop();
-        fleet.threads.end(deadline).await;
-        let _lock = self.0.instance.lock()?;
-        left.iter().try_for_each(|held| self.forget(held))?;
-        if remembered.is_empty() {
-            self.0.instance.remove()?;
-        } else if !remembered.iter().any(|agent| agent.pinned) {
-            self.0.instance.remove_pins()?;
-        }
-        Ok(())
-    }
-
     /// Ids differ between agents and between starts of the gateway.
     fn seed(&self, held: &HeldAgent) -> u64 {
         u64::from_ne_bytes(self.0.boot) ^ held.cgroup_id.rotate_left(32) ^ held.attached_at.0
@@ -543,14 +464,5 @@ const fn kernel_mode(mode: Mode) -> u32 {
     match mode {
         Mode::Audit => MODE_AUDIT,
         Mode::Enforce => MODE_ENFORCE,
-    }
-}
-
-fn reference(held: &HeldAgent) -> AgentRef {
-    AgentRef {
-        name: held.name.clone(),
-        cgroup: held.cgroup.clone(),
-        container_id: held.container_id.clone(),
-        pod: held.pod.clone(),
     }
 }

@@ -5,12 +5,14 @@ mod renames;
 mod watched;
 
 use std::{
-    io,
+    fs, io,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::PoisonError,
     time::Duration,
 };
 
+use gateway_common::AgentId;
 use tokio::{
     task::block_in_place,
     time::{MissedTickBehavior, interval},
@@ -86,29 +88,23 @@ impl Gateway {
     /// Everything that there is: what is not among it is gone, and what could not be attached is tried
     /// again.
     fn notice_all(&self, found: &[PathBuf], places: &Places) {
-        let cgroups: Vec<Cgroup> =
-            found.iter().filter_map(|path| Cgroup::open(path).ok()).collect();
-        self.0.watched.retain(&cgroups.iter().map(Cgroup::id).collect());
-        self.consider_each(cgroups, places);
+        self.0.watched.retain(&found.iter().filter_map(|path| id(path)).collect());
+        self.notice(found, places);
     }
 
     fn notice(&self, found: &[PathBuf], places: &Places) {
-        let cgroups = found.iter().filter_map(|path| Cgroup::open(path).ok());
-        self.consider_each(cgroups.collect(), places);
-    }
-
-    fn consider_each(&self, cgroups: Vec<Cgroup>, places: &Places) {
+        let is_due = |path: &&PathBuf| id(path).is_some_and(|id| self.0.watched.is_due(id));
+        let cgroups = found.iter().filter(is_due).filter_map(|path| Cgroup::open(path).ok());
         for cgroup in cgroups {
             if self.is_held(cgroup.path().as_str()) {
                 // So that it is left alone once a command detaches it.
                 self.0.watched.end(cgroup.id(), Outcome::Attached);
                 continue;
             }
-            if cgroup.is_a_run_s() || !self.0.watched.begin(cgroup.id()) {
-                continue;
+            if !cgroup.is_a_run_s() && self.0.watched.begin(cgroup.id()) {
+                let (gateway, places) = (self.clone(), places.clone());
+                tokio::spawn(async move { gateway.consider(cgroup, places).await });
             }
-            let (gateway, places) = (self.clone(), places.clone());
-            tokio::spawn(async move { gateway.consider(cgroup, places).await });
         }
     }
 
@@ -125,6 +121,11 @@ impl Gateway {
                 && Cgroup::open(held.cgroup.as_ref()).is_ok_and(|c| c.id() == held.cgroup_id)
         })
     }
+}
+
+/// Of the cgroup of a directory; `None` if it is gone.
+fn id(directory: &Path) -> Option<AgentId> {
+    fs::metadata(directory).ok().map(|metadata| metadata.ino())
 }
 
 /// How often it is looked whether containers were renamed.

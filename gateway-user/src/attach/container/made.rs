@@ -49,7 +49,7 @@ pub fn running_for(cgroup: &Cgroup, is_container: bool) -> Option<Duration> {
 pub fn is_making(pid: u32) -> bool {
     name(pid).is_some_and(|name| match name.as_str() {
         LAST_STEP => false,
-        "crun" | "youki" => is_in_pid_namespace_of_init(pid),
+        "crun" | "youki" => is_in_machine_s_pid_namespace(pid),
         name => name == "runc" || name.starts_with("runc:["),
     })
 }
@@ -61,9 +61,10 @@ pub fn is_making(pid: u32) -> bool {
 /// when it executes a copy of itself.
 fn of_process(pid: u32) -> Stage {
     let Some(name) = name(pid) else { return Stage::Empty };
-    let has_own_root = root(pid) != root(INIT);
+    let Some(root) = root(pid) else { return Stage::Empty };
+    let has_own_root = Some(root) != of_machine(self::root);
     let is_own = [LAST_STEP, "crun", "youki"].contains(&name.as_str());
-    match (has_own_root, is_in_pid_namespace_of_init(pid)) {
+    match (has_own_root, is_in_machine_s_pid_namespace(pid)) {
         (true, _) if is_own => Stage::Made,
         (true, _) => Stage::Running,
         // No runtime takes that long: the container has the machine's own root.
@@ -77,9 +78,6 @@ fn of_process(pid: u32) -> Stage {
 /// (`libcontainer/nsenter/nsexec.c`).
 const LAST_STEP: &str = "runc:[2:INIT]";
 
-/// The machine's first process, wherever the gateway runs itself.
-const INIT: u32 = 1;
-
 /// What a process is called: until it says otherwise, as what it executes.
 fn name(pid: u32) -> Option<String> {
     let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
@@ -91,9 +89,15 @@ fn root(pid: u32) -> Option<(u64, u64)> {
     Some((found.dev(), found.ino()))
 }
 
-fn is_in_pid_namespace_of_init(pid: u32) -> bool {
+fn is_in_machine_s_pid_namespace(pid: u32) -> bool {
     let namespace = |pid| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
-    namespace(pid) == namespace(INIT)
+    namespace(pid) == of_machine(namespace)
+}
+
+/// As the machine's first process sees it: the gateway may run in a container itself. As the gateway
+/// does, where that is not to be seen.
+fn of_machine<T>(see: impl Fn(u32) -> Option<T>) -> Option<T> {
+    see(1).or_else(|| see(std::process::id()))
 }
 
 fn age(pid: u32) -> Option<Duration> {

@@ -37,6 +37,7 @@ impl Gateway {
                     self.report_lateness(&shown);
                     return self.settle_in(&shown.held.name).await;
                 }
+                Err(GatewayError::Ending) => return,
                 Err(_) if !inquiry.cgroup().is_alive() => return self.0.watched.forget(id),
                 Err(error) => Outcome::Refused(error.to_string()),
             },
@@ -56,11 +57,16 @@ impl Gateway {
         let mut inquiry = Inquiry::new(cgroup);
         let begun = Instant::now();
         let mut pause = FIRST_PAUSE;
+        let mut chosen = Choice::Open;
         loop {
-            inquiry = self.look(inquiry, &places).await?;
+            let is_nameless = !inquiry.is_no_container() && inquiry.told().name.is_none();
+            if chosen == Choice::Open || is_nameless {
+                inquiry = self.look(inquiry, &places).await?;
+                chosen = choose(rules, &inquiry.workload());
+            }
             let stage = Stage::of(inquiry.cgroup(), !inquiry.is_no_container());
             let is_late = begun.elapsed() >= limits::LOOKUP_TIME;
-            match choose(rules, &inquiry.workload()) {
+            match chosen {
                 Choice::NoRule => return Some((inquiry, None)),
                 Choice::Rule(_) if inquiry.told().is_sandbox => return Some((inquiry, None)),
                 Choice::Rule(rule)

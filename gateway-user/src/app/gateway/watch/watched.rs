@@ -50,11 +50,15 @@ impl Default for Watched {
 
 impl Watched {
     /// Whether a cgroup is to be looked into: it is new, or could not be attached before.
+    pub(super) fn is_due(&self, id: AgentId) -> bool {
+        matches!(self.lock().get(&id), None | Some(Outcome::Refused(_)))
+    }
+
+    /// Takes a cgroup that is due on.
     pub(super) fn begin(&self, id: AgentId) -> bool {
-        let mut seen = self.lock();
-        let is_due = matches!(seen.get(&id), None | Some(Outcome::Refused(_)));
+        let is_due = self.is_due(id);
         if is_due {
-            seen.entry(id).or_insert(Outcome::Open);
+            self.lock().entry(id).or_insert(Outcome::Open);
         }
         is_due
     }
