@@ -7,8 +7,10 @@ use crate::{
         cgroup::{self, Cgroup, CgroupError, CgroupPath},
         container::{self, ContainerError, ContainerRef},
         netns::{Netns, NetnsId},
+        pins::HeldAgent,
         resolvers,
     },
+    call::Timestamp,
     config::{Decrypt, Existing, Mode},
     control::model::{AttachRequest, Target},
     limits,
@@ -52,6 +54,35 @@ impl Terms {
             rule,
             late_ms,
             moving: false,
+        }
+    }
+
+    /// An agent of this name, held from now on, with the DNS servers that it was told of.
+    pub(super) fn held(
+        self,
+        name: &str,
+        cgroup: &Cgroup,
+        container: Option<ContainerRef>,
+        (now, resolvers): (Timestamp, Vec<IpAddr>),
+    ) -> HeldAgent {
+        HeldAgent {
+            name: name.to_owned(),
+            mode: self.mode,
+            cgroup: cgroup.path().as_str().into(),
+            cgroup_id: cgroup.id(),
+            container_id: container.as_ref().map(|container| container.id.clone()),
+            pod: container.and_then(|container| container.pod),
+            decrypt: self.decrypt,
+            bundle: self.bundle,
+            container_name: self.container_name,
+            tenant: self.tenant,
+            rule: self.rule,
+            late_ms: self.late_ms,
+            moving: self.moving,
+            attached_at: now,
+            pinned: self.mode == Mode::Enforce,
+            settled: false,
+            resolvers,
         }
     }
 }

@@ -15,7 +15,7 @@ use std::{
 use anyhow::{Context as _, anyhow, bail};
 use tokio::{signal::unix::SignalKind, sync::oneshot, task::JoinHandle};
 
-use self::environment::Environment;
+pub(super) use self::environment::Environment;
 use super::{
     agents::{AgentName, Candidate, Terms},
     daemon::Ending,
@@ -66,7 +66,7 @@ pub(super) async fn run(args: RunArgs, global: &Global) -> anyhow::Result<u8> {
     // From here on signals are the command's: it decides whether to end, and we follow.
     let ending = Ending::new()?;
     let room = Room::make(pid)?;
-    let trust = config.daemon.runtime_dir.join(format!("run-{pid}.trust"));
+    let trust = Environment::place(&config.daemon.runtime_dir, pid);
     let keeper = Keeper::find(config, global).await?;
     // Kept until the command has ended.
     let environment = match decrypt {

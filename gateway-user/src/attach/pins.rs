@@ -31,7 +31,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ebpf;
 use crate::{
-    call::Timestamp,
+    call::{AgentRef, Timestamp},
     config::{Decrypt, Mode},
     limits,
 };
@@ -275,6 +275,19 @@ impl Instance {
 
     fn state_path(&self) -> PathBuf {
         self.runtime.join(format!("{}.json", self.name))
+    }
+}
+
+impl HeldAgent {
+    /// As its workflows name it.
+    #[must_use]
+    pub fn reference(&self) -> AgentRef {
+        AgentRef {
+            name: self.name.clone(),
+            cgroup: self.cgroup.clone(),
+            container_id: self.container_id.clone(),
+            pod: self.pod.clone(),
+        }
     }
 }
 

@@ -123,9 +123,9 @@ impl Gateway {
         let decrypt = request.decrypt.or_else(|| rule?.decrypt);
         let terms = Terms {
             mode,
-            existing: older::policy(mode, asked)?,
             decrypt: decrypt.unwrap_or_else(|| self.0.config.defaults.decrypt(mode)),
             bundle: request.bundle.clone(),
+            existing: older::policy(mode, asked)?,
             tenant: rule.and_then(|rule| rule.tenant.clone()),
             container_name: ruled.and_then(|(_, inquiry)| inquiry.told().name.clone()),
             rule: None,

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
+
 use super::{Gateway, GatewayError};
 use crate::attach::{cgroup::Cgroup, pins::StateFile};
 
@@ -17,11 +19,9 @@ impl Gateway {
         remembered.retain(|agent| Cgroup::open(agent.cgroup.as_ref()).is_ok_and(|c| c.is_alive()));
         // Written first: if this takes too long and is killed, nothing is forgotten.
         self.0.instance.write(&StateFile { agents: remembered.clone(), ..StateFile::own() })?;
-        let mut left = Vec::new();
+        let (mut left, mut trusts) = (Vec::new(), Vec::new());
         for (name, member) in std::mem::take(&mut fleet.members) {
-            if let Some(trust) = &member.trust {
-                trust.end().await;
-            }
+            trusts.extend(member.trust);
             let stays = member.held.pinned && remembered.iter().any(|a| a.name == name);
             if stays {
                 tracing::warn!(
@@ -36,6 +36,8 @@ impl Gateway {
             }
         }
         drop(lock);
+        // Only now: until here they were decrypted. One that hangs holds up no other.
+        join_all(trusts.iter().map(|trust| trust.end())).await;
         // Dead before it stops listening: its ports may be another's a moment later.
         self.0.heartbeat.stop();
         fleet.threads.end(deadline).await;

@@ -27,8 +27,7 @@ use crate::{
         netns::{Netns, NetnsId},
         pins::HeldAgent,
     },
-    call::AgentRef,
-    config::{Decrypt, Existing, Mode},
+    config::{Existing, Mode},
     limits, proxy,
 };
 
@@ -214,49 +213,13 @@ impl Gateway {
         resolvers: Vec<IpAddr>,
     ) -> Result<Shown, (String, GatewayError)> {
         let Candidate { name, cgroup, container } = candidate;
-        let Terms {
-            mode,
-            existing,
-            decrypt,
-            bundle,
-            tenant,
-            container_name,
-            rule,
-            late_ms,
-            moving,
-        } = terms;
-        let name = name.as_str().to_owned();
-        let held = HeldAgent {
-            name: name.clone(),
-            mode,
-            cgroup: cgroup.path().as_str().into(),
-            cgroup_id: cgroup.id(),
-            container_id: container.as_ref().map(|container| container.id.clone()),
-            pod: container.and_then(|container| container.pod),
-            container_name,
-            tenant,
-            rule,
-            late_ms,
-            moving,
-            decrypt,
-            bundle: bundle.clone(),
-            attached_at: self.0.context.recording.clock.now(),
-            pinned: mode == Mode::Enforce,
-            settled: false,
-            resolvers,
-        };
-        let proxy = proxy::Agent::new(cgroup.id(), reference(&held), self.seed(&held));
-        let proxy = proxy.in_mode(mode).within(Arc::clone(&self.0.bounds));
-        let mut proxy = proxy.under(Arc::clone(&self.0.rules));
-        let trust = (decrypt == Decrypt::On).then(|| Trusted::of(cgroup.id(), &cgroup));
-        if let Some(trust) = &trust {
-            let decryption = trust.decryption(&self.0.decrypting, bundle.as_deref()).await;
-            proxy = proxy.decrypting(decryption);
-        }
-        let proxy = Arc::new(proxy);
-        if let Some(trust) = &trust {
-            trust.serves(&proxy);
-        }
+        let (name, existing) = (name.as_str().to_owned(), terms.existing);
+        let now = self.0.context.recording.clock.now();
+        let held = terms.held(&name, &cgroup, container, (now, resolvers));
+        let proxy = proxy::Agent::new(cgroup.id(), held.reference(), self.seed(&held));
+        let proxy = proxy.in_mode(held.mode).within(Arc::clone(&self.0.bounds));
+        let proxy = proxy.under(Arc::clone(&self.0.rules));
+        let (proxy, trust) = self.trusting(proxy, &held, &cgroup).await;
         let member = Member {
             held: held.clone(),
             cgroup,
@@ -283,7 +246,7 @@ impl Gateway {
         if let Err(error) = joined {
             return Err((name, error));
         }
-        tracing::info!(agent = name, cgroup = held.cgroup, %mode, "attached");
+        tracing::info!(agent = name, cgroup = held.cgroup, mode = %held.mode, "attached");
         fleet.member(&name).map(Member::shown).ok_or((name, GatewayError::Ending))
     }
 
@@ -503,14 +466,5 @@ const fn kernel_mode(mode: Mode) -> u32 {
     match mode {
         Mode::Audit => MODE_AUDIT,
         Mode::Enforce => MODE_ENFORCE,
-    }
-}
-
-fn reference(held: &HeldAgent) -> AgentRef {
-    AgentRef {
-        name: held.name.clone(),
-        cgroup: held.cgroup.clone(),
-        container_id: held.container_id.clone(),
-        pod: held.pod.clone(),
     }
 }
