@@ -138,6 +138,11 @@ pub enum ConfigError {
     Read { path: PathBuf, source: io::Error },
     #[error("{} is not valid: {}; `turnpike config show` prints a valid one", path.display(), one_line(source))]
     Invalid { path: PathBuf, source: Box<toml::de::Error> },
+    #[error(
+        "{}: rule {number} keeps older connections, and the default mode, enforce, does not; leave \
+         its `existing` out, or give it a mode", path.display()
+    )]
+    KeepInEnforce { path: PathBuf, number: usize },
 }
 
 impl Config {
@@ -148,15 +153,30 @@ impl Config {
             None => (Path::new(DEFAULT_PATH), false),
         };
         match fs::read_to_string(path) {
-            Ok(text) => Self::parse(&text).map_err(|source| ConfigError::Invalid {
-                path: path.into(),
-                source: Box::new(source),
-            }),
+            Ok(text) => {
+                let config = Self::parse(&text).map_err(|source| ConfigError::Invalid {
+                    path: path.into(),
+                    source: Box::new(source),
+                })?;
+                match config.keeps_in_enforce() {
+                    Some(number) => Err(ConfigError::KeepInEnforce { path: path.into(), number }),
+                    None => Ok(config),
+                }
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound && !required => {
                 Ok(Self::default())
             }
             Err(source) => Err(ConfigError::Read { path: path.into(), source }),
         }
+    }
+
+    /// The number of a rule that contradicts the default mode.
+    fn keeps_in_enforce(&self) -> Option<usize> {
+        let contradicts = |rule: &AgentRule| {
+            let mode = rule.mode.unwrap_or(self.defaults.mode);
+            (mode, rule.existing) == (Mode::Enforce, Some(Existing::Keep))
+        };
+        self.agents.iter().position(contradicts).map(|place| place + 1)
     }
 
     fn parse(text: &str) -> Result<Self, toml::de::Error> {
@@ -191,6 +211,16 @@ mod tests {
         .expect("valid");
         let shown = toml::to_string(&config).expect("shows");
         assert_eq!(Config::parse(&shown).expect("valid"), config);
+    }
+
+    #[test]
+    fn a_rule_may_not_contradict_the_default_mode() {
+        let rules = "[[agent]]\nmatch = { pod = \"a\" }\n[[agent]]\nmatch = { pod = \"b\" }\n\
+                     existing = \"keep\"\n";
+        let audit = Config::parse(rules).expect("valid");
+        assert_eq!(audit.keeps_in_enforce(), None);
+        let enforce = Config { defaults: Defaults { mode: Mode::Enforce }, ..audit };
+        assert_eq!(enforce.keeps_in_enforce(), Some(2));
     }
 
     #[test]
