@@ -185,7 +185,22 @@ impl Config {
                  fewer and wider ones"
             ));
         }
+        if let Some(number) = self.keeps_in_enforce() {
+            wrong(format!(
+                "rule {number} keeps older connections, and the default mode, enforce, does not; \
+                 leave its `existing` out, or give it a mode"
+            ));
+        }
         if problems.is_empty() { Ok(self) } else { Err(problems) }
+    }
+
+    /// The number of a rule that contradicts the default mode.
+    fn keeps_in_enforce(&self) -> Option<usize> {
+        let contradicts = |rule: &AgentRule| {
+            let mode = rule.mode.unwrap_or(self.defaults.mode);
+            (mode, rule.existing) == (Mode::Enforce, Some(Existing::Keep))
+        };
+        self.agents.iter().position(contradicts).map(|place| place + 1)
     }
 
     /// The egress rules, in their order.
@@ -233,6 +248,17 @@ mod tests {
         .expect("valid");
         let shown = toml::to_string(&config).expect("shows");
         assert_eq!(Config::parse(&shown).expect("valid"), config);
+    }
+
+    #[test]
+    fn a_rule_may_not_contradict_the_default_mode() {
+        let rules = "[[agent]]\nmatch = { pod = \"a\" }\n[[agent]]\nmatch = { pod = \"b\" }\n\
+                     existing = \"keep\"\n";
+        let audit = Config::parse(rules).expect("valid");
+        assert_eq!(audit.keeps_in_enforce(), None);
+        let defaults = Defaults { mode: Mode::Enforce, ..audit.defaults };
+        let enforce = Config { defaults, ..audit };
+        assert_eq!(enforce.keeps_in_enforce(), Some(2));
     }
 
     #[test]

@@ -342,6 +342,23 @@ mod tests {
     }
 
     #[test]
+    fn an_agent_of_a_rule_shows_for_whom_and_how_late() {
+        let mut agent = sample::agent("web");
+        agent.attached_by = Some("rule 2".to_owned());
+        let line = |agent: &AgentInfo| {
+            let text = shown(|out| agents(out, &PIPE, std::slice::from_ref(agent)));
+            text.lines().nth(2).unwrap_or_default().to_owned()
+        };
+        assert_eq!(line(&agent), "  attached by rule 2");
+        (agent.tenant, agent.late_ms) = (Some("acme".to_owned()), Some(35));
+        let late = "  attached by rule 2, tenant acme; late: what it did in up to 35 ms before is \
+                    not known";
+        assert_eq!(line(&agent), late);
+        agent.attached_by = Some("command".to_owned());
+        assert!(line(&agent).starts_with("  tenant acme"));
+    }
+
+    #[test]
     fn no_agents_says_what_to_do() {
         assert!(shown(|out| agents(out, &PIPE, &[])).contains("turnpike attach"));
     }

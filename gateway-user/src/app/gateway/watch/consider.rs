@@ -94,9 +94,9 @@ impl Gateway {
         }
     }
 
-    /// `None` if the gateway is ending.
+    /// `None` if the thread that looks ended badly.
     async fn look(&self, mut inquiry: Inquiry, places: &Places) -> Option<Inquiry> {
-        let _room = self.room().await?;
+        let _room = self.0.watched.room().await?;
         let places = places.clone();
         spawn_blocking(move || {
             inquiry.look(&places);
@@ -106,24 +106,15 @@ impl Gateway {
         .ok()
     }
 
-    /// `None` if the gateway is ending.
+    /// As `look`, for `ask`.
     async fn ask(&self, mut inquiry: Inquiry) -> Option<Inquiry> {
-        let _room = self.room().await?;
+        let _room = self.0.watched.room().await?;
         spawn_blocking(move || {
             inquiry.ask();
             inquiry
         })
         .await
         .ok()
-    }
-
-    async fn room(&self) -> Option<tokio::sync::SemaphorePermit<'_>> {
-        let room = &self.0.watched.room;
-        if let Ok(permit) = room.try_acquire() {
-            return Some(permit);
-        }
-        self.0.watched.count_delayed();
-        room.acquire().await.ok()
     }
 
     async fn attach_by(&self, place: usize, inquiry: &Inquiry) -> Result<Shown, GatewayError> {

@@ -3,13 +3,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
 
 use gateway_common::AgentId;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::limits;
 
@@ -18,7 +18,7 @@ use crate::limits;
 pub(in crate::app::gateway) struct Watched {
     seen: Mutex<BTreeMap<AgentId, Outcome>>,
     /// For finding out what a cgroup is.
-    pub(super) room: Arc<Semaphore>,
+    room: Semaphore,
     delayed: AtomicU64,
     unwatched: AtomicU64,
     late: AtomicU64,
@@ -40,7 +40,7 @@ impl Default for Watched {
     fn default() -> Self {
         Self {
             seen: Mutex::default(),
-            room: Arc::new(Semaphore::new(limits::PENDING_LOOKUPS)),
+            room: Semaphore::new(limits::PENDING_LOOKUPS),
             delayed: AtomicU64::default(),
             unwatched: AtomicU64::default(),
             late: AtomicU64::default(),
@@ -87,8 +87,14 @@ impl Watched {
         self.unwatched.store(unwatched, Ordering::Relaxed);
     }
 
-    pub(super) fn count_delayed(&self) {
+    /// A place for finding something out, once there is one. `None` would say that there is none any
+    /// more.
+    pub(super) async fn room(&self) -> Option<SemaphorePermit<'_>> {
+        if let Ok(permit) = self.room.try_acquire() {
+            return Some(permit);
+        }
         self.delayed.fetch_add(1, Ordering::Relaxed);
+        self.room.acquire().await.ok()
     }
 
     pub(super) fn count_late(&self) {
@@ -133,6 +139,27 @@ fn unmatched(outcome: &Outcome) -> Option<&String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn lookups_over_the_bound_wait_and_are_counted() {
+        let watched = Watched::default();
+        let delayed = || watched.delayed.load(Ordering::Relaxed);
+        let mut held = Vec::new();
+        for _ in 0..limits::PENDING_LOOKUPS {
+            held.push(watched.room().await);
+        }
+        assert_eq!(delayed(), 0);
+        let mut next = std::pin::pin!(watched.room());
+        // Once, so that it begins to wait.
+        tokio::select! {
+            biased;
+            _ = next.as_mut() => panic!("there is room"),
+            () = std::future::ready(()) => {}
+        }
+        assert_eq!(delayed(), 1);
+        held.pop();
+        assert!(next.await.is_some());
+    }
 
     #[test]
     fn a_cgroup_is_looked_into_once_unless_it_was_refused() {
