@@ -1,6 +1,7 @@
 //! The gateway: its agents, and what it takes to attach and detach them.
 
 mod api;
+mod bounds;
 mod everywhere;
 mod fleet;
 mod health;
@@ -30,6 +31,7 @@ use super::{
 use crate::{
     attach::{
         cgroup::CgroupError,
+        direct::DirectError,
         ebpf::{EbpfFailure, Hooks, OBJECT},
         pins::{Instance, PinsError, StateFile},
         preflight::{self, Unmet},
@@ -38,8 +40,9 @@ use crate::{
     call::Timestamp,
     config::Config,
     control::model::Refusal,
+    limits::Bounds,
     names::Directory,
-    proxy::{self, Agents, Clock, Recording, SelfTests},
+    proxy::{self, Agents, Clock, Recording, Rules, SelfTests},
     store::Workflows,
 };
 
@@ -59,6 +62,9 @@ struct Inner {
     workflows: Arc<Workflows>,
     /// Names of the agents' addresses, as their DNS answers had them.
     names: Arc<Directory>,
+    /// What may leave unread.
+    rules: Arc<Rules>,
+    bounds: Arc<Bounds>,
     /// Held while an agent is attached or detached: one at a time.
     fleet: Mutex<Fleet>,
     /// What `turnpike agents` shows, so that it need not wait for the fleet.
@@ -83,6 +89,8 @@ pub(super) enum GatewayError {
     Pins(#[from] PinsError),
     #[error(transparent)]
     Sockets(#[from] SocketsError),
+    #[error(transparent)]
+    Direct(#[from] DirectError),
     #[error(
         "an agent in enforce mode can't keep connections that are older than its attachment: they \
          would go on unseen; use --existing reset, or --mode audit"
@@ -139,6 +147,7 @@ impl Gateway {
         let clock = Clock::start();
         let recorder = Box::new(ToStore(Arc::clone(&workflows)));
         let names = Arc::new(Directory::default());
+        let rules = Arc::new(Rules::new(config.egress(), Arc::clone(&names), clock));
         let context = Arc::new(proxy::Context {
             origins: KernelOrigins(Arc::clone(&hooks)),
             agents: Agents::default(),
@@ -149,6 +158,8 @@ impl Gateway {
         hints::listen(&hooks, Arc::clone(&names), clock)?;
         let gateway = Self(Arc::new(Inner {
             names,
+            rules,
+            bounds: Arc::new(Bounds::new((&config.limits).into())),
             embedded,
             boot,
             started_at: clock.now(),
@@ -173,6 +184,11 @@ impl Gateway {
     /// How long connections may go on when the gateway ends.
     pub(super) fn drain(&self) -> Duration {
         self.0.config.daemon.drain.0
+    }
+
+    /// The agents as they are shown.
+    fn shown(&self) -> Vec<Shown> {
+        self.0.shown.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn runtime_dir(&self) -> &PathBuf {

@@ -146,6 +146,7 @@ fn info(agent: &HeldAgent) -> AgentInfo {
         attached_at: Some(agent.attached_at),
         redirect: None,
         coverage: Coverage::default(),
+        egress_refused: Vec::new(),
         notes: Vec::new(),
     }
 }

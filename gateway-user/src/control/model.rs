@@ -11,6 +11,8 @@ use crate::{
     config::Mode,
 };
 
+pub use crate::config::Existing;
+
 /// The gateway itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
@@ -28,6 +30,59 @@ pub struct Status {
     /// What the gateway could not keep or place, by name; zeros left out.
     #[serde(default)]
     pub counters: BTreeMap<String, u64>,
+    /// Every bound that is counted when it is hit.
+    #[serde(default)]
+    pub bounds: Vec<Bound>,
+    /// The egress rules in their order, and how often each decided.
+    #[serde(default)]
+    pub egress: Vec<EgressRule>,
+}
+
+/// A bound, and how often it was hit since the gateway started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bound {
+    /// As `[limits]` of the configuration has it, where it can be changed there.
+    pub name: String,
+    /// Absent: it is switched off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
+    pub unit: Unit,
+    /// How much of it is used now; of a bound per agent, by the agent that uses most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_use: Option<u64>,
+    pub hits: u64,
+}
+
+/// What a limit counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unit {
+    Count,
+    Bytes,
+    Ms,
+}
+
+/// An egress rule, and the connections on which it decided since the gateway started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EgressRule {
+    /// In short.
+    pub rule: String,
+    /// It let them stay unread.
+    pub allowed: u64,
+    /// It refused them (enforce).
+    pub denied: u64,
+    /// It would have refused them (audit).
+    pub would_deny: u64,
+    /// They carried as many bytes as it allows: reset in enforce mode.
+    pub exceeded: u64,
+}
+
+/// What an agent was refused for want of an egress rule, or by one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EgressRefused {
+    /// The rule that would allow it, as it is written in `[[egress]]`.
+    pub allow: String,
+    pub connections: u64,
 }
 
 /// One agent, and how much of what it does is seen.
@@ -55,6 +110,9 @@ pub struct AgentInfo {
     pub redirect: Option<Redirect>,
     #[serde(default)]
     pub coverage: Coverage,
+    /// What it was refused (enforce): the first destinations.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub egress_refused: Vec<EgressRefused>,
     /// What opens ways out of it that can't be closed from here, one sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
@@ -250,16 +308,6 @@ pub enum Target {
     Pid(u32),
     /// The cgroup of a container: its name, its id, or the beginning of its id.
     Container(String),
-}
-
-/// What becomes of the connections that an agent has open when it is attached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "snake_case")]
-pub enum Existing {
-    /// They stay as they are, unseen, and are counted.
-    Keep,
-    /// They are reset, so that their owners connect again.
-    Reset,
 }
 
 /// A workflow's state as it is written.

@@ -25,6 +25,8 @@ pub(super) fn status() -> Status {
         started_at: START,
         agents: 1,
         counters: BTreeMap::new(),
+        bounds: Vec::new(),
+        egress: Vec::new(),
     }
 }
 
@@ -47,6 +49,7 @@ pub(super) fn agent(name: &str) -> AgentInfo {
             existing_sockets: Some(0),
             ..Coverage::default()
         },
+        egress_refused: Vec::new(),
         notes: Vec::new(),
     }
 }

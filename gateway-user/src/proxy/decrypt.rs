@@ -18,7 +18,8 @@ use super::{
     relay::{Joined, Outcome, Relay},
     tap::Tap,
     tls::{
-        Binary, ClientHello, Decryption, Greeted, Inside, NoGuise, Said, TlsLeg, Unmet, Wanted, Why,
+        Binary, ClientHello, Decryption, Greeted, Inside, NoGuise, Said, TlsLeg, Unmet, Wanted,
+        Why, refuse,
     },
 };
 use crate::{call::Timestamp, config::Mode, limits};
@@ -55,6 +56,11 @@ impl<E: Future<Output = ()>> Path<'_, E> {
                 return self.unread(Some(upstream), held, no).await;
             }
         };
+        let asked = hello.server_name.as_deref();
+        if let Err(denied) = agent.may_be_read(&self.admission.whither(), asked) {
+            tracing::debug!(%denied, "refused");
+            return refuse(self.client, AlertDescription::AccessDenied);
+        }
         let host = decryption.host(&name, port);
         let pid = self.admission.origin().tgid;
         let case = Case { agent: &agent, decryption, name, binary: Binary::of(pid), pid };
@@ -62,13 +68,14 @@ impl<E: Future<Output = ()>> Path<'_, E> {
             return self.unread(Some(upstream), held, no(unmet.reason, unmet.alert)).await;
         }
         let local = upstream.local_addr().ok();
+        let handshake_time = agent.bounds.limits().handshake_time;
         let greeting = decryption.greet(&host, &hello, Rewound::new(Vec::new(), upstream), now);
         let greeted = tokio::select! {
             biased;
-            greeted = timeout(limits::TLS_HANDSHAKE_TIME, greeting) => greeted,
+            greeted = timeout(handshake_time, greeting) => greeted,
             _ = self.client.ready(Interest::ERROR) => return,
         };
-        let Ok(greeted) = greeted else { return agent.coverage.tls_late() };
+        let Ok(greeted) = greeted else { return agent.tls_late() };
         let met = greeted.and_then(|greeted| {
             let guise = case.decryption.guise(&case.name, &greeted);
             Ok((greeted, guise.map_err(|error| unable(&error))?))
@@ -91,7 +98,7 @@ impl<E: Future<Output = ()>> Path<'_, E> {
         let Greeted { stream: upstream, verified, inside, .. } = greeted;
         let clock = recording.clock;
         let accepting = guise.accept(Rewound::new(held, client)).into_fallible();
-        let client = match timeout(limits::TLS_HANDSHAKE_TIME, accepting).await {
+        let client = match timeout(case.agent.bounds.limits().handshake_time, accepting).await {
             Ok(Ok(client)) => TlsLeg::new(client),
             Ok(Err((error, client))) => {
                 if verified.for_agent {
@@ -100,7 +107,7 @@ impl<E: Future<Output = ()>> Path<'_, E> {
                 end_on_drop(&client.stream);
                 return end_on_drop(&upstream.get_ref().0.stream);
             }
-            Err(_) => return case.agent.coverage.tls_late(),
+            Err(_) => return case.agent.tls_late(),
         };
         case.agent.coverage.tls_decrypted(verified.for_agent);
         let since = Instant::now();

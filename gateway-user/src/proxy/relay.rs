@@ -14,10 +14,10 @@ use super::{
     lane::{End, Failure, Lane, Watcher},
     leg::Leg,
     refusal::{Refusal, farewell},
+    silence::Silence,
     tap::{Ending, Tap},
     way::Verdict,
 };
-use crate::limits;
 
 /// Carries a connection until it ends. Either direction may end before the other; an error on
 /// either side becomes a reset of both, as it would have been one for the two without us. What the
@@ -35,8 +35,8 @@ pub(super) struct Relay<C, U> {
     tap: Tap,
     draining: bool,
     late: Option<Late>,
-    /// Until when it may do nothing: see [`limits::IDLE_TIME`].
-    idle: Option<Pin<Box<Sleep>>>,
+    /// Absent where connections may be silent for as long as they like.
+    silence: Option<Silence>,
 }
 
 /// How a relay ended.
@@ -79,7 +79,8 @@ impl<C: Leg, U: Leg> Relay<C, U> {
     /// Of a client from which this was read already.
     pub(super) fn new(client: C, held: Vec<u8>, upstream: U, tap: Tap) -> Self {
         let (up, down) = (Lane::beginning_with(held), Lane::default());
-        Self { client, upstream, up, down, tap, draining: false, late: None, idle: None }
+        let silence = tap.idle_time().map(Silence::new);
+        Self { client, upstream, up, down, tap, draining: false, late: None, silence }
     }
 
     /// The same, and from upstream too.
@@ -144,9 +145,9 @@ impl<C: Leg, U: Leg> Relay<C, U> {
             }
             up => up.is_ready(),
         };
-        let held = tap.holds(Side::Client);
+        let waited = tap.waits(Side::Client);
         let down = self.down.poll(cx, upstream, client, &mut FromServer(tap));
-        if held && !tap.holds(Side::Client) {
+        if waited && !tap.waits(Side::Client) {
             // Its next turn is now: nobody else would wake it.
             cx.waker().wake_by_ref();
         }
@@ -187,8 +188,16 @@ impl Watcher for FromClient<'_> {
         self.0.asks()
     }
 
+    fn at_most(&self, bytes: usize) -> usize {
+        self.0.at_most(bytes)
+    }
+
     fn holds(&self) -> bool {
         self.0.holds(Side::Client)
+    }
+
+    fn waits(&self) -> bool {
+        self.0.waits(Side::Client)
     }
 
     fn saw(&mut self, bytes: &[u8]) {
@@ -221,8 +230,16 @@ impl Watcher for FromServer<'_> {
         self.0.asks()
     }
 
+    fn at_most(&self, bytes: usize) -> usize {
+        self.0.at_most(bytes)
+    }
+
     fn holds(&self) -> bool {
         self.0.holds(Side::Upstream)
+    }
+
+    fn waits(&self) -> bool {
+        self.0.waits(Side::Upstream)
     }
 
     fn saw(&mut self, bytes: &[u8]) {
@@ -264,10 +281,20 @@ impl<C: Leg, U: Leg> Future for Relay<C, U> {
         if let Some(outcome) = this.ending() {
             return Poll::Ready(outcome);
         }
+        let (silent, idle) = (this.is_silent(cx), this.is_idle());
+        if silent {
+            this.tap.count_silent();
+        }
         match lanes {
             Poll::Ready(Err(side)) => this.tap.broken(side),
-            Poll::Pending if !this.may_end(cx) => return Poll::Pending,
-            Poll::Ready(Ok(())) | Poll::Pending => {
+            // Who waits for the other to go on must not take it for whole.
+            Poll::Pending if silent && !idle => {}
+            Poll::Pending if !(silent || this.draining && idle) => return Poll::Pending,
+            ended => {
+                if ended.is_pending() {
+                    this.client.say_end();
+                    this.upstream.say_end();
+                }
                 end_on_drop(this.client.socket());
                 end_on_drop(this.upstream.socket());
             }
@@ -288,24 +315,10 @@ impl<C: Leg, U: Leg> Relay<C, U> {
         }
     }
 
-    /// Whether nothing is under way, and it is to end or has done nothing for long enough.
-    fn may_end(&mut self, cx: &mut Context<'_>) -> bool {
-        if !self.is_idle() {
-            self.idle = None;
-            return false;
-        }
-        if self.draining {
-            return true;
-        }
-        if !self.tap.asks() {
-            return false;
-        }
-        let idle = self.idle.get_or_insert_with(|| Box::pin(sleep(limits::IDLE_TIME)));
-        let ends = idle.as_mut().poll(cx).is_ready();
-        if ends {
-            self.tap.idled_out();
-        }
-        ends
+    /// Whether nothing has moved for longer than it may.
+    fn is_silent(&mut self, cx: &mut Context<'_>) -> bool {
+        let moved = self.tap.has_moved();
+        self.silence.as_mut().is_some_and(|silence| silence.poll(cx, moved).is_ready())
     }
 
     /// Notices a head that takes too long. There is a timer only while one does not come at once.
@@ -316,7 +329,7 @@ impl<C: Leg, U: Leg> Relay<C, U> {
         };
         let late = match self.late.take() {
             Some(late) if late.head == head => late,
-            _ => Late { head, at: Some(Box::pin(sleep(limits::HEAD_TIME))) },
+            _ => Late { head, at: Some(Box::pin(sleep(self.tap.head_time()))) },
         };
         let late = self.late.insert(late);
         if late.at.as_mut().is_some_and(|at| at.as_mut().poll(cx).is_ready()) {
@@ -342,6 +355,7 @@ mod tests {
     use crate::{
         call::{AgentRef, Timestamp, WorkflowId},
         config::Mode,
+        limits,
         lineage::{Completion, Placement},
         proxy::{
             Agent, Clock, Recorder, Recording,
@@ -516,26 +530,6 @@ mod tests {
         assert_eq!(received, REQUEST);
         let coverage = relay.tap.connection().agent.coverage.snapshot();
         assert_eq!(coverage.reasons.get("h1_slow_heads"), Some(&1));
-    }
-
-    #[tokio::test]
-    async fn a_connection_that_does_nothing_ends_in_enforce() {
-        const OK: &[u8] = b"HTTP/1.1 204 \r\n\r\n";
-        let (relay, mut client, mut server) = relay_in(Mode::Enforce, None);
-        let mut relay = Box::pin(relay);
-        client.write_all(REQUEST).expect("it is open");
-        until(&mut relay, |relay| !relay.tap.is_idle()).await;
-        assert!(relay.idle.is_none(), "something is under way");
-        server.write_all(OK).expect("it is open");
-        until(&mut relay, |relay| relay.idle.is_some()).await;
-        tokio::time::pause();
-        assert_eq!(relay.as_mut().await, Outcome::Over);
-        let coverage = relay.tap.connection().agent.coverage.snapshot();
-        assert_eq!(coverage.reasons.get("h1_idle_ended"), Some(&1));
-        drop(relay);
-        let mut received = Vec::new();
-        client.read_to_end(&mut received).expect("an orderly end");
-        assert_eq!(received, OK);
     }
 
     #[tokio::test]

@@ -20,14 +20,29 @@ use turnpike::{
     config::Mode,
     drain::{self, Phase, Signal},
     lineage::{Completion, Placement},
+    names::Directory,
+    policy::egress::{Action, Egress, Protocol, Rule},
     proxy::{
         self, Agent, Agents, Clock, Context, CoverageSnapshot, Listeners, Origins, Recorder,
-        Recording, SelfTests,
+        Recording, Rules, SelfTests,
     },
 };
 
 /// No step of a test takes so long, unless it hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// An egress rule that allows everything.
+pub(crate) fn everywhere() -> Arc<Rules> {
+    let rule = Rule {
+        agent: None,
+        host: None,
+        net: None,
+        ports: None,
+        protocol: Protocol::Tcp,
+        action: Action::Allow { opaque_bytes: None },
+    };
+    Arc::new(Rules::new(Egress::new(vec![rule]), Arc::default(), Clock::start()))
+}
 
 /// A running proxy with one agent.
 #[derive(Debug)]
@@ -35,38 +50,43 @@ pub(crate) struct Bed {
     pub(crate) agent: Arc<Agent>,
     pub(crate) steps: Arc<Steps>,
     pub(crate) port: u16,
+    /// What the agent's addresses are called.
+    pub(crate) names: Arc<Directory>,
     origins: Fake,
     signal: Signal,
     closed: Option<oneshot::Receiver<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
-const AGENT: u64 = 7;
+/// The agent's id.
+pub(crate) const AGENT: u64 = 7;
 
 impl Bed {
     pub(crate) fn start() -> Self {
-        Self::in_mode(Mode::Audit)
+        Self::with(|agent| agent)
     }
 
-    /// One whose agent is in enforce.
+    /// One whose agent is in enforce, and may leave whatever is not meant to be read unread.
     pub(crate) fn enforcing() -> Self {
-        Self::in_mode(Mode::Enforce)
+        Self::with(|agent| agent.in_mode(Mode::Enforce).under(everywhere()))
     }
 
-    fn in_mode(mode: Mode) -> Self {
+    /// With an agent that is made ready first.
+    pub(crate) fn with(prepare: impl FnOnce(Agent) -> Agent) -> Self {
         let (origins, steps) = (Fake::default(), Arc::new(Steps::default()));
         let reference =
             AgentRef { name: "a".into(), cgroup: "/a".into(), container_id: None, pod: None };
-        let agent = Arc::new(Agent::new(AGENT, reference, 1).in_mode(mode));
+        let agent = Arc::new(prepare(Agent::new(AGENT, reference, 1)));
         let agents = Agents::default();
         agents.insert(Arc::clone(&agent));
         let recorder = Box::new(Shared(Arc::clone(&steps)));
         let recording = Arc::new(Recording { clock: Clock::start(), key: [1; 32], recorder });
+        let names = Arc::<Directory>::default();
         let context = Arc::new(Context {
             origins: origins.clone(),
             agents,
             selftests: SelfTests::default(),
-            names: Arc::default(),
+            names: Arc::clone(&names),
             recording,
         });
         let listeners = Listeners::bind().expect("loopback");
@@ -78,7 +98,8 @@ impl Bed {
             let runtime = runtime.expect("a runtime");
             runtime.block_on(proxy::serve(context, listeners, watch, closing)).expect("it serves");
         });
-        Self { agent, steps, port, origins, signal, closed: Some(closed), thread: Some(thread) }
+        let (closed, thread) = (Some(closed), Some(thread));
+        Self { agent, steps, port, names, origins, signal, closed, thread }
     }
 
     /// A client's connection through the proxy.
@@ -96,6 +117,11 @@ impl Bed {
         let stream = TcpStream::from(socket);
         patient(&stream);
         Ok(stream)
+    }
+
+    /// A connection from that port, which somebody else makes, will have been going there.
+    pub(crate) fn expect(&self, from: u16, to: SocketAddr) {
+        self.origins.send(from, to);
     }
 
     /// Both ends of a connection through the proxy: the client's and the server's.
@@ -117,6 +143,11 @@ impl Bed {
 
     pub(crate) fn is_over(&self) -> bool {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// How often that was counted, whether connections have ended or not.
+    pub(crate) fn counted(&self, reason: &str) -> u64 {
+        self.agent.coverage.snapshot().reasons.get(reason).copied().unwrap_or(0)
     }
 
     /// The coverage, once every connection has ended.
@@ -161,6 +192,15 @@ impl Server {
         let (stream, _) = self.listener.accept().expect("a connection");
         patient(&stream);
         stream
+    }
+}
+
+impl Server {
+    /// Nobody has called, or waits to be accepted.
+    pub(crate) fn never_called(&self) {
+        self.listener.set_nonblocking(true).expect("an option");
+        let error = self.listener.accept().expect_err("nobody calls");
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
     call::{Workflow, WorkflowSummary},
     control::{
         api::{self, Peer},
-        model::{AgentInfo, AgentState, AttachRequest, Coverage, Refusal, Status},
+        model::{AgentInfo, AgentState, AttachRequest, Coverage, EgressRefused, Refusal, Status},
     },
     store::Filter,
 };
@@ -31,6 +31,8 @@ impl api::Gateway for Gateway {
             started_at: self.0.started_at,
             agents: self.0.shown.read().unwrap_or_else(PoisonError::into_inner).len(),
             counters: self.counters(),
+            bounds: self.bounds(),
+            egress: self.egress_rules(),
         }
     }
 
@@ -38,7 +40,7 @@ impl api::Gateway for Gateway {
         let shown = self.0.shown.read().unwrap_or_else(PoisonError::into_inner);
         shown
             .iter()
-            .map(|agent| info(agent, self.0.hooks.counters(agent.held.cgroup_id).as_ref()))
+            .map(|agent| self.info(agent, self.0.hooks.counters(agent.held.cgroup_id).as_ref()))
             .collect()
     }
 
@@ -57,7 +59,7 @@ impl api::Gateway for Gateway {
         let here = here.into_iter().collect();
         let shown = self.enlist(peer.pid, candidate, (mode, existing), here).await?;
         self.try_redirects_of(&shown.held.name).await;
-        Ok(info(&shown, None))
+        Ok(self.info(&shown, None))
     }
 
     async fn detach(&self, name: &str, _force: bool) -> Result<(), Refusal> {
@@ -106,6 +108,12 @@ impl Gateway {
         ];
         counters.into_iter().filter(|(_, n)| *n > 0).map(|(name, n)| (name.into(), n)).collect()
     }
+
+    fn info(&self, shown: &Shown, kernel: Option<&Counters>) -> AgentInfo {
+        let mut info = info(shown, kernel);
+        info.notes.extend(self.hosts_note(shown));
+        info
+    }
 }
 
 fn info(shown: &Shown, kernel: Option<&Counters>) -> AgentInfo {
@@ -131,6 +139,8 @@ fn info(shown: &Shown, kernel: Option<&Counters>) -> AgentInfo {
         coverage.redirected = coverage.redirected.saturating_sub(health.tests());
     }
     let cgroup = Cgroup::open(held.cgroup.as_ref());
+    let refused = proxy.as_ref().map(|agent| agent.refusals.snapshot()).unwrap_or_default();
+    let refused = refused.into_iter();
     AgentInfo {
         name: held.name.clone(),
         mode: held.mode,
@@ -143,6 +153,9 @@ fn info(shown: &Shown, kernel: Option<&Counters>) -> AgentInfo {
         gateway_pid: Some(std::process::id()),
         attached_at: Some(held.attached_at),
         coverage,
+        egress_refused: refused
+            .map(|(allow, connections)| EgressRefused { allow, connections })
+            .collect(),
         notes: cgroup.map(|cgroup| exposure::notes(&cgroup)).unwrap_or_default(),
     }
 }

@@ -179,7 +179,8 @@ impl Gateway {
             resolvers,
         };
         let proxy = proxy::Agent::new(cgroup.id(), reference(&held), self.seed(&held));
-        let proxy = Arc::new(proxy.in_mode(mode));
+        let proxy = proxy.in_mode(mode).within(Arc::clone(&self.0.bounds));
+        let proxy = Arc::new(proxy.under(Arc::clone(&self.0.rules)));
         let member = Member {
             held: held.clone(),
             cgroup,
@@ -227,7 +228,9 @@ impl Gateway {
             self.0.names.enter(id, Trust { resolvers, netns, loopback });
         }
         // Before anything is dropped.
-        self.0.hooks.set_direct(id, &DirectRules::to_resolvers(&member.held.resolvers))?;
+        let resolvers = DirectRules::to_resolvers(&member.held.resolvers);
+        let direct = resolvers.and_udp(self.0.rules.egress(), &member.held.name)?;
+        self.0.hooks.set_direct(id, &direct)?;
         self.0.hooks.set_agent(id, kernel_mode(mode))?;
         if member.held.pinned {
             self.0.instance.prepare_pins()?;

@@ -79,6 +79,11 @@ impl Leg for TlsLeg {
         }
     }
 
+    fn say_end(&mut self) {
+        self.stream.get_mut().1.send_close_notify();
+        let _ = self.write_now(&[]);
+    }
+
     fn poll_cut(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
         Pin::new(self.stream.get_mut().0).poll_shutdown(cx)
