@@ -311,7 +311,7 @@ pub struct Coverage {
     pub(super) ws_bytes: AtomicU64,
     /// Messages that were too large to be read.
     pub(super) ws_too_large: AtomicU64,
-    /// WebSockets that were cut because their frames broke the protocol.
+    /// Connections of that kind that were cut because their frames broke the protocol.
     pub(super) ws_refused: AtomicU64,
     /// HTTP/2 streams that were never requests: over a bound, or malformed.
     pub(super) h2_refused: AtomicU64,

@@ -184,7 +184,7 @@ impl<E: Future<Output = ()>> Path<'_, E> {
         match run(&mut relay, self.ending).await {
             Outcome::Over => None,
             Outcome::Refused(refusal) => {
-                relay.refuse(refusal).await;
+                Box::pin(relay.refuse(refusal)).await;
                 None
             }
             Outcome::Tunnel => relay.into_tunnel(),
@@ -216,7 +216,6 @@ impl<E: Future<Output = ()>> Path<'_, E> {
         let agent = self.admission.agent();
         let Unread { reason, name, alert } = no;
         tracing::debug!(?reason, ?name, agent = %agent.reference.name, "TLS that is not read");
-<<<<<<< HEAD
         let meant = reason != OpaqueReason::Tls;
         let whither = self.admission.whither();
         let allowance = match agent.may_stay_unread(&whither, name.as_deref(), meant) {
@@ -224,15 +223,9 @@ impl<E: Future<Output = ()>> Path<'_, E> {
             Err(denied) => {
                 tracing::debug!(?reason, %denied, "refused");
                 add(&agent.coverage.refused_unread, 1);
-                return refuse(self.client, alert);
+                return refuse(&self.client, alert);
             }
         };
-=======
-        if !may_go_unread(agent.mode, reason) {
-            agent.coverage.refused_unread();
-            return refuse(&self.client, alert);
-        }
->>>>>>> tls
         agent.coverage.tls_name(name);
         let upstream = if let Some(upstream) = upstream {
             Ok(upstream)
@@ -369,7 +362,7 @@ mod tests {
     async fn a_connection_costs_little_more_than_its_relay() {
         let mut ending = pin!(pending());
         let (way, upstream, _ends) = path(ending.as_mut()).await;
-        let plain = size_of_val(&way.relay(upstream, Vec::new(), None));
+        let plain = size_of_val(&way.relay(upstream, (Vec::new(), Vec::new()), None));
         let relay = size_of::<Relay<TcpStream, TcpStream>>();
         let mut ending = pin!(pending());
         let (way, upstream, _ends) = path(ending.as_mut()).await;

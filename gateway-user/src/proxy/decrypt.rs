@@ -60,7 +60,7 @@ impl<E: Future<Output = ()>> Path<'_, E> {
         let asked = hello.server_name.as_deref();
         if let Err(denied) = agent.may_be_read(&self.admission.whither(), asked) {
             tracing::debug!(%denied, "refused");
-            return refuse(self.client, AlertDescription::AccessDenied);
+            return refuse(&self.client, AlertDescription::AccessDenied);
         }
         let host = decryption.host(&name, port);
         let pid = self.admission.origin().tgid;
@@ -74,11 +74,7 @@ impl<E: Future<Output = ()>> Path<'_, E> {
         let greeting = decryption.greet(&host, &hello, Rewound::new(Vec::new(), upstream), now);
         let greeted = tokio::select! {
             biased;
-<<<<<<< HEAD
-            greeted = timeout(handshake_time, greeting) => greeted,
-=======
-            greeted = timeout(limits::TLS_HANDSHAKE_TIME, Box::pin(greeting)) => greeted,
->>>>>>> tls
+            greeted = timeout(handshake_time, Box::pin(greeting)) => greeted,
             _ = self.client.ready(Interest::ERROR) => return,
         };
         let Ok(greeted) = greeted else { return agent.tls_late() };
@@ -102,22 +98,14 @@ impl<E: Future<Output = ()>> Path<'_, E> {
         guise: TlsAcceptor,
         held: Vec<u8>,
     ) {
-<<<<<<< HEAD
         let Self { admission, client, recording, mut ending, .. } = self;
-        let Greeted { stream: upstream, verified, inside, .. } = greeted;
-        let clock = recording.clock;
-        let accepting = guise.accept(Rewound::new(held, client)).into_fallible();
-        let client = match timeout(case.agent.bounds.limits().handshake_time, accepting).await {
-            Ok(Ok(client)) => TlsLeg::new(client),
-=======
-        let Self { admission, client, recording, ending, .. } = self;
         let Greeted { leg: upstream, verified, inside, .. } = greeted;
         let clock = recording.clock;
+        let handshake_time = case.agent.bounds.limits().handshake_time;
         let accepting = guise.accept(Rewound::new(held, client)).into_fallible();
         let accepting = async { accepting.await.map(TlsLeg::new) };
-        let client = match timeout(limits::TLS_HANDSHAKE_TIME, Box::pin(accepting)).await {
+        let client = match timeout(handshake_time, Box::pin(accepting)).await {
             Ok(Ok(client)) => client,
->>>>>>> tls
             Ok(Err((error, client))) => {
                 if verified.for_agent {
                     case.note(Why::of(&error), clock.now());
@@ -130,20 +118,17 @@ impl<E: Future<Output = ()>> Path<'_, E> {
         case.agent.coverage.tls_decrypted(verified.for_agent);
         let since = Instant::now();
         let server = Server { name: case.name.to_str().into(), verified: verified.for_node };
-<<<<<<< HEAD
         let connection = connection(admission, local, Arc::clone(&recording)).with(server);
-        let legs = (client, TlsLeg::new(upstream));
-=======
-        let connection = connection(admission, local, recording).with(server);
         let legs = (client, upstream);
->>>>>>> tls
         let said = match inside {
             Some(Inside::Http2) => Box::pin(both(legs, &connection, ending)).await,
             Some(Inside::Http1) | None => {
                 let mut relay = Relay::new(legs.0, Vec::new(), legs.1, Tap::new(connection));
                 let outcome = run(&mut relay, ending.as_mut()).await;
                 let said = (relay.client().said(), relay.upstream().said());
-                go_on(relay, outcome, &recording, ending).await;
+                if outcome != Outcome::Over {
+                    Box::pin(go_on(relay, outcome, &recording, ending)).await;
+                }
                 said
             }
         };

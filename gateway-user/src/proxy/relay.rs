@@ -346,10 +346,14 @@ mod tests {
     use super::*;
     use crate::{
         call::{AgentRef, Timestamp, WorkflowId},
+        config::Mode,
+        limits,
         lineage::{Completion, Placement},
         proxy::{
-            Clock, Recorder, Recording, admit::tests::admission, connect::reset_on_drop,
-            exchange::Connection,
+            Agent, Clock, Recorder, Recording,
+            admit::tests::admission,
+            connect::reset_on_drop,
+            exchange::{Connection, Server},
         },
     };
 
@@ -359,12 +363,22 @@ mod tests {
 
     /// A relay, and the two ends that it joins. Its socket to the client holds little.
     fn relay() -> (Plain, StdStream, StdStream) {
+        relay_in(Mode::Audit, None)
+    }
+
+    /// In a mode, and as if it had been decrypted with that server.
+    fn relay_in(mode: Mode, server_name: Option<&str>) -> (Plain, StdStream, StdStream) {
         let (client, to_client) = pair(Some(4096));
         let (server, to_server) = pair(None);
         let (agent, origin, destination, place) = admission(to_server.0).into_parts();
+        let agent = Arc::new(Agent::new(agent.id, agent.reference.clone(), 1).in_mode(mode));
         let recorder = Box::new(Nowhere);
         let recording = Arc::new(Recording { clock: Clock::start(), key: [0; 32], recorder });
         let connection = Connection::new(agent, &origin, destination, None, place, recording);
+        let connection = match server_name {
+            Some(name) => connection.with(Server { name: name.into(), verified: true }),
+            None => connection,
+        };
         (Relay::new(to_client.1, Vec::new(), to_server.1, Tap::new(connection)), client, server)
     }
 
@@ -471,5 +485,64 @@ mod tests {
         let end = server.read_to_end(&mut received);
         assert_eq!(received, b"half a mess");
         assert_eq!(end.expect_err("a reset").kind(), std::io::ErrorKind::ConnectionReset);
+    }
+
+    #[tokio::test]
+    async fn a_head_that_takes_too_long_is_answered_with_408_in_enforce() {
+        let (relay, mut client, _server) = relay_in(Mode::Enforce, None);
+        let mut relay = Box::pin(relay);
+        client.write_all(&REQUEST[..REQUEST.len() - 1]).expect("it is open");
+        until(&mut relay, |relay| relay.late.is_some()).await;
+        tokio::time::pause();
+        assert_eq!(relay.as_mut().await, Outcome::Refused(Refusal::SlowHead));
+        tokio::time::resume();
+        let reading = tokio::task::spawn_blocking(move || {
+            let mut received = String::new();
+            client.read_to_string(&mut received).map(|_| received)
+        });
+        Pin::into_inner(relay).refuse(Refusal::SlowHead).await;
+        let received = reading.await.expect("it did not panic").expect("an orderly end");
+        assert!(received.starts_with("HTTP/1.1 408 Request Timeout\r\n"), "{received}");
+    }
+
+    #[tokio::test]
+    async fn a_head_that_takes_too_long_is_only_counted_in_audit() {
+        let (relay, mut client, mut server) = relay();
+        let mut relay = Box::pin(relay);
+        client.write_all(&REQUEST[..REQUEST.len() - 1]).expect("it is open");
+        until(&mut relay, |relay| relay.late.is_some()).await;
+        tokio::time::pause();
+        tokio::time::advance(limits::HEAD_TIME).await;
+        until(&mut relay, |relay| relay.late.as_ref().is_some_and(|late| late.at.is_none())).await;
+        tokio::time::resume();
+        client.write_all(&REQUEST[REQUEST.len() - 1..]).expect("it is open");
+        until(&mut relay, |relay| relay.late.is_none() && !relay.tap.is_idle()).await;
+        let mut received = [0; REQUEST.len()];
+        server.read_exact(&mut received).expect("it arrives");
+        assert_eq!(received, REQUEST);
+        let coverage = relay.tap.connection().agent.coverage.snapshot();
+        assert_eq!(coverage.reasons.get("h1_slow_heads"), Some(&1));
+    }
+
+    #[tokio::test]
+    async fn a_request_for_another_host_than_the_verified_one_is_misdirected_in_enforce() {
+        const OTHER: &[u8] = b"GET / HTTP/1.1\r\nHost: b\r\n\r\n";
+        let (mut relay, mut client, mut server) = relay_in(Mode::Enforce, Some("a"));
+        client.write_all(OTHER).expect("it is open");
+        assert_eq!((&mut relay).await, Outcome::Refused(Refusal::Misdirected));
+        let coverage = relay.tap.connection().agent.coverage.snapshot();
+        assert_eq!(coverage.reasons.get("tls_host_differs"), Some(&1));
+        drop(relay);
+        let mut received = Vec::new();
+        assert!(server.read_to_end(&mut received).is_err() && received.is_empty(), "a reset");
+
+        let (relay, mut client, mut server) = relay_in(Mode::Audit, Some("a"));
+        let mut relay = Box::pin(relay);
+        client.write_all(OTHER).expect("it is open");
+        until(&mut relay, |relay| !relay.tap.is_idle()).await;
+        let mut received = [0; OTHER.len()];
+        server.read_exact(&mut received).expect("it arrives");
+        let coverage = relay.tap.connection().agent.coverage.snapshot();
+        assert_eq!(coverage.reasons.get("tls_host_differs"), Some(&1));
     }
 }

@@ -315,7 +315,7 @@ impl Tap {
                 self.reading = Reading::WebSocket(Box::new(WebSocket::new(deflate)));
             }
             Outlook::Switched(Switch::Other | Switch::Connect(_)) => {
-                self.give_up(OpaqueReason::Switched)
+                self.give_up(OpaqueReason::Switched);
             }
             Outlook::Wrong(refusal) if way.is_asked() => self.refuse(refusal),
             Outlook::Wrong(refusal) => {

@@ -78,7 +78,7 @@ fn a_refusal_is_heard_by_a_client_that_goes_on_sending() {
     let answer = std::thread::scope(|scope| {
         let mut sender = client.try_clone().expect("a copy");
         scope.spawn(move || {
-            sender.write_all(&[b'x'; 1_000_000]).expect("it is read");
+            sender.write_all(&vec![b'x'; 1_000_000]).expect("it is read");
             sender.shutdown(Shutdown::Write).expect("it is open");
         });
         rest(&mut client)
