@@ -35,7 +35,8 @@ struct Case<'a> {
 }
 
 impl<E: Future<Output = ()>> Path<'_, E> {
-    /// A client that has said hello, which is held.
+    /// A client that has said hello, which is held. What is over when the connection is carried is in
+    /// boxes of its own, so that it is given back then.
     pub(super) async fn tls(self, upstream: TcpStream, hello: ClientHello, held: Vec<u8>) {
         let agent = Arc::clone(self.admission.agent());
         let Some(decryption) = &agent.decryption else {
@@ -53,26 +54,27 @@ impl<E: Future<Output = ()>> Path<'_, E> {
             Wanted::Decrypted(name) => name,
             Wanted::Unread(reason) => {
                 let no = no(reason, AlertDescription::AccessDenied);
-                return self.unread(Some(upstream), held, no).await;
+                return Box::pin(self.unread(Some(upstream), held, no)).await;
             }
         };
         let asked = hello.server_name.as_deref();
         if let Err(denied) = agent.may_be_read(&self.admission.whither(), asked) {
             tracing::debug!(%denied, "refused");
-            return refuse(self.client, AlertDescription::AccessDenied);
+            return refuse(&self.client, AlertDescription::AccessDenied);
         }
         let host = decryption.host(&name, port);
         let pid = self.admission.origin().tgid;
         let case = Case { agent: &agent, decryption, name, binary: Binary::of(pid), pid };
         if let Some(unmet) = host.unfit(now).or_else(|| case.distrusts(now)) {
-            return self.unread(Some(upstream), held, no(unmet.reason, unmet.alert)).await;
+            let no = no(unmet.reason, unmet.alert);
+            return Box::pin(self.unread(Some(upstream), held, no)).await;
         }
         let local = upstream.local_addr().ok();
         let handshake_time = agent.bounds.limits().handshake_time;
         let greeting = decryption.greet(&host, &hello, Rewound::new(Vec::new(), upstream), now);
         let greeted = tokio::select! {
             biased;
-            greeted = timeout(handshake_time, greeting) => greeted,
+            greeted = timeout(handshake_time, Box::pin(greeting)) => greeted,
             _ = self.client.ready(Interest::ERROR) => return,
         };
         let Ok(greeted) = greeted else { return agent.tls_late() };
@@ -82,7 +84,9 @@ impl<E: Future<Output = ()>> Path<'_, E> {
         });
         match met {
             Ok((greeted, guise)) => self.decrypt(case, (greeted, local), guise, held).await,
-            Err(unmet) => self.unread(None, held, no(unmet.reason, unmet.alert)).await,
+            Err(unmet) => {
+                Box::pin(self.unread(None, held, no(unmet.reason, unmet.alert))).await;
+            }
         }
     }
 
@@ -95,17 +99,19 @@ impl<E: Future<Output = ()>> Path<'_, E> {
         held: Vec<u8>,
     ) {
         let Self { admission, client, recording, mut ending, .. } = self;
-        let Greeted { stream: upstream, verified, inside, .. } = greeted;
+        let Greeted { leg: upstream, verified, inside, .. } = greeted;
         let clock = recording.clock;
+        let handshake_time = case.agent.bounds.limits().handshake_time;
         let accepting = guise.accept(Rewound::new(held, client)).into_fallible();
-        let client = match timeout(case.agent.bounds.limits().handshake_time, accepting).await {
-            Ok(Ok(client)) => TlsLeg::new(client),
+        let accepting = async { accepting.await.map(TlsLeg::new) };
+        let client = match timeout(handshake_time, Box::pin(accepting)).await {
+            Ok(Ok(client)) => client,
             Ok(Err((error, client))) => {
                 if verified.for_agent {
                     case.note(Why::of(&error), clock.now());
                 }
                 end_on_drop(&client.stream);
-                return end_on_drop(&upstream.get_ref().0.stream);
+                return end_on_drop(upstream.socket());
             }
             Err(_) => return case.agent.tls_late(),
         };
@@ -113,9 +119,9 @@ impl<E: Future<Output = ()>> Path<'_, E> {
         let since = Instant::now();
         let server = Server { name: case.name.to_str().into(), verified: verified.for_node };
         let connection = connection(admission, local, Arc::clone(&recording)).with(server);
-        let legs = (client, TlsLeg::new(upstream));
+        let legs = (client, upstream);
         let said = match inside {
-            Some(Inside::Http2) => both(legs, &connection, ending).await,
+            Some(Inside::Http2) => Box::pin(both(legs, &connection, ending)).await,
             Some(Inside::Http1) | None => {
                 let mut relay = Relay::new(legs.0, Vec::new(), legs.1, Tap::new(connection));
                 let outcome = run(&mut relay, ending.as_mut()).await;
