@@ -123,6 +123,13 @@ impl Gateway {
         Self::start_at(Place::configured(mode, lines))
     }
 
+    /// As `start`, with an egress rule that lets everything leave unread.
+    #[track_caller]
+    pub fn start_open(mode: Mode) -> Self {
+        let rule = "[[egress]]\nmatch = {}\ndecision = \"allow\"\n";
+        Self::start_at(Place::configured(mode, rule))
+    }
+
     /// As `start`, where a configuration is already.
     #[track_caller]
     pub fn start_at(place: Place) -> Self {

@@ -125,12 +125,11 @@ impl Rules {
 
     /// Has `f` look at a connection as the rules see it.
     fn with_flow<T>(&self, agent: &Agent, to: &Whither, f: impl FnOnce(&Flow<'_>) -> T) -> T {
-        let (names, names_are_learnt) = match &to.proxied {
-            Some(host) => (vec![host.to_ascii_lowercase().into_boxed_str()], true),
-            None => {
-                let names = self.names.of(agent.id, to.to.ip(), self.clock.now());
-                (names, self.names.learns(agent.id))
-            }
+        let (names, names_are_learnt) = if let Some(host) = &to.proxied {
+            (vec![host.to_ascii_lowercase().into_boxed_str()], true)
+        } else {
+            let names = self.names.of(agent.id, to.to.ip(), self.clock.now());
+            (names, self.names.learns(agent.id))
         };
         f(&Flow { agent: &agent.reference().name, to: to.to, names: &names, names_are_learnt })
     }

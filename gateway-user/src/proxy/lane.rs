@@ -61,6 +61,8 @@ pub(super) trait Watcher {
     fn at_most(&self, bytes: usize) -> usize;
     /// Whether nothing more is to be read for now. Whoever changes that polls the lane.
     fn holds(&self) -> bool;
+    /// Whether what is read is kept for now, so that no end may overtake it.
+    fn waits(&self) -> bool;
     /// These bytes went on their way.
     fn saw(&mut self, bytes: &[u8]);
     /// What goes on of these bytes: some of them, or what is put into `out`, which is empty.
@@ -138,6 +140,7 @@ impl Lane {
                 State::Open => ready!(BUFFER.with_borrow_mut(|buffer| {
                     self.poll_carry(cx, source, sink, buffer, watcher)
                 }))?,
+                State::Ended(_) if watcher.waits() => return Poll::Pending,
                 State::Ended(end) => {
                     let told = match end {
                         End::Whole => Pin::new(&mut *sink).poll_shutdown(cx),

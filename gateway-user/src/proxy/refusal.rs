@@ -36,7 +36,7 @@ impl Refusal {
     }
 
     /// The bound that was hit, if it was one.
-    pub(super) const fn bound(&self) -> Option<Bound> {
+    pub(super) const fn bound(self) -> Option<Bound> {
         match self {
             Self::Framing(error) => error.bound(),
             _ => None,

@@ -145,9 +145,9 @@ impl<C: Leg, U: Leg> Relay<C, U> {
             }
             up => up.is_ready(),
         };
-        let held = tap.holds(Side::Client);
+        let waited = tap.waits(Side::Client);
         let down = self.down.poll(cx, upstream, client, &mut FromServer(tap));
-        if held && !tap.holds(Side::Client) {
+        if waited && !tap.waits(Side::Client) {
             // Its next turn is now: nobody else would wake it.
             cx.waker().wake_by_ref();
         }
@@ -196,6 +196,10 @@ impl Watcher for FromClient<'_> {
         self.0.holds(Side::Client)
     }
 
+    fn waits(&self) -> bool {
+        self.0.waits(Side::Client)
+    }
+
     fn saw(&mut self, bytes: &[u8]) {
         self.0.saw(Side::Client, bytes);
     }
@@ -232,6 +236,10 @@ impl Watcher for FromServer<'_> {
 
     fn holds(&self) -> bool {
         self.0.holds(Side::Upstream)
+    }
+
+    fn waits(&self) -> bool {
+        self.0.waits(Side::Upstream)
     }
 
     fn saw(&mut self, bytes: &[u8]) {
@@ -347,6 +355,7 @@ mod tests {
     use crate::{
         call::{AgentRef, Timestamp, WorkflowId},
         config::Mode,
+        limits,
         lineage::{Completion, Placement},
         proxy::{
             Agent, Clock, Recorder, Recording,

@@ -141,8 +141,8 @@ impl Tap {
         self.connection.agent.mode == Mode::Enforce && !self.is_opaque()
     }
 
-    /// Whether nothing more is to be read of that side for now.
-    pub(super) fn holds(&self, side: Side) -> bool {
+    /// Whether nothing of that side goes on for now.
+    pub(super) fn waits(&self, side: Side) -> bool {
         match (self.course, &self.reading) {
             (Course::Cut, _) | (_, Reading::Tunnel(_)) => true,
             (Course::Refusing(refusal), _) => match side {
@@ -154,6 +154,14 @@ impl Tap {
             }
             (Course::On, _) => false,
         }
+    }
+
+    /// Whether nothing more is to be read of that side for now. A client that waits for a switch of
+    /// protocols is read on, as far as there is room, because it may leave.
+    pub(super) fn holds(&self, side: Side) -> bool {
+        let awaits_switch = self.course == Course::On && matches!(self.reading, Reading::Http(_));
+        let room = self.of_client.unread_len() < limits::READ_BYTES;
+        self.waits(side) && !(awaits_switch && room)
     }
 
     /// How the connection is to end now, if it is.
@@ -251,7 +259,7 @@ impl Tap {
             Side::Client => &self.of_client,
             Side::Upstream => &self.of_server,
         };
-        kept.has_unread() && !self.holds(side)
+        kept.unread_len() > 0 && !self.waits(side)
     }
 
     /// What goes on, in `out`, of what that side said last, although it did not say enough to be
@@ -264,10 +272,15 @@ impl Tap {
     }
 
     fn pass_on(&mut self, side: Side, bytes: &[u8], out: &mut Vec<u8>) -> Verdict {
+        let waits = self.waits(side);
         match &mut self.reading {
             Reading::Sniffing(_) => {
                 self.server_first();
                 self.pass_on(side, bytes, out)
+            }
+            Reading::Http(_) if waits => {
+                self.kept(side).keep_unread(bytes);
+                Verdict::First(0)
             }
             Reading::Http(_) => {
                 let mut kept = std::mem::take(self.kept(side));
