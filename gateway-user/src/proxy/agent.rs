@@ -192,8 +192,8 @@ pub enum OpaqueReason {
     TlsHello,
     /// The client offers nothing in TLS that is known here.
     TlsOffer,
-    /// The client names no host, or may name another, encrypted; and goes to an address that is
-    /// called one that is decrypted.
+    /// The client goes to an address that is called a host that is decrypted, and names none, or one
+    /// that the address is not called, or may name another, encrypted.
     HiddenName,
     /// Upstream wants a certificate of the client's.
     ClientCertificate,

@@ -65,7 +65,7 @@ impl<E: Future<Output = ()>> Path<'_, E> {
         let host = decryption.host(&name, port);
         let pid = self.admission.origin().tgid;
         let case = Case { agent: &agent, decryption, name, binary: Binary::of(pid), pid };
-        if let Some(unmet) = host.unfit(now).or_else(|| case.distrusts(now)) {
+        if let Some(unmet) = host.unmet(agent.mode, now).or_else(|| case.distrusts(now)) {
             let no = no(unmet.reason, unmet.alert);
             return Box::pin(self.unread(Some(upstream), held, no)).await;
         }
