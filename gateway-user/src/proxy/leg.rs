@@ -27,6 +27,9 @@ pub(super) trait Leg: AsyncRead + AsyncWrite + Unpin + fmt::Debug {
     /// Writes without waiting. Whether all of it went.
     fn write_now(&mut self, bytes: &[u8]) -> bool;
 
+    /// Says that there will be no more, as far as there is room for that now.
+    fn say_end(&mut self);
+
     /// Ends what is written, but does not say that it is whole, where that can be said.
     fn poll_cut(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 }
@@ -53,6 +56,9 @@ impl Leg for TcpStream {
         }
         true
     }
+
+    /// The kernel will say it.
+    fn say_end(&mut self) {}
 
     fn poll_cut(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(self).poll_shutdown(cx)

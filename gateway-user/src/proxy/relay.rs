@@ -148,7 +148,11 @@ impl<C: Leg, U: Leg> Future for Relay<C, U> {
         match lanes {
             Poll::Ready(Err(side)) => this.tap.broken(side),
             Poll::Pending if !(this.draining && this.is_idle()) => return Poll::Pending,
-            Poll::Ready(Ok(())) | Poll::Pending => {
+            ended => {
+                if ended.is_pending() {
+                    this.client.say_end();
+                    this.upstream.say_end();
+                }
                 end_on_drop(this.client.socket());
                 end_on_drop(this.upstream.socket());
             }
