@@ -36,7 +36,10 @@ pub fn main(cli: Cli) -> anyhow::Result<u8> {
         .enable_all()
         .build()
         .context("can't start the runtime")?;
-    runtime.block_on(dispatch(cli))
+    let status = runtime.block_on(dispatch(cli));
+    // What hangs in a container's file system must not keep us.
+    runtime.shutdown_background();
+    status
 }
 
 /// For the control socket and the upkeep; each network namespace has a thread of its own.

@@ -233,12 +233,14 @@ pub const LEAVES: usize = 4096;
 /// oldest makes room.
 pub const RETIRED_AUTHORITIES: usize = 4;
 
-/// Bytes of one file of certificates. A larger one is not added to, and that is noted.
-pub const BUNDLE_BYTES: u64 = 8 * 1024 * 1024;
+/// Bytes of one file of certificates. A larger one is not added to, and that is noted. Distributions'
+/// have a quarter of that.
+pub const BUNDLE_BYTES: u64 = 1024 * 1024;
 /// Files of certificates that are added to, in each mount namespace of an agent. More are noted.
-pub const BUNDLES_PER_NAMESPACE: usize = 128;
-/// Mount namespaces of one agent whose files are looked at. More are noted.
-pub const MOUNT_NAMESPACES_PER_AGENT: usize = 64;
+pub const BUNDLES_PER_NAMESPACE: usize = 64;
+/// Mount namespaces of one agent whose files are added to. More are noted. With the bounds above, this
+/// is what an agent can make the gateway keep in memory for it.
+pub const MOUNT_NAMESPACES_PER_AGENT: usize = 16;
 /// Directories that are looked into for libraries' certificates, in each root of an agent.
 pub const TRUST_DIRECTORIES: usize = 4096;
 /// Names that are read of one of them.
@@ -250,4 +252,4 @@ pub const TRUST_PROCESSES: usize = 256;
 pub const TRUST_PROCESS_BYTES: u64 = 1024 * 1024;
 /// How long looking for an agent's certificates, and adding to them, may take. Later: it is noted,
 /// and tried again.
-pub const TRUST_TIME: std::time::Duration = std::time::Duration::from_secs(10);
+pub const TRUST_TIME: std::time::Duration = std::time::Duration::from_secs(3);

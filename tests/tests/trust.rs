@@ -17,6 +17,11 @@ use turnpike_tests::{
     wait,
 };
 
+mod trust {
+    mod authority;
+    mod intercepted;
+}
+
 const SOON: Duration = Duration::from_secs(20);
 const ON: [&str; 2] = ["--decrypt", "on"];
 /// Debian's bundle, and the one that OpenSSL's own path leads to.
@@ -80,44 +85,6 @@ impl Site {
     fn covers(&self) -> Vec<String> {
         covers(&self.container.mounts())
     }
-}
-
-/// A gateway that decrypts what goes to the host.
-fn intercepting() -> Gateway {
-    let mut gateway = Gateway::start(Mode::Audit);
-    let path = gateway.place().config();
-    let config = fs::read_to_string(&path).expect("it is there");
-    fs::write(&path, format!("{config}\n[[intercept]]\nhosts = [\"{HOST}\"]\n")).expect("written");
-    gateway.restart();
-    gateway
-}
-
-/// Another authority's certificate and key, and a leaf for the host signed by it.
-fn foreign() -> (String, (String, String)) {
-    let directory = tempfile::tempdir().expect("room");
-    let mut command = Command::new("openssl");
-    let words = [
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:P-256",
-        "-nodes",
-        "-subj",
-        "/CN=Another CA",
-        "-days",
-        "2",
-        "-keyout",
-        "ca.key",
-        "-out",
-        "ca.crt",
-    ];
-    machine::run(command.args(words).current_dir(&directory));
-    let read = |name| fs::read_to_string(directory.path().join(name)).expect("it was made");
-    let ca = directory.path().join("ca.pem");
-    fs::write(&ca, read("ca.key") + &read("ca.crt")).expect("written");
-    (read("ca.crt"), leaf(&ca))
 }
 
 /// A certificate for the host, and its key, by the authority whose key and certificate a file has.
@@ -317,6 +284,28 @@ fn what_would_show_outside_is_refused_and_said() {
     assert!(doctor.contains("shared propagation"), "{doctor}");
 }
 
+/// An agent can't make the gateway keep any number of files, or any large one.
+#[test]
+fn only_so_many_files_of_so_many_bytes_are_covered() {
+    let gateway = Gateway::start(Mode::Audit);
+    let container = Container::start();
+    let make = "for i in $(seq 80); do mkdir -p /opt/many/$i/certifi && \
+                cp /opt/agent/certifi/cacert.pem /opt/many/$i/certifi/; done; \
+                mkdir -p /opt/large/certifi && cat /opt/many/*/certifi/cacert.pem \
+                > /opt/large/certifi/cacert.pem";
+    container.exec(&["sh", "-c", make]);
+    let agent = gateway.attach_container(&container, &ON);
+    assert_eq!(covers(&container.mounts()).len(), 64);
+    let said = agent["undecrypted"].to_string();
+    assert!(said.contains("too many of them"), "{said}");
+    assert!(
+        said.contains("/opt/large/certifi/cacert.pem") && said.contains("larger than"),
+        "{said}"
+    );
+    gateway.detach(container.name());
+    assert!(covers(&container.mounts()).is_empty());
+}
+
 #[test]
 fn what_starts_later_is_covered_too() {
     let gateway = Gateway::start(Mode::Audit);
@@ -349,64 +338,6 @@ fn a_context_that_was_made_before_goes_on_refusing() {
     assert_eq!(holder.stdout().trim(), "refused");
 }
 
-/// The whole way: the server's certificate is verified by what the container trusts, and the client is
-/// shown one that it trusts in turn, by the rules of Python 3.13.
-#[test]
-fn an_intercepted_server_is_trusted_if_the_container_trusts_it() {
-    let (authority, leaf) = foreign();
-    let gateway = intercepting();
-    let site = Site::with(&leaf);
-    assert_eq!(site.get(&[]), "refused", "nobody trusts it yet");
-    site.attach(&gateway);
-    assert_eq!(site.get(&[]), "refused", "nor does the gateway, for it");
-    gateway.detach(site.container.name());
-    let own = root(&site.container).join(&SYSTEM[1..]);
-    let before = fs::read_to_string(&own).expect("it is there");
-    fs::write(&own, format!("{before}{authority}")).expect("it is the container's");
-    assert_eq!(site.get(&[]), "hello");
-
-    let observed = || {
-        let agent = gateway.agent_json(site.container.name()).expect("it is attached");
-        agent["coverage"]["connections_observed"].as_u64().expect("a figure")
-    };
-    site.attach(&gateway);
-    assert_eq!(site.get(&["strict"]), "hello");
-    assert!(site.curl().status.success());
-    wait::until_true(SOON, "both to be observed", || observed() == 2);
-    // The next authority's leaves are trusted by those who trust this one, and the other way round.
-    let config = gateway.place().config();
-    gateway.succeed(&["ca", "rotate", "--config", config.to_str().expect("our own path")]);
-    assert_eq!(site.get(&["strict"]), "hello");
-    wait::until_true(SOON, "it to be observed", || observed() == 3);
-}
-
-/// What can't be made to trust us is named, with what would help.
-#[test]
-fn a_client_that_refuses_is_named_and_left_alone_from_then_on() {
-    let (authority, leaf) = foreign();
-    let gateway = intercepting();
-    let site = Site::with(&leaf);
-    let own = root(&site.container).join(&SYSTEM[1..]);
-    let before = fs::read_to_string(&own).expect("it is there");
-    fs::write(&own, format!("{before}{authority}")).expect("it is the container's");
-    site.attach(&gateway);
-    // It trusts what it is told to, and nothing else.
-    fs::write(root(&site.container).join("tmp/only.pem"), authority).expect("the container's /tmp");
-    let url = format!("https://{HOST}:8443/");
-    let curl = ["curl", "--silent", "--cacert", "/tmp/only.pem", "--max-time", "20", url.as_str()];
-    let call = || site.container.command(curl[0]).args(&curl[1..]).output().expect("it runs");
-    assert!(!call().status.success());
-    let said = wait::until(SOON, "it to be noticed", || {
-        let agent = gateway.agent_json(site.container.name())?;
-        agent["undecrypted"].as_array().and_then(|said| said.first()?.as_str().map(str::to_owned))
-    });
-    assert!(said.contains("/usr/bin/curl") && said.contains(HOST), "{said}");
-    assert!(said.contains(&format!("SSL_CERT_FILE={SYSTEM}")), "{said}");
-    let doctor = String::from_utf8(gateway.cli(&["doctor"]).stdout).expect("text");
-    assert!(doctor.contains(&said), "{doctor}");
-    assert!(call().status.success(), "it is left alone");
-}
-
 /// A gateway that is killed while it attaches leaves nothing that the next one does not find.
 #[test]
 fn a_kill_at_any_time_of_an_attach_leaves_nothing() {
@@ -425,98 +356,4 @@ fn a_kill_at_any_time_of_an_attach_leaves_nothing() {
         }
         assert_eq!(container.mounts(), before, "killed after {delay} ms");
     }
-}
-
-#[test]
-fn a_replaced_authority_is_trusted_beside_the_new_one() {
-    let gateway = Gateway::start(Mode::Audit);
-    let site = Site::new(&gateway);
-    site.attach(&gateway);
-    let config = gateway.place().config();
-    let config = config.to_str().expect("our own path");
-    let before = gateway.succeed(&["ca", "export", "--config", config]);
-    gateway.succeed(&["ca", "rotate", "--config", config]);
-    let after = gateway.succeed(&["ca", "export", "--config", config]);
-    assert_ne!(before, after);
-    let held = String::from_utf8(bundle(&site.container)).expect("PEM");
-    assert!(held.contains(&before) && held.contains(&after));
-    assert!(site.trusts(), "the leaf is still the old one's");
-    assert_eq!(
-        site.covers().len(),
-        site.covers().iter().collect::<std::collections::BTreeSet<_>>().len()
-    );
-    gateway.detach(site.container.name());
-    assert!(site.covers().is_empty());
-}
-
-#[test]
-fn the_authority_is_shown_exported_and_replaced_without_a_gateway() {
-    let place = Place::new(Mode::Audit);
-    let config = place.config();
-    let config = config.to_str().expect("our own path");
-    let ca = |what: &[&str]| {
-        machine::run(&mut place.command(&[&["ca"], what, &["--config", config]].concat()))
-    };
-    let shown: serde_json::Value = serde_json::from_str(&ca(&["show", "--json"])).expect("JSON");
-    let path = state(&place).join("ca.pem");
-    assert_eq!(shown["path"], path.to_str().expect("our own path"));
-    let file = place.config().with_file_name("exported.pem");
-    ca(&["export", "--out", file.to_str().expect("our own path")]);
-    let exported = fs::read_to_string(&file).expect("it was written");
-    assert_eq!(exported, ca(&["export"]));
-    assert!(!exported.contains("PRIVATE"));
-    let fingerprint = machine::run(
-        Command::new("openssl")
-            .args(["x509", "-noout", "-fingerprint", "-sha256", "-in"])
-            .arg(&file),
-    );
-    let sha256 = shown["sha256"].as_str().expect("text");
-    assert!(fingerprint.trim().ends_with(sha256), "{fingerprint} and {sha256}");
-    assert!(ca(&["show"]).contains(sha256));
-    assert!(!ca(&["rotate"]).contains(sha256));
-    machine::sh(&format!("chmod 644 {}", path.display()));
-    let refused = place.command(&["ca", "show", "--config", config]).output().expect("it runs");
-    let line = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert_eq!((refused.status.code(), line.trim_end().lines().count()), (Some(1), 1), "{line}");
-    assert!(line.contains("chmod 600"), "{line}");
-}
-
-#[test]
-fn a_command_that_is_run_trusts_the_gateway_and_what_it_trusted_before() {
-    let place = Place::new(Mode::Audit);
-    let names = ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS", "SSL_CERT_DIR"];
-    let script = "import os, ssl, json; names = ['SSL_CERT_FILE', 'REQUESTS_CA_BUNDLE', \
-                  'NODE_EXTRA_CA_CERTS', 'SSL_CERT_DIR']; own = ssl.create_default_context(); \
-                  print(json.dumps({'count': len(own.get_ca_certs()), 'uid': os.getuid(), \
-                  **{name: os.environ.get(name) for name in names}, \
-                  'files': {name: open(os.environ[name]).read() for name in names[:3] if name in os.environ}}))";
-    let run = |arguments: &[&str]| -> serde_json::Value {
-        let mut command = place.run(arguments);
-        for name in names {
-            command.env_remove(name);
-        }
-        let output = command.args(["python3", "-c", script]).output().expect("it runs");
-        assert!(output.status.success(), "{output:?}");
-        serde_json::from_slice(&output.stdout).expect("JSON")
-    };
-    let before = on_this_machine();
-    let without = run(&["--user", "nobody", "--decrypt", "off"]);
-    assert!(without["SSL_CERT_FILE"].is_null() && without["NODE_EXTRA_CA_CERTS"].is_null());
-    let with = run(&["--user", "nobody"]);
-    assert_ne!(with["uid"], 0);
-    let count = |found: &serde_json::Value| found["count"].as_u64().expect("a figure");
-    assert_eq!(count(&with), count(&without) + 1);
-    let config = place.config();
-    let ca = machine::run(&mut place.command(&[
-        "ca",
-        "export",
-        "--config",
-        config.to_str().expect("text"),
-    ]));
-    for name in &names[..3] {
-        assert!(with["files"][name].as_str().expect("a file").contains(&ca), "{name}");
-    }
-    assert!(with["SSL_CERT_DIR"].as_str().expect("set").ends_with(":/etc/ssl/certs"));
-    assert!(!Path::new(with["SSL_CERT_FILE"].as_str().expect("set")).exists(), "they are removed");
-    assert_eq!(on_this_machine(), before);
 }

@@ -355,7 +355,6 @@ mod tests {
     use crate::{
         call::{AgentRef, Timestamp, WorkflowId},
         config::Mode,
-        limits,
         lineage::{Completion, Placement},
         proxy::{
             Agent, Clock, Recorder, Recording,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use super::{Gateway, GatewayError};
+use super::{Gateway, GatewayError, trust::Trust};
 use crate::attach::{cgroup::Cgroup, pins::StateFile};
 
 impl Gateway {
@@ -37,7 +37,7 @@ impl Gateway {
         }
         drop(lock);
         // Only now: until here they were decrypted. One that hangs holds up no other.
-        join_all(trusts.iter().map(|trust| trust.end())).await;
+        join_all(trusts.iter().map(Trust::end)).await;
         // Dead before it stops listening: its ports may be another's a moment later.
         self.0.heartbeat.stop();
         fleet.threads.end(deadline).await;

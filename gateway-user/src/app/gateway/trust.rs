@@ -67,6 +67,8 @@ pub(in crate::app) struct Report {
     refused: BTreeSet<Refused>,
     on_host: bool,
     passed_over: usize,
+    /// It was started with what makes it trust this node's CA.
+    prepared: bool,
     /// Upstream is verified by the node's certificates, for want of the agent's own.
     by_node: bool,
     failed: Option<String>,
@@ -135,7 +137,8 @@ impl Trust {
         let found = lock(&self.found);
         let own = || found.as_ref().and_then(Look::own_bundle);
         let bundle = given.as_deref().or_else(own);
-        lock(&self.report).by_node = bundle.is_none();
+        let mut report = lock(&self.report);
+        (report.by_node, report.prepared) = (bundle.is_none(), given.is_some());
         all.decryption(all.roots(bundle))
     }
 
@@ -207,13 +210,16 @@ impl Trust {
         let covered = look.cover(self.agent, anchors);
         let mut report = lock(&self.report);
         for refused in &covered.refused {
-            if report.refused.insert(refused.clone()) {
+            let room = report.refused.len() < limits::BUNDLES_PER_NAMESPACE;
+            if room && report.refused.insert(refused.clone()) {
                 let path = refused.path.display();
                 tracing::warn!(agent = self.agent, %path, why = refused.why, "can't be covered");
             }
         }
         report.refused.retain(|refused| !covered.paths.contains(&refused.path));
-        report.covered.extend(covered.paths);
+        let room = (limits::BUNDLES_PER_NAMESPACE * limits::MOUNT_NAMESPACES_PER_AGENT)
+            .saturating_sub(report.covered.len());
+        report.covered.extend(covered.paths.into_iter().take(room));
         report.on_host = look.on_host;
         report.passed_over = look.passed_over;
     }
@@ -255,7 +261,9 @@ impl Report {
                 path.display()
             ));
         }
-        if self.on_host {
+        if self.prepared {
+            // What it reads was made for it.
+        } else if self.on_host {
             notes.push(format!(
                 "some of its processes see this machine's own files, where nothing is changed: restart \
                  them under `turnpike run`, or with {EXPORTED}"
@@ -266,14 +274,18 @@ impl Report {
                  or restart it with {EXPORTED}"
             ));
         }
-        if self.by_node {
+        if self.by_node && !self.on_host {
             notes.push(
                 "upstream is verified by this machine's certificates: the agent has none of its own"
                     .into(),
             );
         }
         if self.passed_over > 0 {
-            notes.push(format!("{} of its processes are yet to be looked at", self.passed_over));
+            notes.push(format!(
+                "{} of its processes are passed over, for the number of them or of their mount \
+                 namespaces",
+                self.passed_over
+            ));
         }
         if let Some(why) = &self.failed {
             notes.push(format!(

@@ -84,14 +84,15 @@ pub(super) fn remove(namespace: &Mntns, mark: &str) -> io::Result<usize> {
     apart(|| {
         let proc = Proc::open()?;
         namespace.enter()?;
-        let mut removed = 0;
-        // Those that are mounted last are taken away first.
+        let mut removed = Ok(0);
+        // Those that are mounted last are taken away first. One that stays keeps no other.
         for mount in proc.mounts()?.iter().rev().filter(|mount| mount.source == OsStr::new(mark)) {
-            let found = find(mount)?;
-            proc.unmount(&found)?;
-            removed += 1;
+            match find(mount).and_then(|found| proc.unmount(&found)) {
+                Ok(()) => removed = removed.map(|count| count + 1),
+                Err(error) => removed = Err(error),
+            }
         }
-        Ok(removed)
+        removed
     })
 }
 
@@ -139,7 +140,6 @@ fn write(tmpfs: &OwnedFd, name: &str, cover: &Cover<'_>) -> io::Result<()> {
     let mut file: File = openat(tmpfs, name, flags, Mode::RUSR | Mode::WUSR)?.into();
     file.write_all(&cover.bytes)?;
     let stat = cover.target.stat()?;
-    fchown(&file, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)))?;
     fchmod(&file, Mode::from_raw_mode(stat.st_mode))?;
     // Without the label of what it covers, a confined container could read nothing here.
     if let Some(label) = cover.label {
@@ -156,6 +156,8 @@ fn write(tmpfs: &OwnedFd, name: &str, cover: &Cover<'_>) -> io::Result<()> {
             last_modification: time(stat.st_mtime, stat.st_mtime_nsec),
         },
     )?;
+    // Last: what belongs to another can't be changed without more rights.
+    fchown(&file, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)))?;
     Ok(())
 }
 

@@ -62,7 +62,7 @@ impl Look {
         let mut look = Self::default();
         let hosts = MntnsId::of_host();
         let mut finders: Vec<Finder> = Vec::new();
-        let mut fresh = 0;
+        let (mut namespaces, mut fresh) = (BTreeSet::new(), 0);
         for &pid in processes {
             // It may have ended, here as below.
             let Ok(id) = MntnsId::of_process(pid) else { continue };
@@ -70,17 +70,22 @@ impl Look {
                 look.on_host = true;
                 continue;
             }
+            let is_full = namespaces.len() == limits::MOUNT_NAMESPACES_PER_AGENT;
+            if is_full && !namespaces.contains(&id) {
+                look.passed_over += 1;
+                continue;
+            }
+            namespaces.insert(id);
             let Some(process) = Process::of(pid) else { continue };
             if seen.processes.contains(&process.identity()) {
                 continue;
             }
-            let known = finders.iter().position(|finder| finder.place.namespace.id() == id);
-            let is_full = known.is_none() && finders.len() == limits::MOUNT_NAMESPACES_PER_AGENT;
-            if fresh == limits::TRUST_PROCESSES || is_full {
+            if fresh == limits::TRUST_PROCESSES {
                 look.passed_over += 1;
                 continue;
             }
             fresh += 1;
+            let known = finders.iter().position(|finder| finder.place.namespace.id() == id);
             let place = known.unwrap_or(finders.len());
             if known.is_none() {
                 let Ok(finder) = Finder::of(pid, agent) else { continue };
@@ -163,7 +168,7 @@ impl Finder {
         let shown = Path::new("/").join(&path);
         let why = match self.examine(root, &path) {
             Ok(None) => return,
-            Ok(Some(_)) if self.place.bundles.len() == limits::BUNDLES_PER_NAMESPACE => {
+            Ok(Some(examined)) if !examined.is_covered && self.is_full() => {
                 "there are too many of them".to_owned()
             }
             Ok(Some(examined)) => {
@@ -183,6 +188,13 @@ impl Finder {
             Err(why) => why,
         };
         self.place.refused.insert(Refused { path: shown, why });
+    }
+
+    /// Whether as much is covered, or about to be, as may be.
+    fn is_full(&self) -> bool {
+        let covered = self.mounts.iter().filter(|mount| mount.source == *self.mark).count();
+        let wanted = self.place.bundles.iter().filter(|bundle| !bundle.is_covered).count();
+        covered + wanted >= limits::BUNDLES_PER_NAMESPACE
     }
 
     /// What is at a path, if it is a bundle that was not found yet. Fails with why it can't be covered.
