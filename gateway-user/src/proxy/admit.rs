@@ -142,10 +142,14 @@ pub(super) mod tests {
     use crate::{call::AgentRef, limits, proxy::origin::endpoint};
 
     fn agents() -> Agents {
+        holding(|agent| agent)
+    }
+
+    fn holding(prepare: impl FnOnce(Agent) -> Agent) -> Agents {
         let agents = Agents::default();
         let reference =
             AgentRef { name: "a".into(), cgroup: "/a".into(), container_id: None, pod: None };
-        agents.insert(Arc::new(Agent::new(7, reference, 1)));
+        agents.insert(Arc::new(prepare(Agent::new(7, reference, 1))));
         agents
     }
 
@@ -158,7 +162,15 @@ pub(super) mod tests {
 
     /// Of an agent of its own.
     pub(in crate::proxy) fn admission(destination: SocketAddr) -> ConnectAdmission {
-        decide(&agents(), 7, &destination.to_string()).expect("nothing speaks against it")
+        admission_of(|agent| agent, destination)
+    }
+
+    /// Of an agent that is made ready first.
+    pub(in crate::proxy) fn admission_of(
+        prepare: impl FnOnce(Agent) -> Agent,
+        destination: SocketAddr,
+    ) -> ConnectAdmission {
+        decide(&holding(prepare), 7, &destination.to_string()).expect("nothing speaks against it")
     }
 
     #[test]

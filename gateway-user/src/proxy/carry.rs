@@ -214,16 +214,17 @@ impl<E: Future<Output = ()>> Path<'_, E> {
         tracing::debug!(?reason, ?name, agent = %agent.reference.name, "TLS that is not read");
         if !may_go_unread(agent.mode, reason) {
             agent.coverage.refused_unread();
-            return refuse(self.client, alert);
+            return refuse(&self.client, alert);
         }
         agent.coverage.tls_name(name);
-        let upstream = match upstream {
-            Some(upstream) => Ok(upstream),
-            None => tokio::select! {
+        let upstream = if let Some(upstream) = upstream {
+            Ok(upstream)
+        } else {
+            tokio::select! {
                 biased;
                 dialled = reach(&self.admission) => dialled,
                 _ = self.client.ready(Interest::ERROR) => return,
-            },
+            }
         };
         if let Ok(upstream) = upstream {
             self.relay(upstream, (held, Vec::new()), Some(reason)).await;
@@ -263,4 +264,107 @@ pub(super) fn connection(
     let depth = admission.depth();
     let (agent, origin, destination, place) = admission.into_parts();
     Connection::new(agent, &origin, destination, upstream_local, place, recording).at_depth(depth)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::pending, net::TcpListener};
+
+    use rustls::{RootCertStore, pki_types::ServerName, sign::CertifiedKey};
+
+    use super::*;
+    use crate::{
+        call::{AgentRef, Settlement, Step, Timestamp, WorkflowId},
+        lineage::{Completion, Placement},
+        policy::hosts::HostList,
+        proxy::{
+            Agent, Certificates, Clock, Decryption, NoLeaf, Recorder, Roots,
+            admit::tests::admission_of,
+            tls::{ClientHello, TlsLeg, Versions},
+        },
+    };
+
+    struct Nowhere;
+
+    impl Recorder for Nowhere {
+        fn placed(&self, _: &AgentRef, _: &Placement, _: Step, _: Option<String>) {}
+        fn finished(
+            &self,
+            _: &AgentRef,
+            _: WorkflowId,
+            _: Settlement,
+            _: &Completion,
+            _: Timestamp,
+        ) {
+        }
+    }
+
+    /// Has none.
+    struct Bare;
+
+    impl Certificates for Bare {
+        fn leaf(&self, _: &ServerName<'_>, _: bool) -> Result<Arc<CertifiedKey>, NoLeaf> {
+            Err(NoLeaf("none".into()))
+        }
+    }
+
+    /// An agent whose TLS with `a.example` is decrypted.
+    fn decrypting(agent: Agent) -> Agent {
+        let hosts = HostList::parse(["a.example"]).expect("a host");
+        let roots = Arc::new(RootCertStore::empty());
+        let roots = Roots { agent: Arc::clone(&roots), node: roots };
+        agent.decrypting(Decryption::new(Arc::new(hosts), roots, Arc::new(Bare)))
+    }
+
+    /// A connection's path with its upstream, and what is at their other ends.
+    async fn path<E>(ending: Pin<&mut E>) -> (Path<'_, E>, TcpStream, [std::net::TcpStream; 2]) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+        let address = listener.local_addr().expect("bound");
+        let client = TcpStream::connect(address).await.expect("it listens");
+        let upstream = TcpStream::connect(address).await.expect("it listens");
+        let ends = [(); 2].map(|()| listener.accept().expect("one came").0);
+        let recorder = Box::new(Nowhere);
+        let recording = Arc::new(Recording { clock: Clock::start(), key: [0; 32], recorder });
+        let admission = admission_of(decrypting, address);
+        let path = Path { admission, client, recording, names: Arc::default(), ending };
+        (path, upstream, ends)
+    }
+
+    fn hello() -> ClientHello {
+        ClientHello {
+            server_name: Some("a.example".into()),
+            versions: Versions { tls12: true, tls13: true },
+            ..ClientHello::default()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_upstream_that_does_not_answer_in_tls_has_so_much_time() {
+        let mut ending = pin!(pending());
+        let (path, upstream, _ends) = path(ending.as_mut()).await;
+        let agent = Arc::clone(path.admission.agent());
+        let begun = tokio::time::Instant::now();
+        path.tls(upstream, hello(), vec![22, 3]).await;
+        assert_eq!(begun.elapsed().as_secs(), limits::TLS_HANDSHAKE_TIME.as_secs());
+        let coverage = agent.coverage.snapshot();
+        assert_eq!(coverage.reasons.get("tls_late"), Some(&1));
+        assert_eq!(coverage.connections_reset, 1);
+    }
+
+    /// What is kept for a connection that waits, beside its sockets: the future of a plain one, in
+    /// its task; of a decrypted one in a box of its own, with the state of TLS in it.
+    #[tokio::test]
+    async fn a_connection_costs_little_more_than_its_relay() {
+        let mut ending = pin!(pending());
+        let (way, upstream, _ends) = path(ending.as_mut()).await;
+        let plain = size_of_val(&way.relay(upstream, Vec::new(), None));
+        let relay = size_of::<Relay<TcpStream, TcpStream>>();
+        let mut ending = pin!(pending());
+        let (way, upstream, _ends) = path(ending.as_mut()).await;
+        let decrypted = size_of_val(&way.tls(upstream, hello(), Vec::new()));
+        let legs = size_of::<Relay<TlsLeg, TlsLeg>>();
+        println!("plain {plain}, of it the relay {relay}; decrypted {decrypted}, of it {legs}");
+        assert!(plain < 3 * 512, "plain: {plain}");
+        assert!(decrypted < 4 * 1024, "decrypted: {decrypted}");
+    }
 }

@@ -34,7 +34,8 @@ struct Case<'a> {
 }
 
 impl<E: Future<Output = ()>> Path<'_, E> {
-    /// A client that has said hello, which is held.
+    /// A client that has said hello, which is held. What is over when the connection is carried is in
+    /// boxes of its own, so that it is given back then.
     pub(super) async fn tls(self, upstream: TcpStream, hello: ClientHello, held: Vec<u8>) {
         let agent = Arc::clone(self.admission.agent());
         let Some(decryption) = &agent.decryption else {
@@ -52,20 +53,21 @@ impl<E: Future<Output = ()>> Path<'_, E> {
             Wanted::Decrypted(name) => name,
             Wanted::Unread(reason) => {
                 let no = no(reason, AlertDescription::AccessDenied);
-                return self.unread(Some(upstream), held, no).await;
+                return Box::pin(self.unread(Some(upstream), held, no)).await;
             }
         };
         let host = decryption.host(&name, port);
         let pid = self.admission.origin().tgid;
         let case = Case { agent: &agent, decryption, name, binary: Binary::of(pid), pid };
         if let Some(unmet) = host.unfit(now).or_else(|| case.distrusts(now)) {
-            return self.unread(Some(upstream), held, no(unmet.reason, unmet.alert)).await;
+            let no = no(unmet.reason, unmet.alert);
+            return Box::pin(self.unread(Some(upstream), held, no)).await;
         }
         let local = upstream.local_addr().ok();
         let greeting = decryption.greet(&host, &hello, Rewound::new(Vec::new(), upstream), now);
         let greeted = tokio::select! {
             biased;
-            greeted = timeout(limits::TLS_HANDSHAKE_TIME, greeting) => greeted,
+            greeted = timeout(limits::TLS_HANDSHAKE_TIME, Box::pin(greeting)) => greeted,
             _ = self.client.ready(Interest::ERROR) => return,
         };
         let Ok(greeted) = greeted else { return agent.coverage.tls_late() };
@@ -75,7 +77,9 @@ impl<E: Future<Output = ()>> Path<'_, E> {
         });
         match met {
             Ok((greeted, guise)) => self.decrypt(case, (greeted, local), guise, held).await,
-            Err(unmet) => self.unread(None, held, no(unmet.reason, unmet.alert)).await,
+            Err(unmet) => {
+                Box::pin(self.unread(None, held, no(unmet.reason, unmet.alert))).await;
+            }
         }
     }
 
@@ -88,17 +92,18 @@ impl<E: Future<Output = ()>> Path<'_, E> {
         held: Vec<u8>,
     ) {
         let Self { admission, client, recording, mut ending, .. } = self;
-        let Greeted { stream: upstream, verified, inside, .. } = greeted;
+        let Greeted { leg: upstream, verified, inside, .. } = greeted;
         let clock = recording.clock;
         let accepting = guise.accept(Rewound::new(held, client)).into_fallible();
-        let client = match timeout(limits::TLS_HANDSHAKE_TIME, accepting).await {
-            Ok(Ok(client)) => TlsLeg::new(client),
+        let accepting = async { accepting.await.map(TlsLeg::new) };
+        let client = match timeout(limits::TLS_HANDSHAKE_TIME, Box::pin(accepting)).await {
+            Ok(Ok(client)) => client,
             Ok(Err((error, client))) => {
                 if verified.for_agent {
                     case.note(Why::of(&error), clock.now());
                 }
                 end_on_drop(&client.stream);
-                return end_on_drop(&upstream.get_ref().0.stream);
+                return end_on_drop(upstream.socket());
             }
             Err(_) => return case.agent.coverage.tls_late(),
         };
@@ -106,14 +111,14 @@ impl<E: Future<Output = ()>> Path<'_, E> {
         let since = Instant::now();
         let server = Server { name: case.name.to_str().into(), verified: verified.for_node };
         let connection = connection(admission, local, Arc::clone(&recording)).with(server);
-        let legs = (client, TlsLeg::new(upstream));
+        let legs = (client, upstream);
         let said = match inside {
-            Some(Inside::Http2) => both(legs, &connection, ending).await,
+            Some(Inside::Http2) => Box::pin(both(legs, &connection, ending)).await,
             Some(Inside::Http1) | None => {
                 let mut relay = Relay::new(legs.0, Vec::new(), legs.1, Tap::new(connection));
                 let outcome = run(&mut relay, ending.as_mut()).await;
                 let said = (relay.client().said(), relay.upstream().said());
-                go_on(relay, outcome, &recording, ending).await;
+                Box::pin(go_on(relay, outcome, &recording, ending)).await;
                 said
             }
         };

@@ -195,3 +195,117 @@ impl AsyncWrite for Rewound {
         Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        future::pending,
+        io::{Read as _, Write as _},
+        net::{TcpListener, TcpStream as StdStream},
+        time::Duration,
+    };
+
+    use socket2::SockRef;
+    use tokio::io::AsyncReadExt as _;
+
+    use super::*;
+
+    /// A stream and its other end.
+    async fn pair() -> (TcpStream, StdStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+        let near = TcpStream::connect(listener.local_addr().expect("bound")).await;
+        (near.expect("it listens"), listener.accept().expect("one came").0)
+    }
+
+    /// How a connection begins whose client and server have said so much.
+    async fn heard(said: &[u8], answered: &[u8], into_tls: bool) -> Opening {
+        let ((mut client, mut client_end), (upstream, mut server_end)) =
+            (pair().await, pair().await);
+        client_end.write_all(said).expect("it is open");
+        if !said.is_empty() {
+            client.readable().await.expect("it comes");
+        }
+        server_end.write_all(answered).expect("it is open");
+        let opening = hear(&mut client, &upstream, into_tls, pending()).await;
+        client_end.set_nonblocking(true).expect("an option");
+        client_end.read(&mut [0; 1]).expect_err("nothing was said to the client");
+        opening
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hello_has_so_much_time_and_other_protocols_what_they_like() {
+        for (said, into_tls, expected) in [
+            (&b"\x16\x03\x01"[..], true, Opening::Unreadable(b"\x16\x03\x01".to_vec())),
+            (b"\x16", true, Opening::Unreadable(b"\x16".to_vec())),
+            (b"PRI * HTTP/2.0\r\n", false, Opening::Plain(b"PRI * HTTP/2.0\r\n".to_vec())),
+        ] {
+            let begun = tokio::time::Instant::now();
+            assert_eq!(heard(said, b"", into_tls).await, expected, "{said:?}");
+            assert_eq!(begun.elapsed().as_secs(), limits::HELLO_TIME.as_secs());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_needs_not_be_known_is_not_held() {
+        let begun = tokio::time::Instant::now();
+        for (said, into_tls) in [
+            (&b"GET /"[..], true),
+            (b"POST", true),
+            (b"PRI *  ", true),
+            (b"\x16\x02", true),
+            (b"\x16\x03\x01", false),
+            (b"SSH-2.0-client\r\n", true),
+        ] {
+            assert_eq!(heard(said, b"", into_tls).await, Opening::Plain(said.to_vec()), "{said:?}");
+        }
+        assert_eq!(heard(HTTP2_PREFACE, b"", false).await, Opening::Http2(HTTP2_PREFACE.to_vec()));
+        assert_eq!(heard(b"", b"hello", true).await, Opening::Plain(Vec::new()));
+        assert_eq!(heard(b"P", b"hello", true).await, Opening::Plain(b"P".to_vec()));
+        assert!(begun.elapsed() < Duration::from_secs(1));
+    }
+
+    #[tokio::test]
+    async fn a_client_that_resets_is_gone_and_one_that_ends_is_not() {
+        let ((mut client, client_end), (upstream, _server)) = (pair().await, pair().await);
+        SockRef::from(&client_end).set_linger(Some(Duration::ZERO)).expect("an option");
+        drop(client_end);
+        assert_eq!(hear(&mut client, &upstream, true, pending()).await, Opening::Gone);
+
+        let ((mut client, client_end), (upstream, _server)) = (pair().await, pair().await);
+        drop(client_end);
+        let opening = hear(&mut client, &upstream, true, pending()).await;
+        assert_eq!(opening, Opening::Plain(Vec::new()));
+    }
+
+    #[tokio::test]
+    async fn what_is_larger_than_a_hello_can_be_is_let_go() {
+        let ((mut client, mut client_end), (upstream, _server)) = (pair().await, pair().await);
+        // Records of one byte each, of a message that is just small enough.
+        let mut records = Vec::new();
+        for byte in [1, 0, 0xff, 0xff].into_iter().chain(std::iter::repeat_n(0, 0xffff)) {
+            records.extend([22, 3, 1, 0, 1, byte]);
+        }
+        let writing =
+            std::thread::spawn(move || client_end.write_all(&records).map(|()| client_end));
+        let opening = hear(&mut client, &upstream, true, pending()).await;
+        let Opening::Unreadable(held) = opening else { panic!("{opening:?}") };
+        let most = limits::HELLO_BYTES + limits::READ_BYTES;
+        assert!((limits::HELLO_BYTES..=most).contains(&held.len()), "{}", held.len());
+        drop(client);
+        let _ = writing.join().expect("it does not panic");
+    }
+
+    #[tokio::test]
+    async fn what_was_read_is_read_again_first() {
+        let (stream, mut end) = pair().await;
+        end.write_all(b" and the rest").expect("it is open");
+        drop(end);
+        let mut rewound = Rewound::new(b"the beginning".to_vec(), stream);
+        let mut first = [0; 4];
+        rewound.read_exact(&mut first).await.expect("it is there");
+        let mut whole = first.to_vec();
+        rewound.read_to_end(&mut whole).await.expect("an orderly end");
+        assert_eq!(whole, b"the beginning and the rest");
+        assert_eq!(rewound.held.capacity(), 0, "what was read again is given back");
+    }
+}

@@ -65,9 +65,9 @@ impl Rig {
     ) -> (io::Result<Client>, io::Result<Upstream>) {
         let stream = self.bed.connect(self.listener.address);
         std::thread::scope(|scope| {
-            let served = scope.spawn(|| accept(self.listener.accept(), server));
+            let accepting = scope.spawn(|| accept(self.listener.accept(), server));
             let called = call(stream, client, name);
-            (called, served.join().expect("it does not panic"))
+            (called, accepting.join().expect("it does not panic"))
         })
     }
 
@@ -130,8 +130,8 @@ fn a_host_that_is_not_listed_is_left_alone() {
     let (client, upstream) = rig.meet_as(name, &only, &own);
     let mut client = client.expect("it sees upstream's own certificate");
     let mut upstream = upstream.expect("it is content");
-    pass(&mut client, &mut upstream, &[7; 300_000]);
-    pass(&mut upstream, &mut client, &[8; 300_000]);
+    pass(&mut client, &mut upstream, &vec![7; 300_000]);
+    pass(&mut upstream, &mut client, &vec![8; 300_000]);
     part(client, upstream);
     let coverage = rig.bed.coverage();
     assert_eq!(coverage.reasons.get("opaque_tls"), Some(&1), "{:?}", coverage.reasons);

@@ -4,6 +4,8 @@ mod fields;
 #[cfg(test)]
 mod tests;
 
+use std::net::IpAddr;
+
 use self::fields::Fields;
 use crate::limits;
 
@@ -125,7 +127,12 @@ fn read(body: &[u8]) -> Option<ClientHello> {
         let kind = extensions.u16()?;
         let data = extensions.vector16()?;
         match kind {
-            SERVER_NAME => hello.server_name = server_name(data)?,
+            SERVER_NAME => {
+                let name = server_name(data)?;
+                // An address is not allowed there; clients that send one mean what having no name
+                // means.
+                hello.server_name = name.parse::<IpAddr>().is_err().then(|| name.into());
+            }
             ALPN => hello.alpn = protocols(data)?,
             SUPPORTED_VERSIONS => hello.versions = versions(data)?,
             ENCRYPTED_CLIENT_HELLO => hello.encrypted = true,
@@ -141,7 +148,7 @@ fn read(body: &[u8]) -> Option<ClientHello> {
 }
 
 /// RFC 6066, section 3: at most one name of each kind, and host names are the only kind.
-fn server_name(mut data: Fields<'_>) -> Option<Option<Box<str>>> {
+fn server_name(mut data: Fields<'_>) -> Option<&str> {
     const HOST_NAME: u8 = 0;
 
     let mut list = data.vector16()?;
@@ -149,9 +156,7 @@ fn server_name(mut data: Fields<'_>) -> Option<Option<Box<str>>> {
     if kind != HOST_NAME || !list.is_empty() || !data.is_empty() || name.is_empty() {
         return None;
     }
-    let name = std::str::from_utf8(name.0).ok().filter(|name| name.is_ascii())?;
-    // An address is not allowed there; clients that send one mean what having none means.
-    Some(name.parse::<std::net::IpAddr>().is_err().then(|| name.into()))
+    std::str::from_utf8(name.0).ok().filter(|name| name.is_ascii())
 }
 
 fn protocols(mut data: Fields<'_>) -> Option<Vec<Box<[u8]>>> {

@@ -21,7 +21,8 @@ use crate::proxy::{leg::Leg, opening::Rewound};
 /// A side whose TLS ends here.
 #[derive(Debug)]
 pub(in crate::proxy) struct TlsLeg {
-    stream: TlsStream<Rewound>,
+    /// In a box, so that what holds it need not be as large while it is passed on.
+    stream: Box<TlsStream<Rewound>>,
     said: Said,
 }
 
@@ -36,7 +37,7 @@ pub(in crate::proxy) enum Said {
 
 impl TlsLeg {
     pub(in crate::proxy) fn new(stream: impl Into<TlsStream<Rewound>>) -> Self {
-        Self { stream: stream.into(), said: Said::Nothing }
+        Self { stream: Box::new(stream.into()), said: Said::Nothing }
     }
 
     pub(in crate::proxy) const fn said(&self) -> Said {
@@ -54,7 +55,7 @@ impl Leg for TlsLeg {
     }
 
     fn read_now(&mut self, buffer: &mut [u8]) -> usize {
-        match &mut self.stream {
+        match &mut *self.stream {
             TlsStream::Client(stream) => {
                 let (io, tls) = stream.get_mut();
                 read_now(&io.stream, tls, buffer)
@@ -67,7 +68,7 @@ impl Leg for TlsLeg {
     }
 
     fn write_now(&mut self, bytes: &[u8]) -> bool {
-        match &mut self.stream {
+        match &mut *self.stream {
             TlsStream::Client(stream) => {
                 let (io, tls) = stream.get_mut();
                 write_now(&io.stream, tls, bytes)

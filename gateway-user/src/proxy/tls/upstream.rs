@@ -15,7 +15,7 @@ use rustls::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{
-    ClientHello, Decryption, Versions, alert,
+    ClientHello, Decryption, TlsLeg, Versions, alert,
     guise::Inside,
     lock,
     recent::Recent,
@@ -59,7 +59,7 @@ enum Unfit {
 /// Upstream's end, after its handshake.
 #[derive(Debug)]
 pub(in crate::proxy) struct Greeted {
-    pub(in crate::proxy) stream: TlsStream<Rewound>,
+    pub(in crate::proxy) leg: TlsLeg,
     pub(in crate::proxy) verified: Verified,
     /// What it chose of what the client offers.
     pub(in crate::proxy) inside: Option<Inside>,
@@ -119,7 +119,7 @@ impl Decryption {
         let tls13 = connection.protocol_version() == Some(rustls::ProtocolVersion::TLSv1_3);
         let resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
         tracing::debug!(?name, ?verified, ?inside, tls13, resumed, "TLS with upstream");
-        Greeted { stream, verified, inside, tls13 }
+        Greeted { leg: TlsLeg::new(stream), verified, inside, tls13 }
     }
 
     /// None if the provider has nothing for these versions.

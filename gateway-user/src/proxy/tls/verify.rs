@@ -19,11 +19,14 @@ use super::Roots;
 /// Those who vouch for upstream.
 #[derive(Debug)]
 pub(super) struct Verifiers {
-    /// None: nobody.
-    agent: Option<Arc<WebPkiServerVerifier>>,
-    /// None: whoever vouches for it to the agent.
-    node: Option<Option<Arc<WebPkiServerVerifier>>>,
+    agent: Vouching,
+    /// None: the same as for the agent.
+    node: Option<Vouching>,
 }
+
+/// Roots; none of them vouches for nobody.
+#[derive(Debug)]
+struct Vouching(Option<Arc<WebPkiServerVerifier>>);
 
 /// Who vouches for an upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,36 +41,37 @@ impl Verifiers {
     pub(super) fn new(roots: Roots, provider: &Arc<CryptoProvider>) -> Self {
         let Roots { agent, node } = roots;
         let same = Arc::ptr_eq(&agent, &node);
-        let node = (!same).then(|| verifier(node, provider));
-        Self { agent: verifier(agent, provider), node }
+        let node = (!same).then(|| Vouching::of(node, provider));
+        Self { agent: Vouching::of(agent, provider), node }
     }
 
     /// Verifies the certificates with which a host has shown that it has their key.
     pub(super) fn verify(&self, chain: &[CertificateDer<'_>], name: &ServerName<'_>) -> Verified {
-        let now = UnixTime::now();
-        let by = |verifier: &Option<Arc<WebPkiServerVerifier>>| {
-            let Some((leaf, rest)) = chain.split_first() else { return false };
-            let verified = verifier
-                .as_ref()
-                .ok_or(Error::InvalidCertificate(CertificateError::UnknownIssuer))
-                .and_then(|verifier| verifier.verify_server_cert(leaf, rest, name, &[], now));
+        let by = |roots: &Vouching| {
+            let verified = roots.verify(chain, name);
             if let Err(error) = &verified {
                 tracing::debug!(?name, %error, "upstream is not verified");
             }
             verified.is_ok()
         };
         let for_agent = by(&self.agent);
-        let for_node = self.node.as_ref().map_or(for_agent, by);
-        Verified { for_agent, for_node }
+        Verified { for_agent, for_node: self.node.as_ref().map_or(for_agent, by) }
     }
 }
 
-/// None for no roots at all.
-fn verifier(
-    roots: Arc<RootCertStore>,
-    provider: &Arc<CryptoProvider>,
-) -> Option<Arc<WebPkiServerVerifier>> {
-    WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(provider)).build().ok()
+impl Vouching {
+    fn of(roots: Arc<RootCertStore>, provider: &Arc<CryptoProvider>) -> Self {
+        // Fails for no roots at all.
+        Self(WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(provider)).build().ok())
+    }
+
+    fn verify(&self, chain: &[CertificateDer<'_>], name: &ServerName<'_>) -> Result<(), Error> {
+        let unknown = Error::InvalidCertificate(CertificateError::UnknownIssuer);
+        let (Some(verifier), Some((leaf, rest))) = (&self.0, chain.split_first()) else {
+            return Err(unknown);
+        };
+        verifier.verify_server_cert(leaf, rest, name, &[], UnixTime::now()).map(drop)
+    }
 }
 
 /// Takes every certificate during a handshake, whose signatures still count: what [`Verifiers`] say

@@ -100,7 +100,7 @@ fn an_upstream_that_wants_a_clients_certificate_gets_the_clients_own() {
     for round in 0..2 {
         let stream = rig.bed.connect(listener.address);
         let (mut client, mut upstream) = std::thread::scope(|scope| {
-            let served = scope.spawn(|| {
+            let accepting = scope.spawn(|| {
                 if round == 0 {
                     // Ours, which finds out.
                     accept(listener.accept(), &server).expect_err("it shows nothing");
@@ -108,7 +108,7 @@ fn an_upstream_that_wants_a_clients_certificate_gets_the_clients_own() {
                 accept(listener.accept(), &server)
             });
             let called = call(stream, &config, NAME).expect("it is content");
-            (called, served.join().expect("no panic").expect("so is the server"))
+            (called, accepting.join().expect("no panic").expect("so is the server"))
         });
         assert_eq!(upstream.conn.peer_certificates().map(<[_]>::len), Some(2));
         talk(&mut client, &mut upstream);

@@ -79,7 +79,7 @@ fn an_answer_before_the_end_of_its_request_reaches_the_client() {
     upstream.conn.send_close_notify();
     upstream.flush().expect("it is open");
     // With what it has not read: a reset.
-    client.write_all(&[0; 100_000]).expect("it is open");
+    client.write_all(&vec![0; 100_000]).expect("it is open");
     upstream.read_exact(&mut [0; 1]).expect("some of it");
     drop(upstream);
     let mut received = [0; 100];

@@ -3,6 +3,7 @@
 use std::{
     io::{Read, Write},
     net::Shutdown,
+    sync::Arc,
 };
 
 use rustls::{ClientConnection, StreamOwned, pki_types::ServerName};
@@ -74,14 +75,14 @@ fn a_hello_may_come_in_any_pieces() {
     for piece in [1, 2, 3, 5, 6, 64, 500] {
         let mut stream = rig.bed.connect(rig.listener.address);
         let name = ServerName::try_from(NAME).expect("a name");
-        let mut tls = ClientConnection::new(config.clone(), name).expect("a configuration");
+        let mut tls = ClientConnection::new(Arc::clone(&config), name).expect("a configuration");
         let mut hello = Vec::new();
         tls.write_tls(&mut hello).expect("memory takes everything");
         let (mut client, mut upstream) = std::thread::scope(|scope| {
-            let served = scope.spawn(|| accept(rig.listener.accept(), &own));
+            let accepting = scope.spawn(|| accept(rig.listener.accept(), &own));
             write_in_pieces(&mut stream, &hello, piece);
             tls.complete_io(&mut stream).expect("the client is content");
-            let upstream = served.join().expect("no panic").expect("so is the server");
+            let upstream = accepting.join().expect("no panic").expect("so is the server");
             (StreamOwned::new(tls, stream), upstream)
         });
         talk(&mut client, &mut upstream);

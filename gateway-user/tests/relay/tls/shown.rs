@@ -66,7 +66,10 @@ fn the_client_is_offered_what_upstream_has_taken() {
 
 /// Keeps what clients offer.
 #[derive(Debug, Default)]
-struct Listener(Mutex<Vec<(Option<String>, Vec<Vec<u8>>)>>);
+struct Listener(Mutex<Vec<Offer>>);
+
+/// A name and protocols.
+type Offer = (Option<String>, Vec<Vec<u8>>);
 
 impl ResolvesServerCert for Listener {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
@@ -132,8 +135,8 @@ fn what_is_no_http_inside_stays_unread() {
     let rig = Rig::new(Mode::Audit);
     let (client, server) = (rig.pki.client(BOTH, &[]), rig.pki.server(&[super::NAME]));
     let (mut client, mut upstream) = rig.met(&client, &server);
-    super::pass(&mut client, &mut upstream, &[0xff; 100_000]);
-    super::pass(&mut upstream, &mut client, &[0xfe; 100_000]);
+    super::pass(&mut client, &mut upstream, &vec![0xff; 100_000]);
+    super::pass(&mut upstream, &mut client, &vec![0xfe; 100_000]);
     part(client, upstream);
     let coverage = rig.bed.coverage();
     assert_eq!(coverage.reasons.get("opaque_inside_tls"), Some(&1), "{:?}", coverage.reasons);
