@@ -14,3 +14,4 @@ pub mod resolvers;
 pub mod root;
 pub mod sockets;
 pub mod trust;
+pub mod watch;

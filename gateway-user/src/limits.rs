@@ -149,8 +149,24 @@ pub const POOLED_PIPES: usize = 64;
 /// How long a container runtime may take to say which container has a name. Later: it counts as
 /// one that knows none.
 pub const RUNTIME_ANSWER_TIME: std::time::Duration = std::time::Duration::from_secs(10);
-/// Bytes of its answer that are read.
+/// Bytes of its answer, or of one of its files, that are read.
 pub const RUNTIME_ANSWER_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Cgroups in which new ones are noticed as they are made. In more, and below those, agents are not
+/// attached by rule.
+pub const WATCHED_CGROUPS: usize = 16_384;
+/// Cgroups of which it is found out at a time whether a rule matches. More wait.
+pub const PENDING_LOOKUPS: usize = 64;
+/// How long a container may take to be made, and its runtime to tell who it is, before what is not
+/// known is taken for absent.
+pub const LOOKUP_TIME: std::time::Duration = std::time::Duration::from_secs(10);
+/// How often all cgroups are looked through for what was missed.
+pub const RESCAN_PERIOD: std::time::Duration = std::time::Duration::from_secs(10);
+/// Agents that are attached by rule. More are not attached.
+pub const AGENTS_BY_RULE: usize = 1024;
+/// Containers that no rule matches, of which `turnpike doctor` is told the names. More are only
+/// counted.
+pub const UNATTACHED_NAMES: usize = 64;
 
 /// Streams that one HTTP/2 client may have open at a time, if its server allows as many. More are
 /// refused, unprocessed.

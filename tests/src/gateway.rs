@@ -45,18 +45,18 @@ pub enum Mode {
 
 impl Place {
     pub fn new(mode: Mode) -> Self {
-        Self::configured(mode, "")
+        Self::with(mode, "")
     }
 
-    /// With further lines of configuration, of which the first ones are of `[defaults]`.
-    pub fn configured(mode: Mode, lines: &str) -> Self {
+    /// With further sections in its configuration.
+    pub fn with(mode: Mode, sections: &str) -> Self {
         machine::require_root();
         let directory = TempDir::with_prefix("tp-gateway-").expect("room for temporary files");
         let place = Self { directory };
         let mode = if mode == Mode::Enforce { "enforce" } else { "audit" };
         let config = format!(
-            "[daemon]\nruntime_dir = \"{}\"\nstate_dir = \"{}\"\ndrain = \"2s\"\n\n\
-             [defaults]\nmode = \"{mode}\"\n{lines}",
+            "[defaults]\nmode = \"{mode}\"\n\n[daemon]\nruntime_dir = \"{}\"\n\
+             state_dir = \"{}\"\ndrain = \"2s\"\n\n{sections}",
             place.runtime_dir().display(),
             place.directory.path().join("state").display()
         );
@@ -114,13 +114,13 @@ impl Gateway {
     /// Starts a daemon and waits until it is ready.
     #[track_caller]
     pub fn start(mode: Mode) -> Self {
-        Self::start_at(Place::new(mode))
+        Self::start_with(mode, "")
     }
 
-    /// As `start`, where a configuration is already.
+    /// As `start`, with further sections in its configuration.
     #[track_caller]
-    pub fn start_at(place: Place) -> Self {
-        let mut gateway = Self { daemon: None, place };
+    pub fn start_with(mode: Mode, sections: &str) -> Self {
+        let mut gateway = Self { daemon: None, place: Place::with(mode, sections) };
         gateway.restart();
         gateway
     }

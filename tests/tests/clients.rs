@@ -16,9 +16,9 @@ use turnpike_tests::{
     wait,
 };
 
-/// What every test here has decrypted. Codex asks `chatgpt.com`, too, and git its own host.
-const DECRYPTED: &str = "decrypt = \"on\"\n\n[[intercept]]\nhosts = [\"api.openai.com\", \
-                         \"api.anthropic.com\", \"*.held.example.org\"]\n";
+/// What is decrypted for agents whose TLS is. Codex asks `chatgpt.com`, too, and git its own host.
+const DECRYPTED: &str = "[[intercept]]\nhosts = [\"api.openai.com\", \"api.anthropic.com\", \
+                         \"*.held.example.org\"]\n";
 
 /// A client in the container, which waits to be told.
 fn start(container: &Container, client: Client, when: &str, made: Made) -> Running {
@@ -169,9 +169,9 @@ fn clients_in_a_container_that_is_attached_while_they_run() {
     let early = EARLY.map(|client| start(&container, client, "early", Made::Before));
     let (late, early) = (late.map(Running::ready), early.map(Running::ready));
 
-    let gateway = Gateway::start_at(Place::configured(Mode::Audit, DECRYPTED));
+    let gateway = Gateway::start_with(Mode::Audit, DECRYPTED);
     let trust = trusted(&container);
-    gateway.attach_container(&container, &["--name", "clients"]);
+    gateway.attach_container(&container, &["--name", "clients", "--decrypt", "on"]);
     let mut calls = finish(late.into());
     let fresh = [Client::Aiohttp, Client::Node];
     let fresh = fresh.map(|client| start(&container, client, "fresh", Made::After).ready());
@@ -260,8 +260,7 @@ fn coverage(gateway: &Gateway) -> Value {
 fn clients_in_an_enforced_container() {
     let container = Container::start();
     let site = Site::beside(&container);
-    let place = Place::configured(Mode::Enforce, DECRYPTED);
-    let gateway = Gateway::start_at(place);
+    let gateway = Gateway::start_with(Mode::Enforce, DECRYPTED);
     let untrusting = start(&container, Client::Node, "untrusting", Made::Before).ready();
     gateway.attach_container(&container, &["--name", "clients"]);
     let allowed = Client::ALL.into_iter().filter(|client| *client != Client::Git);
@@ -309,7 +308,7 @@ fn side_by_side(
 fn clients_under_run() {
     let host = Host::new();
     let (server, head) = (&host.site.server, host.site.head());
-    let place = Place::configured(Mode::Audit, DECRYPTED);
+    let place = Place::with(Mode::Audit, DECRYPTED);
     let out = place.config().with_file_name("trace.jsonl");
     let options = ["--trace-out", out.to_str().expect("our own path")];
     let calls = side_by_side(&host, "run", &mut host.run(&place, &options));

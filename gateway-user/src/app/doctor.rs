@@ -49,6 +49,7 @@ pub(super) async fn run(
     findings.push(destruction());
     findings.push(daemon(control).await);
     findings.extend(agents(control).await);
+    findings.extend(unattached(control).await);
     findings.extend(pinned(control));
     findings.extend(WAYS_OUT.map(open_way));
     if json {
@@ -132,6 +133,19 @@ fn undecrypted(agent: &AgentInfo) -> impl Iterator<Item = Finding> {
         found: note.clone(),
         ok: true,
         fix: None,
+    })
+}
+
+/// Containers that no rule matches. No fault: whether they are agents is for their owner to say.
+async fn unattached(control: Option<&Path>) -> Option<Finding> {
+    let status = Client::discover(control).await.ok()?.status().await.ok()?;
+    let count = *status.counters.get("containers_not_attached")?;
+    let names = status.unattached.join(", ");
+    Some(Finding {
+        what: "containers seen but not attached".into(),
+        found: format!("{count} ({names})"),
+        ok: true,
+        fix: Some("attach one: turnpike attach --container NAME, or write a rule".into()),
     })
 }
 

@@ -2,16 +2,19 @@
 
 mod api;
 mod distrust;
+mod ending;
 mod everywhere;
 mod fleet;
 mod health;
 mod heartbeat;
 mod hints;
+mod housing;
 mod older;
 mod selftest;
 mod succession;
 mod trust;
 mod upkeep;
+mod watch;
 
 use std::{
     io,
@@ -22,8 +25,8 @@ use std::{
 
 use tokio::sync::Mutex;
 
-use self::{fleet::Fleet, health::Shown, heartbeat::Heartbeat, trust::Decrypting};
-pub(super) use self::{fleet::Terms, trust::node_bundle};
+pub(super) use self::trust::node_bundle;
+use self::{fleet::Fleet, health::Shown, heartbeat::Heartbeat, trust::Decrypting, watch::Watched};
 use super::{
     agents::Unfit,
     kernel::{KernelOrigins, ToStore, monotonic},
@@ -42,6 +45,7 @@ use crate::{
     call::Timestamp,
     config::Config,
     control::model::Refusal,
+    limits,
     names::Directory,
     proxy::{self, Agents, Clock, Recording, SelfTests},
     store::Workflows,
@@ -71,6 +75,8 @@ struct Inner {
     heartbeat: Heartbeat,
     /// Held while redirects are tested in turn.
     testing: Arc<Mutex<()>>,
+    /// What rules were asked about.
+    watched: Watched,
 }
 
 /// Why the gateway could not start, or not attach or detach an agent.
@@ -103,6 +109,11 @@ pub(super) enum GatewayError {
     Ending,
     #[error("no agent is called {0:?}; see `turnpike agents`")]
     NoAgent(String),
+    #[error(
+        "{} agents are attached by rule, and no more can be; detach some, or make the rules narrower",
+        limits::AGENTS_BY_RULE
+    )]
+    NoRoom,
     #[error("can't listen in the agent's network namespace: {0}")]
     Listen(#[source] io::Error),
     #[error("the system refused {what}: {source}")]
@@ -165,6 +176,7 @@ impl Gateway {
             shown: RwLock::default(),
             heartbeat: Heartbeat::new(Arc::clone(&hooks)),
             testing: Arc::default(),
+            watched: Watched::default(),
             config,
             instance,
             hooks,

@@ -15,7 +15,7 @@ use crate::{
     config::{Config, ConfigError, Decrypt},
     control::{
         commands::Pinned,
-        model::{AgentInfo, AgentState, Coverage, Refusal},
+        model::{AgentInfo, AgentState, Coverage, Refusal, attached_by},
     },
 };
 
@@ -150,6 +150,10 @@ fn info(agent: &HeldAgent) -> AgentInfo {
         cgroup_id: agent.cgroup_id,
         container_id: agent.container_id.clone(),
         pod: agent.pod.clone(),
+        container_name: agent.container_name.clone(),
+        tenant: agent.tenant.clone(),
+        attached_by: Some(attached_by(agent.rule)),
+        late_ms: agent.late_ms,
         state: AgentState::Pinned,
         gateway_pid: None,
         attached_at: Some(agent.attached_at),
@@ -178,6 +182,11 @@ mod tests {
             pod: None,
             decrypt: Decrypt::Off,
             bundle: None,
+            container_name: None,
+            tenant: None,
+            rule: None,
+            late_ms: None,
+            moving: false,
             attached_at: Timestamp(0),
             pinned: true,
             settled: true,

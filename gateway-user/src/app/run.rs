@@ -15,11 +15,11 @@ use std::{
 use anyhow::{Context as _, anyhow, bail};
 use tokio::{signal::unix::SignalKind, sync::oneshot, task::JoinHandle};
 
-use self::environment::Environment;
+pub(super) use self::environment::Environment;
 use super::{
-    agents::{AgentName, Candidate},
+    agents::{AgentName, Candidate, Terms},
     daemon::Ending,
-    gateway::{Gateway, Terms},
+    gateway::Gateway,
 };
 use crate::{
     attach::{
@@ -66,7 +66,7 @@ pub(super) async fn run(args: RunArgs, global: &Global) -> anyhow::Result<u8> {
     // From here on signals are the command's: it decides whether to end, and we follow.
     let ending = Ending::new()?;
     let room = Room::make(pid)?;
-    let trust = config.daemon.runtime_dir.join(format!("run-{pid}.trust"));
+    let trust = Environment::place(&config.daemon.runtime_dir, pid);
     let keeper = Keeper::find(config, global).await?;
     // Kept until the command has ended.
     let environment = match decrypt {
@@ -77,7 +77,17 @@ pub(super) async fn run(args: RunArgs, global: &Global) -> anyhow::Result<u8> {
         Ok(environment) => {
             let bundle = environment.as_ref().map(Environment::own_bundle);
             // Its cgroup is new: nothing in it is older.
-            let terms = Terms { mode, existing: Existing::Keep, decrypt, bundle };
+            let terms = Terms {
+                mode,
+                existing: Existing::Keep,
+                decrypt,
+                bundle,
+                tenant: None,
+                container_name: None,
+                rule: None,
+                late_ms: None,
+                moving: false,
+            };
             match keeper.attach(&room.0, &name, terms).await {
                 Ok(()) => {
                     let variables = environment.as_ref();

@@ -89,9 +89,9 @@ impl Issuer {
 fn authority(now: Timestamp) -> Result<CertificateParams, AuthorityError> {
     let number = serial()?;
     // A rotation must not leave two authorities of one name.
-    let digits: String = number.to_bytes().iter().take(4).map(|b| format!("{b:02x}")).collect();
+    let digits = number.to_bytes().first_chunk().map_or(0, |first| u32::from_be_bytes(*first));
     let mut params = CertificateParams::default();
-    params.distinguished_name = distinguished(&format!("turnpike CA {digits}"));
+    params.distinguished_name = distinguished(&format!("turnpike CA {digits:08x}"));
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params.use_authority_key_identifier_extension = true;

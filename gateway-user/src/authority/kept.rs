@@ -75,7 +75,7 @@ impl Kept {
                         if source.kind() == io::ErrorKind::NotFound =>
                     {
                         let made = Issuer::make(now, None)?;
-                        Self::of(&path, made, Vec::new())?.write()
+                        Self::of(&path, &made, Vec::new())?.write()
                     }
                     found => found,
                 }
@@ -96,7 +96,7 @@ impl Kept {
         }
         retired.retain(|old| old.is_needed(now));
         retired.truncate(limits::RETIRED_AUTHORITIES);
-        Self::of(&path, made, retired)?.write()
+        Self::of(&path, &made, retired)?.write()
     }
 
     pub(super) const fn own(&self) -> &Certificate {
@@ -122,7 +122,7 @@ impl Kept {
         self.retired.iter().filter(move |old| old.is_needed(now)).map(|old| &old.bridge)
     }
 
-    fn of(path: &Path, made: Made, retired: Vec<Retired>) -> Result<Self, AuthorityError> {
+    fn of(path: &Path, made: &Made, retired: Vec<Retired>) -> Result<Self, AuthorityError> {
         let own = Certificate::of(path, made.certificate.to_vec())?;
         Ok(Self { key: made.issuer.key(), own, retired })
     }

@@ -31,6 +31,9 @@ pub struct Status {
     /// What the gateway could not keep or place, by name; zeros left out.
     #[serde(default)]
     pub counters: BTreeMap<String, u64>,
+    /// Running containers that no rule matches, by name: the first so many.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unattached: Vec<String>,
 }
 
 /// One agent, and how much of what it does is seen.
@@ -49,6 +52,18 @@ pub struct AgentInfo {
     pub container_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod: Option<String>,
+    /// What its container was called when that was last looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container_name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    /// `command`, or the number of a rule in the configuration: `rule 1`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attached_by: Option<String>,
+    /// How long its processes had been running, at most, when a rule attached it: what they did
+    /// before was not seen. Absent if none was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub late_ms: Option<u64>,
     pub state: AgentState,
     /// The gateway that holds the agent; absent if none does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -277,6 +292,12 @@ pub enum Target {
     Pid(u32),
     /// The cgroup of a container: its name, its id, or the beginning of its id.
     Container(String),
+}
+
+/// Who attached an agent, as it is written.
+#[must_use]
+pub fn attached_by(rule: Option<usize>) -> String {
+    rule.map_or_else(|| "command".to_owned(), |number| format!("rule {number}"))
 }
 
 /// A workflow's state as it is written.

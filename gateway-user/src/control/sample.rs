@@ -25,6 +25,7 @@ pub(super) fn status() -> Status {
         started_at: START,
         agents: 1,
         counters: BTreeMap::new(),
+        unattached: Vec::new(),
     }
 }
 
@@ -46,6 +47,10 @@ pub(super) fn agent(name: &str) -> AgentInfo {
         cgroup_id: 4711,
         container_id: Some("0123456789abcdef0123".to_owned()),
         pod: None,
+        container_name: None,
+        tenant: None,
+        attached_by: None,
+        late_ms: None,
         state: AgentState::Attached,
         gateway_pid: Some(12),
         attached_at: Some(START),

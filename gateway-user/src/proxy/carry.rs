@@ -211,7 +211,7 @@ impl<E: Future<Output = ()>> Path<'_, E> {
     pub(super) async fn unread(self, upstream: Option<TcpStream>, held: Vec<u8>, no: Unread) {
         let agent = self.admission.agent();
         let Unread { reason, name, alert } = no;
-        tracing::debug!(?reason, ?name, agent = %agent.reference.name, "TLS that is not read");
+        tracing::debug!(?reason, ?name, agent = %agent.reference().name, "TLS that is not read");
         if !may_go_unread(agent.mode, reason) {
             agent.coverage.refused_unread();
             return refuse(&self.client, alert);

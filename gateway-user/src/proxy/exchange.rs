@@ -267,7 +267,7 @@ impl Exchange {
             confidence: placement.confidence,
             kind: placement.kind,
             call: CallKind::Model,
-            agent: agent.reference.name.clone(),
+            agent: agent.reference().name.clone(),
             dialect: Some(prompt.dialect),
             operation: Some(prompt.operation),
             request_model: prompt.model,
@@ -292,7 +292,7 @@ impl Exchange {
             evidence: take(&mut placement.evidence),
             retry: placement.retry,
         };
-        connection.recording.recorder.placed(&agent.reference, &placement, step, wish);
+        connection.recording.recorder.placed(&agent.reference(), &placement, step, wish);
         (placement.workflow, placement.step)
     }
 
@@ -369,7 +369,7 @@ impl Exchange {
             duration_ms: Some(at.since(self.started)),
         };
         let recorder = &connection.recording.recorder;
-        recorder.finished(&agent.reference, workflow, settlement, &completion, at);
+        recorder.finished(&agent.reference(), workflow, settlement, &completion, at);
     }
 
     /// Whether its request has ended.

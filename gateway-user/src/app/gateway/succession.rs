@@ -4,16 +4,12 @@ use std::collections::BTreeSet;
 
 use gateway_common::AgentId;
 
-use super::{
-    Gateway, GatewayError,
-    fleet::{Fleet, Terms},
-    older, trust,
-};
+use super::{Gateway, GatewayError, fleet::Fleet, older, trust};
 use crate::{
-    app::agents::{AgentName, Candidate},
+    app::agents::{AgentName, Candidate, Terms},
     attach::{
         cgroup::Cgroup,
-        container,
+        container::ContainerRef,
         pins::{HeldAgent, StateFile},
     },
 };
@@ -73,12 +69,21 @@ impl Gateway {
             return self.forget(held);
         };
         let name = AgentName::parse(&held.name)?;
-        let container = container::of_cgroup(&held.cgroup);
+        let of_container = |id: &String| ContainerRef { id: id.clone(), pod: held.pod.clone() };
+        let container = held.container_id.as_ref().map(of_container);
         let candidate = Candidate { name, cgroup, container };
-        let existing = older::policy(held.mode, None)?;
+        let terms = Terms {
+            mode: held.mode,
+            existing: older::policy(held.mode, None)?,
+            decrypt: held.decrypt,
+            bundle: held.bundle.clone(),
+            tenant: held.tenant.clone(),
+            container_name: held.container_name.clone(),
+            rule: held.rule,
+            late_ms: held.late_ms,
+            moving: held.moving,
+        };
         let resolvers = held.resolvers.clone();
-        let terms =
-            Terms { mode: held.mode, existing, decrypt: held.decrypt, bundle: held.bundle.clone() };
         match self.join(fleet, candidate, terms, Vec::new(), resolvers).await {
             Ok(_) => Ok(()),
             Err((name, error)) => {

@@ -109,9 +109,9 @@ impl Decrypting {
 }
 
 impl Trust {
-    pub(super) fn of(agent: AgentId, cgroup: &Cgroup) -> Arc<Self> {
+    fn of(cgroup: &Cgroup) -> Arc<Self> {
         Arc::new(Self {
-            agent,
+            agent: cgroup.id(),
             cgroup: cgroup.clone(),
             seen: Mutex::default(),
             found: Mutex::default(),
@@ -125,11 +125,7 @@ impl Trust {
 
     /// What the agent's connections are decrypted by, once its files were looked at. `given` is the
     /// bundle that decides, if it is not to be the agent's own.
-    pub(super) async fn decryption(
-        self: &Arc<Self>,
-        all: &Decrypting,
-        given: Option<&Path>,
-    ) -> Decryption {
+    async fn decryption(self: &Arc<Self>, all: &Decrypting, given: Option<&Path>) -> Decryption {
         self.in_time(Self::look).await;
         let given = given.and_then(|path| {
             let read = std::fs::read(path);
@@ -141,11 +137,6 @@ impl Trust {
         let bundle = given.as_deref().or_else(own);
         lock(&self.report).by_node = bundle.is_none();
         all.decryption(all.roots(bundle))
-    }
-
-    /// Says whose connections it decides on, once that is known.
-    pub(super) fn serves(&self, agent: &Arc<proxy::Agent>) {
-        self.proxy.get_or_init(|| Arc::downgrade(agent));
     }
 
     pub(super) fn report(&self) -> Report {
@@ -223,7 +214,7 @@ impl Trust {
         }
         report.refused.retain(|refused| !covered.paths.contains(&refused.path));
         report.covered.extend(covered.paths);
-        report.on_host |= look.on_host;
+        report.on_host = look.on_host;
         report.passed_over = look.passed_over;
     }
 
@@ -297,6 +288,23 @@ const EXPORTED: &str = "SSL_CERT_FILE, REQUESTS_CA_BUNDLE and NODE_EXTRA_CA_CERT
                         holds its certificates and what `turnpike ca export` prints";
 
 impl Gateway {
+    /// The agent as the data path has it, with what decrypts it and whom it trusts if that is wanted.
+    pub(super) async fn trusting(
+        &self,
+        agent: proxy::Agent,
+        held: &HeldAgent,
+        cgroup: &Cgroup,
+    ) -> (Arc<proxy::Agent>, Option<Arc<Trust>>) {
+        if held.decrypt == Decrypt::Off {
+            return (Arc::new(agent), None);
+        }
+        let trust = Trust::of(cgroup);
+        let decryption = trust.decryption(&self.0.decrypting, held.bundle.as_deref()).await;
+        let agent = Arc::new(agent.decrypting(decryption));
+        trust.proxy.get_or_init(|| Arc::downgrade(&agent));
+        (agent, Some(trust))
+    }
+
     /// What clients have to trust to be decrypted, in PEM.
     pub(in crate::app) fn anchors(&self) -> String {
         self.0.decrypting.anchors()

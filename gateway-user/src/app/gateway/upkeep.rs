@@ -7,7 +7,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::{Gateway, GatewayError};
 use crate::{
-    app::kernel::monotonic,
+    app::{kernel::monotonic, run::Environment},
     attach::{cgroup::Cgroup, ebpf::remove_agent_pins, pins::Instance, trust},
     config::Decrypt,
     limits,
@@ -37,6 +37,7 @@ impl Gateway {
             }
             let seldom = tick.is_multiple_of(SELDOM);
             for agent in fleet.names() {
+                report(&agent, self.house(&mut fleet, &agent).await.map(|_| ()));
                 report(&agent, self.follow(&mut fleet, &agent, seldom).await);
             }
             if !seldom {
@@ -73,6 +74,10 @@ fn report(agent: &str, result: Result<(), GatewayError>) {
 /// stays: it keeps the agent closed. The dead daemon's is the next daemon's to take over.
 pub(super) fn sweep(runtime: &Path, own: &Instance) -> Result<(), GatewayError> {
     let _lock = own.lock()?;
+    Environment::sweep(runtime).map_err(|source| GatewayError::System {
+        what: "the removal of what dead `turnpike run`s left",
+        source,
+    })?;
     for instance in Instance::all(runtime)?.iter().filter(|instance| instance.is_run()) {
         let Some(mut state) = instance.read()?.filter(|state| !state.is_alive()) else { continue };
         let (living, gone): (Vec<_>, Vec<_>) =

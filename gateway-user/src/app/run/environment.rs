@@ -15,12 +15,32 @@ use crate::{
 
 /// The files. They are removed when it is dropped, so it must outlive the command.
 #[derive(Debug)]
-pub(super) struct Environment {
+pub(in crate::app) struct Environment {
     directory: PathBuf,
     variables: Vec<(&'static str, OsString)>,
 }
 
 impl Environment {
+    /// Where those of the `run` of this pid are.
+    pub(super) fn place(runtime: &Path, pid: u32) -> PathBuf {
+        runtime.join(format!("{PREFIX}{pid}{ENDING}"))
+    }
+
+    /// Removes those of `run`s that were killed.
+    pub(in crate::app) fn sweep(runtime: &Path) -> io::Result<()> {
+        for entry in fs::read_dir(runtime)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let pid =
+                name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.strip_suffix(ENDING));
+            let pid = pid.and_then(|pid| pid.parse::<u32>().ok());
+            if pid.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists()) {
+                fs::remove_dir_all(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
     /// Writes the files, with `anchors` (PEM) added to what the variables name already, as `variable`
     /// tells, and to this machine's certificates where they name nothing.
     pub(super) fn make(
@@ -45,11 +65,10 @@ impl Environment {
         write(&certificates.join("turnpike.pem"), anchors.as_bytes())?;
         for name in VARIABLES {
             let before = match (name, named(name)) {
-                (OPENSSL, _) => own.clone(),
+                (OPENSSL, _) | (REQUESTS, None) => own.clone(),
                 (_, Some(path)) => read(path.as_ref())?,
                 // Node has certificates of its own, to which it adds these.
                 (NODE, None) => Vec::new(),
-                (REQUESTS, None) => own.clone(),
                 // Who does not set it does without it.
                 (_, None) => continue,
             };
@@ -88,6 +107,9 @@ impl Drop for Environment {
         }
     }
 }
+
+const PREFIX: &str = "run-";
+const ENDING: &str = ".trust";
 
 /// What OpenSSL reads, and with it most programs.
 const OPENSSL: &str = VARIABLES[0];
@@ -151,6 +173,20 @@ mod tests {
         assert_eq!(fs::read_to_string(environment.own_bundle()).expect("readable"), theirs);
         drop(environment);
         assert!(!directory.exists());
+    }
+
+    #[test]
+    fn what_a_killed_one_left_is_removed_and_a_living_one_s_is_not() {
+        let runtime = tempfile::tempdir().expect("a directory");
+        let places =
+            [std::process::id(), u32::MAX].map(|pid| Environment::place(runtime.path(), pid));
+        for place in &places {
+            fs::create_dir(place).expect("made");
+        }
+        fs::write(runtime.path().join("run-x.trust"), "").expect("written");
+        Environment::sweep(runtime.path()).expect("swept");
+        assert!(places[0].exists() && !places[1].exists());
+        assert!(runtime.path().join("run-x.trust").exists());
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub fn certificates(bundle: &[u8]) -> Vec<CertificateDer<'static>> {
 }
 
 /// A bundle with `anchors`, which are PEM, at its end; `None` if it holds all of them.
+#[must_use]
 pub fn merged(own: &[u8], anchors: &str) -> Option<Vec<u8>> {
     let (held, wanted) = (certificates(own), certificates(anchors.as_bytes()));
     if wanted.iter().all(|certificate| held.contains(certificate)) {

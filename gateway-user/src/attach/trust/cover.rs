@@ -121,7 +121,7 @@ fn make(proc: &Proc, mark: &str, covers: &[Cover<'_>]) -> io::Result<Vec<io::Res
         | MountFlags::NODEV
         | MountFlags::NOEXEC;
     proc.enter()?;
-    mount_remount(proc.path(&tmpfs), read_only, "")?;
+    mount_remount(in_proc(&tmpfs), read_only, "")?;
     let clone = |place: usize| {
         let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
         Ok(open_tree(&tmpfs, place.to_string(), flags)?)
@@ -159,7 +159,7 @@ fn write(tmpfs: &OwnedFd, name: &str, cover: &Cover<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// The label that SELinux goes by.
+/// The label that `SELinux` goes by.
 pub(super) fn label(file: &File) -> io::Result<Option<Vec<u8>>> {
     let mut label = vec![0; 256];
     match fgetxattr(file, LABEL, label.as_mut_slice()) {
@@ -198,17 +198,12 @@ impl Proc {
 
     fn unmount(&self, top: impl AsFd) -> io::Result<()> {
         self.enter()?;
-        Ok(unmount(self.path(top), UnmountFlags::DETACH)?)
+        Ok(unmount(in_proc(top), UnmountFlags::DETACH)?)
     }
 
-    /// Makes it the working directory, from which [`Self::path`] leads.
+    /// Makes it the working directory, from which [`in_proc`] leads.
     fn enter(&self) -> io::Result<()> {
         Ok(fchdir(&self.0)?)
-    }
-
-    /// A path that leads to what a descriptor stands for.
-    fn path(&self, to: impl AsFd) -> String {
-        format!("thread-self/fd/{}", to.as_fd().as_raw_fd())
     }
 
     /// What is mounted in the namespace that this thread is in.
@@ -219,4 +214,9 @@ impl Proc {
         io::Read::read_to_end(&mut File::from(file), &mut text)?;
         Ok(mountinfo::parse(&text))
     }
+}
+
+/// A path from there that leads to what a descriptor stands for.
+fn in_proc(to: impl AsFd) -> String {
+    format!("thread-self/fd/{}", to.as_fd().as_raw_fd())
 }

@@ -39,9 +39,9 @@ impl Process {
         let environment = read(self.pid, "environ");
         let variable = |name: &str| {
             let entries = environment.split(|byte| *byte == 0);
-            let values =
+            let mut values =
                 entries.filter_map(|entry| entry.strip_prefix(name.as_bytes())?.strip_prefix(b"="));
-            values.last().unwrap_or_default()
+            values.next().unwrap_or_default()
         };
         let named =
             VARIABLES.into_iter().filter_map(|name| Some((name, below_root(variable(name))?)));

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     authority::Certificate,
-    call::{State, WorkflowId, WorkflowSummary},
+    call::{Micros, State, WorkflowId, WorkflowSummary},
     control::model::{self, AgentInfo, AgentState, Coverage, Redirect, Status},
 };
 
@@ -65,6 +65,9 @@ pub fn agents(out: &mut dyn Write, screen: &Screen, agents: &[AgentInfo]) -> io:
         }
         for note in &agent.undecrypted {
             table.note(Cell::default().and(&format!("  {note}"), Color::Busy));
+        }
+        if let Some(note) = by_rule(agent) {
+            table.note(note);
         }
         for note in &agent.notes {
             table.note(Cell::default().and(&format!("  {note}"), Color::Faint));
@@ -201,6 +204,22 @@ fn workload(agent: &AgentInfo) -> String {
         Some(id) => format!("container {}", id.chars().take(SHORT_ID_DIGITS).collect::<String>()),
         None => format!("cgroup {}", agent.cgroup),
     }
+}
+
+/// Which rule attached it, for whom, and how late.
+fn by_rule(agent: &AgentInfo) -> Option<Cell> {
+    let rule = agent.attached_by.as_ref().filter(|by| *by != "command");
+    let tenant = agent.tenant.as_ref().map(|tenant| format!("tenant {tenant}"));
+    let rule = rule.map(|rule| format!("attached by {rule}"));
+    let who: Vec<String> = rule.into_iter().chain(tenant).collect();
+    let who = (!who.is_empty())
+        .then(|| Cell::default().and(&format!("  {}", who.join(", ")), Color::Faint))?;
+    let Some(ms) = agent.late_ms else { return Some(who) };
+    let late = format!(
+        "; late: what it did in up to {} before is not known",
+        number::duration(Micros(ms.saturating_mul(1000)))
+    );
+    Some(who.and(&late, Color::Busy))
 }
 
 /// What was not understood, missed or refused, in words.
