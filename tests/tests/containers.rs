@@ -409,7 +409,8 @@ fn run_beside_a_daemon_is_an_agent_of_the_daemon_for_as_long_as_it_lasts() {
     let server = loopback();
     let gateway = Gateway::start(Mode::Audit);
     let command = on_the_host(&few(&server, "guest"), "read line < /dev/stdin; exit 5");
-    let mut blocked = gateway.place().run(&["--name", "guest"]);
+    // As in `spawn_run`.
+    let mut blocked = gateway.place().run(&["--decrypt", "off", "--name", "guest"]);
     blocked.args(&command).stdin(std::process::Stdio::piped());
     let mut run = Background::spawn("turnpike run", &mut blocked);
     let finished = wait::until(Duration::from_secs(20), "the command to work", || {
