@@ -2,6 +2,7 @@
 
 pub mod agent;
 mod egress;
+pub mod intercept;
 mod limits;
 mod problems;
 mod units;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     agent::{AgentRule, Existing},
     egress::EgressRule,
+    intercept::Intercepts,
     limits::Limits,
     problems::Problem,
     units::{Size, SizeParseError, Span, SpanParseError},
@@ -40,6 +42,10 @@ pub struct Config {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub egress: Vec<EgressRule>,
     pub limits: Limits,
+    /// Which TLS connections are decrypted, of agents for whom that is on.
+    #[serde(rename = "intercept")]
+    #[schemars(with = "Vec<intercept::Intercept>")]
+    pub intercepts: Intercepts,
 }
 
 /// What holds for an agent unless it is attached with something else.
@@ -47,6 +53,20 @@ pub struct Config {
 #[serde(deny_unknown_fields, default)]
 pub struct Defaults {
     pub mode: Mode,
+    /// Absent: on in enforce mode and for `turnpike run`, else off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decrypt: Option<Decrypt>,
+}
+
+impl Defaults {
+    /// For an agent that is attached in this mode and with nothing said of it.
+    #[must_use]
+    pub fn decrypt(&self, mode: Mode) -> Decrypt {
+        self.decrypt.unwrap_or(match mode {
+            Mode::Audit => Decrypt::Off,
+            Mode::Enforce => Decrypt::On,
+        })
+    }
 }
 
 /// The daemon's own settings.
@@ -92,12 +112,22 @@ impl fmt::Display for Mode {
 }
 
 /// Whether an agent's TLS connections to listed hosts are opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Decrypt {
     /// Nothing in the agent is touched; its TLS connections are opaque.
+    #[default]
     Off,
     On,
+}
+
+impl fmt::Display for Decrypt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Off => "off",
+            Self::On => "on",
+        })
+    }
 }
 
 /// The configuration can't be used.
@@ -155,7 +185,22 @@ impl Config {
                  fewer and wider ones"
             ));
         }
+        if let Some(number) = self.keeps_in_enforce() {
+            wrong(format!(
+                "rule {number} keeps older connections, and the default mode, enforce, does not; \
+                 leave its `existing` out, or give it a mode"
+            ));
+        }
         if problems.is_empty() { Ok(self) } else { Err(problems) }
+    }
+
+    /// The number of a rule that contradicts the default mode.
+    fn keeps_in_enforce(&self) -> Option<usize> {
+        let contradicts = |rule: &AgentRule| {
+            let mode = rule.mode.unwrap_or(self.defaults.mode);
+            (mode, rule.existing) == (Mode::Enforce, Some(Existing::Keep))
+        };
+        self.agents.iter().position(contradicts).map(|place| place + 1)
     }
 
     /// The egress rules, in their order.
@@ -203,6 +248,17 @@ mod tests {
         .expect("valid");
         let shown = toml::to_string(&config).expect("shows");
         assert_eq!(Config::parse(&shown).expect("valid"), config);
+    }
+
+    #[test]
+    fn a_rule_may_not_contradict_the_default_mode() {
+        let rules = "[[agent]]\nmatch = { pod = \"a\" }\n[[agent]]\nmatch = { pod = \"b\" }\n\
+                     existing = \"keep\"\n";
+        let audit = Config::parse(rules).expect("valid");
+        assert_eq!(audit.keeps_in_enforce(), None);
+        let defaults = Defaults { mode: Mode::Enforce, ..audit.defaults };
+        let enforce = Config { defaults, ..audit };
+        assert_eq!(enforce.keeps_in_enforce(), Some(2));
     }
 
     #[test]

@@ -193,12 +193,20 @@ class Aiohttp(Plain):
         asyncio.run(self.post_soon(body, headers))
 
     async def post_soon(self, body, headers):
-        async with self.aiohttp.ClientSession() as session:
+        certificates = []
+
+        class Connector(self.aiohttp.TCPConnector):
+            """Looks at each connection that it hands out."""
+
+            async def connect(self, *args, **kwargs):
+                connection = await super().connect(*args, **kwargs)
+                certificates.append(connection.transport.get_extra_info("peercert"))
+                return connection
+
+        async with self.aiohttp.ClientSession(connector=Connector()) as session:
             async with session.post(self.url, data=body, headers=headers) as answer:
-                # It lets go of the connection with the last byte, which is yet to come.
-                certificate = answer.connection.transport.get_extra_info("peercert")
                 version = f"HTTP/{answer.version.major}.{answer.version.minor}"
-                self.seen.answered(answer.status, version, certificate)
+                self.seen.answered(answer.status, version, certificates[-1])
                 self.seen.text(await answer.read())
 
 

@@ -2,7 +2,7 @@
 //! the containers' root file system and in `agents/`.
 
 use std::{
-    process::{Command, Stdio},
+    process::{Command, ExitStatus, Stdio},
     time::Duration,
 };
 
@@ -157,7 +157,6 @@ impl Client {
             Self::Httpx => python("httpx", &[]),
             Self::HttpxStrict => python("httpx-strict", &[]),
             Self::Requests => python("requests", &["--stream"]),
-            // Its answer must come in pieces: it tells of its connection only before the last.
             Self::Aiohttp => python("aiohttp", &["--stream"]),
             Self::Curl1 => curl("--http1.1"),
             Self::Curl2 => curl("--http2"),
@@ -231,14 +230,21 @@ impl Running {
         self
     }
 
-    /// Waits for its end. What it saw.
+    /// Waits for its end. What it saw; panics if it failed.
     #[track_caller]
-    pub fn seen(mut self) -> Seen {
+    pub fn seen(self) -> Seen {
+        let name = self.client.name();
+        let (status, seen) = self.end();
+        assert!(status.success(), "{name}: {status}: {}", seen.text);
+        seen
+    }
+
+    /// Waits for its end, whichever that is.
+    #[track_caller]
+    pub fn end(mut self) -> (ExitStatus, Seen) {
         let status = self.process.wait(CALL);
         let (printed, said) = (self.process.stdout(), self.process.stderr());
-        let name = self.client.name();
-        assert!(status.success(), "{name}: {status}: it printed {printed}, and said {said}");
-        self.client.read(&printed, &said)
+        (status, self.client.read(&printed, &said))
     }
 }
 

@@ -117,6 +117,12 @@ impl Gateway {
         Self::start_at(Place::new(mode))
     }
 
+    /// As `start`, with further configuration.
+    #[track_caller]
+    pub fn start_with(mode: Mode, lines: &str) -> Self {
+        Self::start_at(Place::configured(mode, lines))
+    }
+
     /// As `start`, with an egress rule that lets everything leave unread.
     #[track_caller]
     pub fn start_open(mode: Mode) -> Self {

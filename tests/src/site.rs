@@ -134,11 +134,14 @@ impl Repository {
     }
 }
 
-/// Whatever the machine's own settings are.
+/// Whatever the machine's own settings and the time are: every repository is the same.
 #[track_caller]
 fn git(directory: &Path, words: &[&str]) -> String {
     let mut command = Command::new("git");
     command.arg("-C").arg(directory).args(["-c", "user.name=t", "-c", "user.email=t@example.org"]);
+    for date in ["GIT_AUTHOR_DATE", "GIT_COMMITTER_DATE"] {
+        command.env(date, "2026-01-01T00:00:00Z");
+    }
     command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_SYSTEM", "/dev/null");
     machine::run(command.args(words))
 }

@@ -1,7 +1,8 @@
 //! Real clients, unchanged, over TLS: what they see, what the servers see, and what the gateway says.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::OnceLock, time::Duration};
 
+use serde_json::Value;
 use turnpike_tests::{
     authority::Authority,
     clients::{self, Client, Look, Made, Running, Seen},
@@ -11,13 +12,13 @@ use turnpike_tests::{
     model_server::{Logged, ModelServer},
     process::Background,
     site::Site,
-    trace::Workflow,
+    trace::{Step, Workflow},
     wait,
 };
 
-/// What every test here has decrypted. Codex asks `chatgpt.com`, too, and git its own host.
-const DECRYPTED: &str = "decrypt = \"on\"\n\n[[intercept]]\nhosts = [\"api.openai.com\", \
-                         \"api.anthropic.com\", \"*.held.example.org\"]\n";
+/// What is decrypted for agents whose TLS is. Codex asks `chatgpt.com`, too, and git its own host.
+const DECRYPTED: &str = "[[intercept]]\nhosts = [\"api.openai.com\", \"api.anthropic.com\", \
+                         \"*.held.example.org\"]\n";
 
 /// A client in the container, which waits to be told.
 fn start(container: &Container, client: Client, when: &str, made: Made) -> Running {
@@ -85,9 +86,17 @@ fn assert_let_through((_, tag, seen): &(Client, String, Seen)) {
     assert_eq!(seen.issuer.as_deref(), Some(Authority::NAME), "{tag}: {seen:?}");
 }
 
-/// How each client looks to the server when nothing is between them.
-fn direct(container: &Container, site: &Site) -> BTreeMap<Client, Look> {
-    let start = |client| start(container, client, "direct", Made::After);
+/// How each client looks to the server when nothing is between them. It looks the same in every
+/// test: it is tried once.
+fn looks() -> &'static BTreeMap<Client, Look> {
+    static LOOKS: OnceLock<BTreeMap<Client, Look>> = OnceLock::new();
+    LOOKS.get_or_init(direct)
+}
+
+fn direct() -> BTreeMap<Client, Look> {
+    let container = Container::start();
+    let site = Site::beside(&container);
+    let start = |client| start(&container, client, "direct", Made::After);
     let running = Client::ALL.map(start).map(Running::ready);
     let mut looks = BTreeMap::new();
     for call in finish(running.into()) {
@@ -103,13 +112,19 @@ fn direct(container: &Container, site: &Site) -> BTreeMap<Client, Look> {
     looks
 }
 
-/// The gateway must have seen these calls as the server did, each in its own workflow.
-fn assert_traced(traces: &[Workflow], server: &ModelServer, calls: &[(Client, String, Seen)]) {
-    let steps: Vec<_> = traces.iter().flat_map(Workflow::model_steps).collect();
-    for (client, tag, _) in calls.iter().filter(|(client, ..)| client.chats()) {
+/// The gateway must have seen these calls as the server did.
+fn assert_traced(
+    traces: impl Fn() -> Vec<Workflow>,
+    server: &ModelServer,
+    calls: &[(Client, String, Seen)],
+) {
+    for (_, tag, _) in calls.iter().filter(|(client, ..)| client.chats()) {
         let logged = answered(server, tag);
-        let step = steps.iter().find(|step| step.response_id == logged.response_id);
-        let step = step.unwrap_or_else(|| panic!("the call of {client:?} is in no trace"));
+        let is_it = |step: &&Step| step.response_id == logged.response_id;
+        // It is recorded when its last byte has gone, which is when the client has it.
+        let step = wait::until(SOON, tag, || {
+            traces().iter().flat_map(Workflow::model_steps).find(is_it).cloned()
+        });
         assert_eq!(step.request_sha256.as_deref(), Some(logged.request_sha256.as_str()), "{tag}");
         assert_eq!(step.upstream_local, Some(logged.peer), "{tag}");
         assert_eq!(step.original_dst, Some(logged.local), "{tag}");
@@ -126,13 +141,12 @@ fn trusted(container: &Container) -> String {
 fn clients_that_are_not_decrypted_are_left_alone() {
     let container = Container::start();
     let site = Site::beside(&container);
-    let looks = direct(&container, &site);
     let (trust, mounts) = (trusted(&container), container.mounts());
     let gateway = Gateway::start(Mode::Audit);
     gateway.attach_container(&container, &["--name", "clients"]);
     let start = |client| start(&container, client, "opaque", Made::After);
     for call in &finish(Client::ALL.map(start).map(Running::ready).into()) {
-        assert_eq!(assert_whole(&site.server, site.head(), call), looks[&call.0], "{}", call.1);
+        assert_eq!(assert_whole(&site.server, site.head(), call), looks()[&call.0], "{}", call.1);
         let issuer = call.2.issuer.as_deref();
         assert!(issuer.is_none_or(|issuer| issuer == Authority::NAME), "{}: {issuer:?}", call.1);
     }
@@ -149,68 +163,126 @@ fn clients_that_are_not_decrypted_are_left_alone() {
 fn clients_in_a_container_that_is_attached_while_they_run() {
     let container = Container::start();
     let site = Site::beside(&container);
-    let looks = direct(&container, &site);
     let (server, head) = (&site.server, site.head());
 
-    // What trusts nothing before it connects; and what has its trust from when it was started.
-    let late = [
-        Client::OpenAi,
-        Client::OpenAiStreamed,
-        Client::Anthropic,
-        Client::AnthropicStreamed,
-        Client::Httpx,
-        Client::HttpxStrict,
-        Client::Requests,
-        Client::Curl1,
-        Client::Curl2,
-        Client::Go,
-        Client::Codex,
-        Client::Git,
-    ];
-    let early = [Client::OpenAi, Client::Anthropic, Client::Httpx, Client::Aiohttp, Client::Node];
-    let late = late.map(|client| start(&container, client, "late", Made::After));
-    let early = early.map(|client| start(&container, client, "early", Made::Before));
+    let late = LATE.map(|client| start(&container, client, "late", Made::After));
+    let early = EARLY.map(|client| start(&container, client, "early", Made::Before));
     let (late, early) = (late.map(Running::ready), early.map(Running::ready));
 
-    let gateway = Gateway::start_at(Place::configured(Mode::Audit, DECRYPTED));
+    let gateway = Gateway::start_with(Mode::Audit, DECRYPTED);
     let trust = trusted(&container);
-    gateway.attach_container(&container, &["--name", "clients"]);
+    gateway.attach_container(&container, &["--name", "clients", "--decrypt", "on"]);
     let mut calls = finish(late.into());
     let fresh = [Client::Aiohttp, Client::Node];
     let fresh = fresh.map(|client| start(&container, client, "fresh", Made::After).ready());
     calls.extend(finish(fresh.into()));
     for call in &calls {
-        assert_eq!(assert_whole(server, head, call), looks[&call.0], "{}", call.1);
+        assert_eq!(assert_whole(server, head, call), looks()[&call.0], "{}", call.1);
         assert_intercepted(call);
     }
-    let traced = || gateway.traces();
-    wait::until_true(SOON, "every call to be recorded", || {
-        traced().iter().map(|workflow| workflow.model_steps().count()).sum::<usize>() >= 9
-    });
-    assert_traced(&traced(), server, &calls);
+    assert_traced(|| gateway.traces(), server, &calls);
     let coverage = coverage(&gateway);
-    assert!(coverage["connections_observed"].as_u64() >= Some(12), "{coverage}");
+    // Codex has one connection for its socket; the others have one for each call, but for git.
+    assert_eq!(coverage["reasons"]["tls_decrypted"], 13, "{coverage}");
+    assert_eq!(coverage["connections_observed"], 13, "{coverage}");
+    let reasons = &coverage["reasons"];
+    assert_eq!((&reasons["websockets"], &reasons["opaque_switched"]), (&1.into(), &Value::Null));
+    assert!(reasons["websocket_messages"].as_u64() >= Some(CODEX_MESSAGES), "{coverage}");
+    assert_eq!(names(&coverage), ["chatgpt.com", "git.example.org"], "{coverage}");
     assert!(coverage["bytes_opaque"].as_u64() >= Some(Site::REPOSITORY_BYTES as u64), "{coverage}");
 
     for call in &finish(early.into()) {
-        let mut look = looks[&call.0].clone();
+        let mut look = looks()[&call.0].clone();
         look.tls.as_mut().expect("it speaks TLS").sni = Some(call.0.own_host());
         assert_eq!(assert_whole(server, head, call), look, "{}", call.1);
         assert_let_through(call);
     }
+    let agent = gateway.agent_json("clients").expect("it is attached");
+    for client in EARLY {
+        assert_told(&agent, client);
+    }
+    assert_eq!(agent["coverage"]["reasons"]["tls_distrusted"], EARLY.len(), "{agent}");
 
     gateway.detach("clients");
     assert_eq!(trusted(&container), trust);
     let again = [Client::OpenAi, Client::Requests, Client::Curl2];
     let again = again.map(|client| start(&container, client, "again", Made::After).ready());
     for call in &finish(again.into()) {
-        assert_eq!(assert_whole(server, head, call), looks[&call.0], "{}", call.1);
+        assert_eq!(assert_whole(server, head, call), looks()[&call.0], "{}", call.1);
         assert_eq!(call.2.issuer.as_deref(), Some(Authority::NAME), "{}", call.1);
     }
 }
 
-fn coverage(gateway: &Gateway) -> serde_json::Value {
+/// What trusts nothing before it connects.
+const LATE: [Client; 12] = [
+    Client::OpenAi,
+    Client::OpenAiStreamed,
+    Client::Anthropic,
+    Client::AnthropicStreamed,
+    Client::Httpx,
+    Client::HttpxStrict,
+    Client::Requests,
+    Client::Curl1,
+    Client::Curl2,
+    Client::Go,
+    Client::Codex,
+    Client::Git,
+];
+/// What has its trust from when it was started, or can have.
+const EARLY: [Client; 5] =
+    [Client::OpenAi, Client::Anthropic, Client::Httpx, Client::Aiohttp, Client::Node];
+
+/// The agent's list must name the program, whom it called, and what would help.
+fn assert_told(agent: &Value, client: Client) {
+    let lines = agent["undecrypted"].as_array().into_iter().flatten();
+    let mut lines = lines.filter_map(|line| line.as_str());
+    let host = client.own_host();
+    let line = lines.find(|line| line.contains(&format!(" for {host}")));
+    let line = line.unwrap_or_else(|| panic!("{host} is not in {agent}"));
+    let (program, variable) = match client {
+        Client::Node => ("/bin/node (pid ", "NODE_EXTRA_CA_CERTS="),
+        _ => ("/usr/bin/python3.11 (pid ", "SSL_CERT_FILE="),
+    };
+    assert!(line.contains(program), "{line}");
+    assert!(line.contains(&format!("{variable}{}", Site::SYSTEM_BUNDLE)), "{line}");
+}
+
+/// Of hosts whose connections were not opened.
+fn names(coverage: &Value) -> Vec<&str> {
+    coverage["tls_names"].as_object().into_iter().flatten().map(|(name, _)| name.as_str()).collect()
+}
+
+fn coverage(gateway: &Gateway) -> Value {
     gateway.agent_json("clients").expect("it is attached")["coverage"].clone()
+}
+
+#[test]
+fn clients_in_an_enforced_container() {
+    let container = Container::start();
+    let site = Site::beside(&container);
+    let gateway = Gateway::start_with(Mode::Enforce, DECRYPTED);
+    let untrusting = start(&container, Client::Node, "untrusting", Made::Before).ready();
+    gateway.attach_container(&container, &["--name", "clients"]);
+    let allowed = Client::ALL.into_iter().filter(|client| *client != Client::Git);
+    let start = |client| start(&container, client, "enforced", Made::After);
+    let allowed: Vec<Running> = allowed.map(start).map(Running::ready).collect();
+    let calls = finish(allowed);
+    for call in &calls {
+        let mut look = looks()[&call.0].clone();
+        if call.0 == Client::Codex {
+            // Messages are read one by one, so none may be compressed with what came before it.
+            look.headers.retain(|name| name != "sec-websocket-extensions");
+        }
+        assert_eq!(assert_whole(&site.server, site.head(), call), look, "{}", call.1);
+        assert_intercepted(call);
+    }
+    assert_traced(|| gateway.traces(), &site.server, &calls);
+
+    let before = site.server.logged().len();
+    let (_, seen) = untrusting.go().end();
+    assert!(seen.response_id.is_none() && !seen.errors.is_empty(), "{seen:?}");
+    assert_eq!(site.server.logged().len(), before, "what can't be read is kept in");
+    assert_told(&gateway.agent_json("clients").expect("it is attached"), Client::Node);
 }
 
 /// Runs every client on a machine, by a command that the script is appended to.
@@ -236,25 +308,20 @@ fn side_by_side(
 fn clients_under_run() {
     let host = Host::new();
     let (server, head) = (&host.site.server, host.site.head());
-    let mut command = host.command("env");
-    command.arg(format!("NODE_EXTRA_CA_CERTS={}", Site::ROOT));
-    let looks: BTreeMap<Client, Look> = side_by_side(&host, "direct", &mut command)
-        .iter()
-        .map(|call| (call.0, assert_whole(server, head, call)))
-        .collect();
-
     let place = Place::configured(Mode::Audit, DECRYPTED);
     let out = place.config().with_file_name("trace.jsonl");
     let options = ["--trace-out", out.to_str().expect("our own path")];
     let calls = side_by_side(&host, "run", &mut host.run(&place, &options));
     for call in &calls {
-        assert_eq!(assert_whole(server, head, call), looks[&call.0], "{}", call.1);
+        assert_eq!(assert_whole(server, head, call), looks()[&call.0], "{}", call.1);
         assert_intercepted(call);
     }
     let written = std::fs::read_to_string(&out).expect("--trace-out was written");
     let parse = |line| serde_json::from_str::<Workflow>(line).expect("a workflow");
     let traces: Vec<Workflow> = written.lines().map(parse).collect();
-    assert_traced(&traces, server, &calls);
+    assert_traced(|| traces.clone(), server, &calls);
 }
 
+/// Two of its own, and the least of what an answer with text comes in.
+const CODEX_MESSAGES: u64 = 10;
 const SOON: Duration = Duration::from_secs(10);

@@ -26,7 +26,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Agent {
     pub id: AgentId,
-    pub reference: AgentRef,
+    reference: RwLock<Arc<AgentRef>>,
     /// What becomes of what can't be handled.
     pub mode: Mode,
     /// Absent: its TLS is relayed as it is.
@@ -59,7 +59,7 @@ impl Agent {
     pub fn new(id: AgentId, reference: AgentRef, seed: u64) -> Self {
         Self {
             id,
-            reference,
+            reference: RwLock::new(Arc::new(reference)),
             mode: Mode::Audit,
             decryption: None,
             coverage: Coverage::default(),
@@ -69,6 +69,18 @@ impl Agent {
             lineage: Mutex::new(Lineage::new(seed)),
             connections: AtomicUsize::new(0),
         }
+    }
+
+    /// What its workflows say of it.
+    #[must_use]
+    pub fn reference(&self) -> Arc<AgentRef> {
+        Arc::clone(&self.reference.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Gives it another name, for what comes from now on.
+    pub fn rename(&self, name: &str) {
+        let mut reference = self.reference.write().unwrap_or_else(PoisonError::into_inner);
+        *reference = Arc::new(AgentRef { name: name.to_owned(), ..AgentRef::clone(&reference) });
     }
 
     /// The same, in another mode.
@@ -180,8 +192,8 @@ pub enum OpaqueReason {
     TlsHello,
     /// The client offers nothing in TLS that is known here.
     TlsOffer,
-    /// The client names no host, or may name another, encrypted; and goes to an address that is
-    /// called one that is decrypted.
+    /// The client goes to an address that is called a host that is decrypted, and names none, or one
+    /// that the address is not called, or may name another, encrypted.
     HiddenName,
     /// Upstream wants a certificate of the client's.
     ClientCertificate,

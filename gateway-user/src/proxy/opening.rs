@@ -51,7 +51,7 @@ pub(super) async fn hear(
         let first = tokio::select! {
             biased;
             read = read_more(client, &mut held) => read,
-            _ = upstream.readable() => return Opening::Plain(held),
+            () = has_spoken(upstream) => return Opening::Plain(held),
             () = ending => return Opening::Unsaid,
         };
         if first.is_err() {
@@ -78,7 +78,7 @@ async fn hear_more(
             let read = tokio::select! {
                 biased;
                 read = read_more(client, &mut held) => read,
-                _ = upstream.readable() => return Opening::Plain(take(&mut held)),
+                () = has_spoken(upstream) => return Opening::Plain(take(&mut held)),
             };
             match read {
                 Ok(0) => return Opening::Plain(take(&mut held)),
@@ -127,6 +127,12 @@ async fn read_more(client: &mut TcpStream, held: &mut Vec<u8>) -> io::Result<usi
         })
     })
     .await
+}
+
+/// Something has come of it, if only its end.
+async fn has_spoken(upstream: &TcpStream) {
+    // What an error means is for the relay to find out.
+    let _ = poll_fn(|cx| upstream.poll_read_ready(cx)).await;
 }
 
 /// A stream that begins with what was read from it already.

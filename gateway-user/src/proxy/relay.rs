@@ -290,7 +290,7 @@ impl<C: Leg, U: Leg> Future for Relay<C, U> {
             // Who waits for the other to go on must not take it for whole.
             Poll::Pending if silent && !idle => {}
             Poll::Pending if !(silent || this.draining && idle) => return Poll::Pending,
-            ended => {
+            ended @ (Poll::Ready(Ok(())) | Poll::Pending) => {
                 if ended.is_pending() {
                     this.client.say_end();
                     this.upstream.say_end();
@@ -355,7 +355,6 @@ mod tests {
     use crate::{
         call::{AgentRef, Timestamp, WorkflowId},
         config::Mode,
-        limits,
         lineage::{Completion, Placement},
         proxy::{
             Agent, Clock, Recorder, Recording,
@@ -379,7 +378,8 @@ mod tests {
         let (client, to_client) = pair(Some(4096));
         let (server, to_server) = pair(None);
         let (agent, origin, destination, place) = admission(to_server.0).into_parts();
-        let agent = Arc::new(Agent::new(agent.id, agent.reference.clone(), 1).in_mode(mode));
+        let agent =
+            Arc::new(Agent::new(agent.id, AgentRef::clone(&agent.reference()), 1).in_mode(mode));
         let recorder = Box::new(Nowhere);
         let recording = Arc::new(Recording { clock: Clock::start(), key: [0; 32], recorder });
         let connection = Connection::new(agent, &origin, destination, None, place, recording);
@@ -520,7 +520,7 @@ mod tests {
         client.write_all(&REQUEST[..REQUEST.len() - 1]).expect("it is open");
         until(&mut relay, |relay| relay.late.is_some()).await;
         tokio::time::pause();
-        tokio::time::advance(limits::HEAD_TIME).await;
+        tokio::time::advance(crate::limits::HEAD_TIME).await;
         until(&mut relay, |relay| relay.late.as_ref().is_some_and(|late| late.at.is_none())).await;
         tokio::time::resume();
         client.write_all(&REQUEST[REQUEST.len() - 1..]).expect("it is open");

@@ -1,16 +1,18 @@
 //! What looks on while a connection is relayed, or is asked first.
 
+mod unread;
+
 use std::{mem::replace, time::Duration};
 
 use super::{
     agent::{Coverage, OpaqueReason, add},
-    egress::{Allowance, Denied},
+    egress::Allowance,
     exchange::{Connection, Ended},
     h1::Authority,
     http::{Chance, Http, Outlook, Switch},
     refusal::Refusal,
     relay::Side,
-    sniff::{Protocol, Sniffer},
+    sniff::Sniffer,
     way::{Kept, Verdict, Way},
     ws::{Content, Message, Messages, Peer, WebSocket},
 };
@@ -94,18 +96,6 @@ impl Tap {
         }
     }
 
-    /// On a connection that is not to be read, and may stay so.
-    pub(super) fn unread(
-        connection: Connection,
-        reason: OpaqueReason,
-        allowance: Allowance,
-    ) -> Self {
-        connection.agent.coverage.opaque(reason);
-        let mut tap = Self::new(connection);
-        tap.reading = Reading::Opaque(allowance);
-        tap
-    }
-
     /// How long the connection may be silent.
     pub(super) fn idle_time(&self) -> Option<Duration> {
         self.connection.agent.bounds.limits().idle_time
@@ -126,14 +116,6 @@ impl Tap {
         add(&self.connection.agent.coverage.idle, 1);
         self.connection.agent.bounds.hit(Bound::IdleTime);
         self.cut(Ended::Cut);
-    }
-
-    /// How many bytes are to be read at once.
-    pub(super) fn at_most(&self, wanted: usize) -> usize {
-        match &self.reading {
-            Reading::Opaque(allowance) => allowance.at_most(wanted),
-            _ => wanted,
-        }
     }
 
     /// Whether it is asked about bytes before they go on.
@@ -400,23 +382,6 @@ impl Tap {
         self.course = Course::Refusing(refusal);
     }
 
-    /// So many bytes of an opaque connection went by.
-    pub(super) fn passed_unseen(&mut self, count: usize) {
-        self.moved = true;
-        add(&self.connection.agent.coverage.bytes_opaque, count as u64);
-        self.spend(count);
-    }
-
-    fn spend(&mut self, count: usize) {
-        let agent = &self.connection.agent;
-        if let Reading::Opaque(allowance) = &mut self.reading
-            && !agent.spend(allowance, count as u64)
-        {
-            add(&agent.coverage.connections_reset, 1);
-            self.course = Course::Cut;
-        }
-    }
-
     /// Whether the bytes need not be shown any more.
     pub(super) const fn is_opaque(&self) -> bool {
         matches!(self.reading, Reading::Opaque(_))
@@ -463,80 +428,6 @@ impl Tap {
             Reading::Http(http) => http.is_idle(),
             Reading::WebSocket(_) | Reading::Tunnel(_) | Reading::Opaque(_) => false,
         }
-    }
-
-    fn told(&mut self, protocol: Protocol, seen: usize) {
-        match protocol {
-            Protocol::Http1 => self.begin_http(seen),
-            _ if self.connection.server.is_some() => self.give_up(OpaqueReason::InsideTls),
-            Protocol::Tls { server_name } => {
-                tracing::debug!(connection = %self.connection.id, ?server_name, "TLS");
-                self.leave_unread(OpaqueReason::Tls, server_name);
-            }
-            Protocol::Http2 => self.give_up(OpaqueReason::Http2),
-            Protocol::Unknown => self.give_up(OpaqueReason::Unknown),
-        }
-    }
-
-    fn begin_http(&mut self, seen: usize) {
-        let Connection { agent, whither, server, .. } = &self.connection;
-        let host = server.as_ref().map(|server| &*server.name);
-        if let Err(denied) = agent.may_be_read(whither, host) {
-            return self.deny(&denied);
-        }
-        add(&agent.coverage.connections_observed, 1);
-        add(&agent.coverage.bytes_observed, seen as u64);
-        self.reading = Reading::Http(Box::new(Http::new()));
-    }
-
-    /// The server speaks before the client, or answers bytes that don't tell their protocol yet.
-    fn server_first(&mut self) {
-        let Reading::Sniffing(sniffer) = &self.reading else { return };
-        let first = sniffer.is_empty();
-        self.not_told(if first { OpaqueReason::ServerFirst } else { OpaqueReason::Unknown });
-    }
-
-    /// The client's first bytes will not tell.
-    fn not_told(&mut self, reason: OpaqueReason) {
-        let Reading::Sniffing(sniffer) = &mut self.reading else { return };
-        let seen = sniffer.take();
-        let gone = !self.asks();
-        self.give_up(reason);
-        if gone {
-            self.passed_unseen(seen.len());
-        } else {
-            self.of_client = Kept::unread(seen);
-        }
-    }
-
-    fn give_up(&mut self, reason: OpaqueReason) {
-        let name = self.connection.server.as_ref().map(|server| server.name.clone());
-        self.leave_unread(reason, name);
-    }
-
-    /// The one place that decides whether what began here goes on unread. `name` is the host by the
-    /// client's word.
-    fn leave_unread(&mut self, reason: OpaqueReason, name: Option<Box<str>>) {
-        let Connection { agent, whither, .. } = &self.connection;
-        match agent.may_stay_unread(whither, name.as_deref(), false) {
-            Ok(allowance) => {
-                agent.coverage.opaque(reason);
-                if reason == OpaqueReason::Tls {
-                    agent.coverage.tls_name(name);
-                }
-                self.reading = Reading::Opaque(allowance);
-            }
-            Err(denied) => self.deny(&denied),
-        }
-    }
-
-    fn deny(&mut self, denied: &Denied) {
-        tracing::debug!(connection = %self.connection.id, %denied, "cut");
-        self.cut(Ended::Cut);
-        self.of_client = Kept::default();
-        self.of_server = Kept::default();
-        self.reading = Reading::Opaque(Allowance::default());
-        self.course = Course::Cut;
     }
 
     /// So many bytes have come of that side. What may turn out not to be read is counted when it

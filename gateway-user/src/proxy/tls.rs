@@ -61,7 +61,7 @@ pub struct Decryption {
     /// Which of them.
     hosts: Arc<HostList>,
     provider: Arc<CryptoProvider>,
-    verifiers: Verifiers,
+    verifiers: Mutex<Arc<Verifiers>>,
     certificates: Arc<dyn Certificates>,
     upstreams: Mutex<Upstreams>,
     guises: Mutex<Guises>,
@@ -93,13 +93,18 @@ impl Decryption {
         let provider = Arc::new(aws_lc_rs::default_provider());
         Self {
             hosts,
-            verifiers: Verifiers::new(roots, &provider),
+            verifiers: Mutex::new(Arc::new(Verifiers::new(roots, &provider))),
             provider,
             certificates,
             upstreams: Mutex::default(),
             guises: Mutex::default(),
             distrusts: Mutex::default(),
         }
+    }
+
+    /// Verifies upstream by these from here on.
+    pub fn trust(&self, roots: Roots) {
+        *lock(&self.verifiers) = Arc::new(Verifiers::new(roots, &self.provider));
     }
 
     /// The programs that did not trust us lately.
@@ -109,28 +114,34 @@ impl Decryption {
     }
 
     /// Decides on a client by what it says first, where it was going, and what that is called.
-    /// The client's own word decides where it gives one: a server that hosts it answers to it.
     pub(super) fn wants(
         &self,
         hello: &ClientHello,
         destination: IpAddr,
         called: impl FnOnce() -> Vec<Box<str>>,
     ) -> Wanted {
-        let name = match hello.server_name.as_deref() {
-            Some(name) if self.hosts.contains(name) => ServerName::try_from(name.to_owned()).ok(),
-            None if self.hosts.contains_address(destination) => Some(destination.into()),
-            _ => None,
+        let (listed, name) = match hello.server_name.as_deref() {
+            Some(name) => (self.hosts.contains(name), ServerName::try_from(name.to_owned()).ok()),
+            None => (self.hosts.contains_address(destination), Some(destination.into())),
         };
-        match name {
-            Some(name) if upstream::can_offer(hello) => Wanted::Decrypted(name),
-            Some(_) => Wanted::Unread(OpaqueReason::TlsOffer),
-            None if (hello.server_name.is_none() || hello.encrypted)
-                && called().iter().any(|name| self.hosts.contains(name)) =>
-            {
-                Wanted::Unread(OpaqueReason::HiddenName)
-            }
-            None => Wanted::Unread(OpaqueReason::Tls),
+        match name.filter(|_| upstream::can_offer(hello)) {
+            Some(name) if listed => Wanted::Decrypted(name),
+            None if listed => Wanted::Unread(OpaqueReason::TlsOffer),
+            _ if self.hides(hello, &called()) => Wanted::Unread(OpaqueReason::HiddenName),
+            _ => Wanted::Unread(OpaqueReason::Tls),
         }
+    }
+
+    /// Whether a client that names no listed host may want one all the same: its destination is called
+    /// one, and not by the name that the client gives, if it gives any. Servers need not look at that
+    /// name. Where many hosts share an address, the client has asked DNS for the one it names.
+    fn hides(&self, hello: &ClientHello, called: &[Box<str>]) -> bool {
+        let named = hello.server_name.as_deref().filter(|_| !hello.encrypted);
+        let honest = named.is_some_and(|name| {
+            let name = name.strip_suffix('.').unwrap_or(name);
+            called.iter().any(|known| known.eq_ignore_ascii_case(name))
+        });
+        !honest && called.iter().any(|name| self.hosts.contains(name))
     }
 
     pub(super) fn distrusted(&self) -> MutexGuard<'_, Distrusts> {

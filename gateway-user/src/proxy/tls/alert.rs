@@ -19,8 +19,17 @@ pub(in crate::proxy) fn refuse(client: &TcpStream, why: AlertDescription) {
 
 /// The alert in which the other side's end of a handshake came, if it came in one.
 pub(super) fn received(error: &io::Error) -> Option<AlertDescription> {
-    match error.get_ref()?.downcast_ref()? {
+    match inner(error)? {
         rustls::Error::AlertReceived(alert) => Some(*alert),
         _ => None,
     }
+}
+
+/// Whether TLS itself went wrong, and not only what it stands on.
+pub(super) fn is_about_tls(error: &io::Error) -> bool {
+    inner(error).is_some()
+}
+
+fn inner(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref()
 }

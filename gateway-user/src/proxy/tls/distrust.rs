@@ -95,10 +95,10 @@ impl Distrusts {
 impl Why {
     /// By the error with which a stream or handshake ended.
     pub(in crate::proxy) fn of(error: &io::Error) -> Self {
-        match (alert::received(error), error.get_ref()) {
-            (Some(alert), _) => Self::Alert(alert.into()),
-            (None, Some(inner)) if inner.is::<rustls::Error>() => Self::Incompatible,
-            _ => Self::Left,
+        match alert::received(error) {
+            Some(alert) => Self::Alert(alert.into()),
+            None if alert::is_about_tls(error) => Self::Incompatible,
+            None => Self::Left,
         }
     }
 }

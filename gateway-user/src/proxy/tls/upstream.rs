@@ -23,6 +23,7 @@ use super::{
 };
 use crate::{
     call::Timestamp,
+    config::Mode,
     limits,
     proxy::{agent::OpaqueReason, opening::Rewound},
 };
@@ -47,13 +48,13 @@ pub(in crate::proxy) struct Host {
     unfit: Mutex<Option<(Unfit, Timestamp)>>,
 }
 
-/// Why a host can't be decrypted.
+/// Why a host can't be decrypted, whoever asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Unfit {
     /// It wants a certificate of the client's, which only the client has the key of.
     ClientCertificate,
-    /// It does not take our handshake, and says so if it can.
-    Handshake(Option<AlertDescription>),
+    /// It speaks no TLS, or none that is known here.
+    Unknown,
 }
 
 /// Upstream's end, after its handshake.
@@ -91,30 +92,35 @@ impl Decryption {
         upstream: Rewound,
         now: Timestamp,
     ) -> Result<Greeted, Unmet> {
-        let config = self.client_config(host, hello.versions).ok_or(Unfit::Handshake(None))?;
+        let config = self.client_config(host, hello.versions).ok_or(Unfit::Unknown)?;
         let offered = Inside::offered(&hello.alpn).map(|it| it.name().to_vec()).collect();
         let connector = TlsConnector::from(config);
         let shaken = connector.with_alpn(offered).connect(host.name.clone(), upstream).await;
         if host.asks.0.swap(false, Ordering::Relaxed) {
-            host.is_unfit(Unfit::ClientCertificate, now);
+            host.remember(Unfit::ClientCertificate, now);
         }
         // Found out by another connection at the same time, perhaps: then it holds for this too.
-        match (shaken, host.unfit(now)) {
-            (_, Some(unmet)) => Err(unmet),
-            (Ok(stream), None) => Ok(self.greeted(stream, &host.name)),
-            (Err(error), None) => {
-                tracing::debug!(name = ?host.name, %error, "no TLS with upstream");
-                let unfit = Unfit::Handshake(alert::received(&error));
-                host.is_unfit(unfit, now);
-                Err(unfit.into())
-            }
+        if host.unfit(now) == Some(Unfit::ClientCertificate) {
+            return Err(Unfit::ClientCertificate.into());
         }
+        let error = match shaken {
+            Ok(stream) => return Ok(self.greeted(stream, &host.name)),
+            Err(error) => error,
+        };
+        tracing::debug!(name = ?host.name, %error, "no TLS with upstream");
+        let said = alert::received(&error);
+        // An alert may be about what this client has offered, a lost connection about this moment.
+        if said.is_none() && alert::is_about_tls(&error) {
+            host.remember(Unfit::Unknown, now);
+        }
+        let unmet = Unmet::from(Unfit::Unknown);
+        Err(Unmet { alert: said.unwrap_or(unmet.alert), ..unmet })
     }
 
     fn greeted(&self, stream: TlsStream<Rewound>, name: &ServerName<'_>) -> Greeted {
         let connection = stream.get_ref().1;
         let chain = connection.peer_certificates().unwrap_or_default();
-        let verified = self.verifiers.verify(chain, name);
+        let verified = Arc::clone(&lock(&self.verifiers)).verify(chain, name);
         let inside = connection.alpn_protocol().and_then(Inside::named);
         let tls13 = connection.protocol_version() == Some(rustls::ProtocolVersion::TLSv1_3);
         let resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
@@ -169,29 +175,33 @@ impl Host {
         Self { name, configs: <_>::default(), asks: Arc::default(), unfit: Mutex::default() }
     }
 
-    /// What has stood against decrypting it lately.
-    pub(in crate::proxy) fn unfit(&self, now: Timestamp) -> Option<Unmet> {
-        let age = limits::TLS_UNFIT_AGE.into();
-        lock(&self.unfit).filter(|(_, since)| now < since.after(age)).map(|(unfit, _)| unfit.into())
+    /// What stands against decrypting it. What may have passed by now is tried again in enforce, where
+    /// a client is refused for it.
+    pub(in crate::proxy) fn unmet(&self, mode: Mode, now: Timestamp) -> Option<Unmet> {
+        self.unfit(now)
+            .filter(|unfit| mode == Mode::Audit || *unfit == Unfit::ClientCertificate)
+            .map(Unmet::from)
     }
 
-    fn is_unfit(&self, why: Unfit, now: Timestamp) {
+    fn unfit(&self, now: Timestamp) -> Option<Unfit> {
+        let age = limits::TLS_UNFIT_AGE.into();
+        lock(&self.unfit).filter(|(_, since)| now < since.after(age)).map(|(unfit, _)| unfit)
+    }
+
+    fn remember(&self, why: Unfit, now: Timestamp) {
         *lock(&self.unfit) = Some((why, now));
     }
 }
 
 impl From<Unfit> for Unmet {
     fn from(unfit: Unfit) -> Self {
-        match unfit {
-            Unfit::ClientCertificate => Self {
-                reason: OpaqueReason::ClientCertificate,
-                alert: AlertDescription::AccessDenied,
-            },
-            Unfit::Handshake(alert) => Self {
-                reason: OpaqueReason::UpstreamTls,
-                alert: alert.unwrap_or(AlertDescription::HandshakeFailure),
-            },
-        }
+        let (reason, alert) = match unfit {
+            Unfit::ClientCertificate => {
+                (OpaqueReason::ClientCertificate, AlertDescription::AccessDenied)
+            }
+            Unfit::Unknown => (OpaqueReason::UpstreamTls, AlertDescription::HandshakeFailure),
+        };
+        Self { reason, alert }
     }
 }
 

@@ -1,6 +1,9 @@
 //! Clients that don't say where they go.
 
-use std::io::{Read, Write};
+use std::{
+    io::{Read, Write},
+    net::{IpAddr, Ipv4Addr},
+};
 
 use turnpike::{
     config::Mode,
@@ -12,12 +15,19 @@ use crate::relay::bed::AGENT;
 
 /// 127.0.0.1 is called `llm.internal`, as DNS has it.
 fn learn(rig: &Rig) {
-    const ANSWER: &[u8] = b"\0\x07\x81\x80\0\x01\0\x01\0\0\0\0\x03llm\x08internal\0\0\x01\0\x01\
-        \xc0\x0c\0\x01\0\x01\0\0\x01\x2c\0\x04\x7f\0\0\x01";
+    rig.bed.names.enter(AGENT, Trust { resolvers: vec![RESOLVER], netns: 1, loopback: false });
+    learn_that(
+        rig,
+        b"\0\x07\x81\x80\0\x01\0\x01\0\0\0\0\x03llm\x08internal\0\0\x01\0\x01\
+        \xc0\x0c\0\x01\0\x01\0\0\x01\x2c\0\x04\x7f\0\0\x01",
+    );
+}
 
-    let from = "10.0.0.53".parse().expect("an address");
-    rig.bed.names.enter(AGENT, Trust { resolvers: vec![from], netns: 1, loopback: false });
-    let heard = Heard { agent: AGENT, from, netns: 1, over_loopback: false, message: ANSWER };
+const RESOLVER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 53));
+
+fn learn_that(rig: &Rig, message: &[u8]) {
+    let from = RESOLVER;
+    let heard = Heard { agent: AGENT, from, netns: 1, over_loopback: false, message };
     let now = turnpike::proxy::Clock::start().now();
     assert_eq!(rig.bed.names.learn(&heard, now), 1);
 }
@@ -98,6 +108,29 @@ fn a_hidden_name_goes_on_in_audit_and_is_refused_in_enforce() {
 }
 
 #[test]
+fn a_name_that_the_address_is_not_called_hides_the_one_that_it_is() {
+    let named = hello(0, b"\0\x0c\0\0\x09a.example");
+    let enforce = Rig::listing(Mode::Enforce, &["*.internal"]);
+    learn(&enforce);
+    is_refused(&enforce, &named, ACCESS_DENIED);
+    // It is called that, too: two hosts share an address.
+    learn_that(
+        &enforce,
+        b"\0\x07\x81\x80\0\x01\0\x01\0\0\0\0\x01a\x07example\0\0\x01\0\x01\
+        \xc0\x0c\0\x01\0\x01\0\0\x01\x2c\0\x04\x7f\0\0\x01",
+    );
+    goes_on(&enforce, &named, "opaque_tls");
+}
+
+#[test]
+fn a_name_that_is_none_does_not_slip_through_a_star() {
+    for name in [&b"\0\x0e\0\0\x0ba..internal"[..], b"\0\x0e\0\0\x0b-a.internal"] {
+        let rig = Rig::listing(Mode::Enforce, &["*.internal"]);
+        is_refused(&rig, &hello(0, name), ACCESS_DENIED);
+    }
+}
+
+#[test]
 fn a_hidden_name_at_an_address_that_nobody_lists_goes_on() {
     for mode in [Mode::Audit, Mode::Enforce] {
         let rig = Rig::listing(mode, &["*.elsewhere"]);
@@ -108,7 +141,7 @@ fn a_hidden_name_at_an_address_that_nobody_lists_goes_on() {
 
 #[test]
 fn what_only_begins_like_a_hello_goes_on_in_audit_and_is_refused_in_enforce() {
-    let mut huge = vec![22, 3, 1, 0x40, 0, 1, 1, 0, 0];
+    let mut huge = vec![22, 3, 1, 0x40, 0, 1, 2, 0, 0];
     huge.resize(5 + 0x4000, 0);
     let two_names = hello(0, b"\0\x08\0\0\x01a\0\0\x01b");
     for hello in [b"\x16\x03\x01\0\x01\x02".as_slice(), b"\x16\x03\xff\xff\xff", &huge, &two_names]
