@@ -110,7 +110,7 @@ impl Gateway {
 
 fn info(shown: &Shown, kernel: Option<&Counters>) -> AgentInfo {
     let Shown { held, proxy, health } = shown;
-    let seen = proxy.as_ref().map(|agent| agent.coverage.snapshot()).unwrap_or_default();
+    let seen = proxy.as_ref().map(|agent| agent.seen()).unwrap_or_default();
     let mut coverage = Coverage {
         connections_observed: seen.connections_observed,
         connections_opaque: seen.connections_opaque,
