@@ -107,6 +107,17 @@ impl Agent {
         Self { rules, ..self }
     }
 
+    /// How much of its traffic was understood until now.
+    #[must_use]
+    pub fn seen(&self) -> CoverageSnapshot {
+        let mut seen = self.coverage.snapshot();
+        let forgotten = self.decryption.as_ref().map_or(0, Decryption::forgotten);
+        if forgotten > 0 {
+            seen.reasons.insert("tls_forgotten", forgotten);
+        }
+        seen
+    }
+
     /// Connections that are carried now.
     #[must_use]
     pub fn connections(&self) -> usize {

@@ -113,6 +113,13 @@ impl Decryption {
         self.distrusted().all()
     }
 
+    /// Hosts, guises and distrusting programs that had to make room for others.
+    #[must_use]
+    pub fn forgotten(&self) -> u64 {
+        let known = lock(&self.upstreams).forgotten() + lock(&self.guises).forgotten();
+        known + self.distrusted().forgotten()
+    }
+
     /// Decides on a client by what it says first, where it was going, and what that is called.
     pub(super) fn wants(
         &self,

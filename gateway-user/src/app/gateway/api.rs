@@ -165,7 +165,7 @@ fn info(shown: &Shown, kernel: Option<&Counters>) -> AgentInfo {
     let distrusts = distrusts.map(Decryption::distrusts).unwrap_or_default();
     let mut undecrypted = if trust.is_some() { report.notes() } else { Vec::new() };
     undecrypted.extend(distrusts.iter().map(|distrust| distrust::note(distrust, &covered)));
-    let seen = proxy.as_ref().map(|agent| agent.coverage.snapshot()).unwrap_or_default();
+    let seen = proxy.as_ref().map(|agent| agent.seen()).unwrap_or_default();
     let mut coverage = Coverage {
         connections_observed: seen.connections_observed,
         connections_opaque: seen.connections_opaque,

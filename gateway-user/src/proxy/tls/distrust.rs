@@ -87,6 +87,10 @@ impl Distrusts {
         known.is_some_and(|known| now < known.last.after(limits::DISTRUST_AGE.into()))
     }
 
+    pub(super) const fn forgotten(&self) -> u64 {
+        self.0.forgotten()
+    }
+
     pub(super) fn all(&self) -> Vec<Distrust> {
         self.0.values().cloned().collect()
     }
@@ -157,6 +161,7 @@ mod tests {
             distrusts.note((None, 1), &format!("{host}.example"), Why::Left, START);
         }
         assert_eq!(distrusts.all().len(), limits::DISTRUSTS_PER_AGENT);
+        assert_eq!(distrusts.forgotten(), 3);
         assert!(!distrusts.expects(None, "2.example", START));
         assert!(distrusts.expects(None, "3.example", START));
     }

@@ -19,6 +19,12 @@ use crate::limits;
 #[derive(Debug)]
 pub(super) struct Guises(Recent<Looks, (Arc<CertifiedKey>, Arc<ServerConfig>)>);
 
+impl Guises {
+    pub(super) const fn forgotten(&self) -> u64 {
+        self.0.forgotten()
+    }
+}
+
 impl Default for Guises {
     fn default() -> Self {
         Self(Recent::new(limits::TLS_GUISES_PER_AGENT))

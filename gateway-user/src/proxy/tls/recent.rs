@@ -11,11 +11,13 @@ pub(super) struct Recent<K, V> {
     values: HashMap<K, V>,
     order: VecDeque<K>,
     bound: usize,
+    /// How many had to make room.
+    forgotten: u64,
 }
 
 impl<K: Clone + Eq + Hash, V> Recent<K, V> {
     pub(super) fn new(bound: usize) -> Self {
-        Self { values: HashMap::new(), order: VecDeque::new(), bound }
+        Self { values: HashMap::new(), order: VecDeque::new(), bound, forgotten: 0 }
     }
 
     pub(super) fn get(&self, key: &K) -> Option<&V> {
@@ -42,8 +44,13 @@ impl<K: Clone + Eq + Hash, V> Recent<K, V> {
             && let Some(oldest) = self.order.pop_front()
         {
             self.values.remove(&oldest);
+            self.forgotten += 1;
         }
         self.order.push_back(key.clone());
+    }
+
+    pub(super) const fn forgotten(&self) -> u64 {
+        self.forgotten
     }
 
     pub(super) fn values(&self) -> impl Iterator<Item = &V> {
@@ -61,7 +68,7 @@ mod tests {
         for key in [1, 2, 1, 3] {
             recent.entry(key, || key * 10);
         }
-        assert_eq!(recent.get(&1), None);
+        assert_eq!((recent.get(&1), recent.forgotten()), (None, 1));
         assert_eq!(recent.values().copied().collect::<Vec<_>>(), [20, 30]);
         *recent.entry(3, || 0) += 1;
         recent.insert(2, 7);

@@ -32,6 +32,12 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Upstreams(Recent<(ServerName<'static>, u16), Arc<Host>>);
 
+impl Upstreams {
+    pub(super) const fn forgotten(&self) -> u64 {
+        self.0.forgotten()
+    }
+}
+
 impl Default for Upstreams {
     fn default() -> Self {
         Self(Recent::new(limits::TLS_HOSTS_PER_AGENT))
