@@ -12,14 +12,14 @@ mod node;
 mod pinned;
 mod probe;
 mod run;
+mod settings;
 
 use std::io;
 
 use anyhow::Context as _;
 
 use crate::{
-    config::Config,
-    control::cli::{Cli, Command, ConfigCommand},
+    control::cli::{Cli, Command},
     control::commands::{self, Console},
     control::render::Screen,
     proxy::Clock,
@@ -61,19 +61,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Command::Doctor(args) => return doctor::run(args.json, control, console.out).await,
         Command::Probe(args) => probe::run(&args)?,
         Command::Ca(command) => ca::run(&command, &mut console).await?,
-        Command::Config(ConfigCommand::Check { file }) => {
-            Config::load(file.as_deref())?;
-            writeln!(console.out, "the configuration is valid")?;
-        }
-        Command::Config(ConfigCommand::Show { config, json }) => {
-            let config = Config::load(config.as_deref())?;
-            let text = if json {
-                serde_json::to_string_pretty(&config)? + "\n"
-            } else {
-                toml::to_string(&config)?
-            };
-            console.out.write_all(text.as_bytes())?;
-        }
+        Command::Config(command) => return settings::run(&command, console.out),
     }
     Ok(0)
 }

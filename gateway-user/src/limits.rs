@@ -1,5 +1,9 @@
 //! Every bound, in one place. Each is counted when it is hit.
 
+mod bounds;
+
+pub use bounds::{Bound, Bounds, Limits, Unit};
+
 /// Bytes of one HTTP/1 head (start line and fields). Larger: the connection becomes opaque.
 pub const HEAD_BYTES: usize = 256 * 1024;
 /// Header fields of one HTTP/1 head. More: the connection becomes opaque.
@@ -60,6 +64,17 @@ pub const CHOICES_PER_ANSWER: usize = 128;
 
 /// Connections of one agent that the gateway carries at a time. More are reset.
 pub const CONNECTIONS_PER_AGENT: usize = 8192;
+/// Connections of all agents that the gateway carries at a time. No agent has more than are left of
+/// them for all; more are reset. Each takes two descriptors, and up to four more in bulk.
+pub const CONNECTIONS: usize = 32_768;
+/// Egress rules that can be configured.
+pub const EGRESS_RULES: usize = 1024;
+/// Port ranges of egress rules for UDP that one agent can have: the kernel's table has room for as
+/// many, and for as many resolvers.
+pub const UDP_RANGES: usize = gateway_common::DIRECT_RULES / 2;
+/// Destinations to which an agent was refused that are remembered; connections to others are only
+/// counted.
+pub const EGRESS_REFUSALS_PER_AGENT: usize = 64;
 /// Bytes read at once, in each thread. What can't be passed on at once waits in the connection, so
 /// this bounds what one direction of a connection can hold.
 pub const READ_BYTES: usize = 64 * 1024;

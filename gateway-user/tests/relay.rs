@@ -3,8 +3,10 @@
 
 mod relay {
     mod bed;
+    mod bounds;
     mod chat;
     mod drain;
+    mod egress;
     mod ends;
     mod enforce;
     mod http;

@@ -117,6 +117,12 @@ impl Gateway {
         Self::start_with(mode, "")
     }
 
+    /// As `start`, with an egress rule that lets everything leave unread.
+    #[track_caller]
+    pub fn start_open(mode: Mode) -> Self {
+        Self::start_with(mode, "[[egress]]\nmatch = {}\ndecision = \"allow\"\n")
+    }
+
     /// As `start`, with further sections in its configuration.
     #[track_caller]
     pub fn start_with(mode: Mode, sections: &str) -> Self {

@@ -1,6 +1,7 @@
 //! The gateway: its agents, and what it takes to attach and detach them.
 
 mod api;
+mod bounds;
 mod distrust;
 mod ending;
 mod everywhere;
@@ -36,6 +37,7 @@ use super::{
 use crate::{
     attach::{
         cgroup::CgroupError,
+        direct::DirectError,
         ebpf::{EbpfFailure, Hooks, OBJECT},
         pins::{Instance, PinsError, StateFile},
         preflight::{self, Unmet},
@@ -45,9 +47,9 @@ use crate::{
     call::Timestamp,
     config::Config,
     control::model::Refusal,
-    limits,
+    limits::{self, Bounds},
     names::Directory,
-    proxy::{self, Agents, Clock, Recording, SelfTests},
+    proxy::{self, Agents, Clock, Recording, Rules, SelfTests},
     store::Workflows,
 };
 
@@ -68,6 +70,9 @@ struct Inner {
     /// Names of the agents' addresses, as their DNS answers had them.
     names: Arc<Directory>,
     decrypting: Arc<Decrypting>,
+    /// What may leave unread.
+    rules: Arc<Rules>,
+    bounds: Arc<Bounds>,
     /// Held while an agent is attached or detached: one at a time.
     fleet: Mutex<Fleet>,
     /// What `turnpike agents` shows, so that it need not wait for the fleet.
@@ -94,6 +99,8 @@ pub(super) enum GatewayError {
     Pins(#[from] PinsError),
     #[error(transparent)]
     Sockets(#[from] SocketsError),
+    #[error(transparent)]
+    Direct(#[from] DirectError),
     #[error(
         "an agent in enforce mode can't keep connections that are older than its attachment: they \
          would go on unseen; use --existing reset, or --mode audit"
@@ -158,6 +165,7 @@ impl Gateway {
         let decrypting = Arc::new(Decrypting::open(&config, clock)?);
         let recorder = Box::new(ToStore(Arc::clone(&workflows)));
         let names = Arc::new(Directory::default());
+        let rules = Arc::new(Rules::new(config.egress(), Arc::clone(&names), clock));
         let context = Arc::new(proxy::Context {
             origins: KernelOrigins(Arc::clone(&hooks)),
             agents: Agents::default(),
@@ -169,6 +177,8 @@ impl Gateway {
         let gateway = Self(Arc::new(Inner {
             names,
             decrypting,
+            rules,
+            bounds: Arc::new(Bounds::new((&config.limits).into())),
             embedded,
             boot,
             started_at: clock.now(),
@@ -194,6 +204,11 @@ impl Gateway {
     /// How long connections may go on when the gateway ends.
     pub(super) fn drain(&self) -> Duration {
         self.0.config.daemon.drain.0
+    }
+
+    /// The agents as they are shown.
+    fn shown(&self) -> Vec<Shown> {
+        self.0.shown.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn runtime_dir(&self) -> &PathBuf {

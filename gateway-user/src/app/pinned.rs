@@ -161,6 +161,7 @@ fn info(agent: &HeldAgent) -> AgentInfo {
         coverage: Coverage::default(),
         covered: Vec::new(),
         undecrypted: Vec::new(),
+        egress_refused: Vec::new(),
         notes: Vec::new(),
     }
 }

@@ -2,13 +2,14 @@
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Decrypt, Mode};
 use crate::call::Glob;
 
 /// One rule. The first that matches a workload holds.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "Written", into = "Written")]
 pub struct AgentRule {
     pub matches: Match,
@@ -22,7 +23,7 @@ pub struct AgentRule {
 }
 
 /// What a workload must be. It is all that is written; something is.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Match {
     /// The container's name.
@@ -46,7 +47,9 @@ pub struct Match {
 }
 
 /// What becomes of the connections that an agent has open when it is attached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Existing {
     /// They stay as they are, unseen, and are counted.
@@ -56,7 +59,7 @@ pub enum Existing {
 }
 
 /// An agent's name with places for what is known of its container.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct NameTemplate(String);
 
@@ -202,7 +205,7 @@ impl fmt::Display for NameTemplate {
 }
 
 /// A rule as it is written.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Written {
     #[serde(rename = "match")]

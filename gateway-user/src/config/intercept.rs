@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::policy::hosts::{HostList, NotAHost};
 
 /// Every list of the file. One that is written takes the place of the one that ships.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "Vec<Intercept>", into = "Vec<Intercept>")]
 pub struct Intercepts {
     written: Vec<Intercept>,
@@ -15,7 +16,7 @@ pub struct Intercepts {
 }
 
 /// One list.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Intercept {
     /// Names (`api.example.com`), all names below one (`*.example.com`), and addresses.

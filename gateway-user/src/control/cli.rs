@@ -90,7 +90,7 @@ pub enum Command {
     /// decrypted
     #[command(subcommand)]
     Ca(CaCommand),
-    /// Check or show the configuration
+    /// Check, describe or show the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
     /// Connect from an agent's place, for a self-test of the gateway that runs it
@@ -298,11 +298,13 @@ pub struct CaArgs {
 
 #[derive(Clone, Debug, Subcommand)]
 pub enum ConfigCommand {
-    /// Check a configuration file
+    /// Check a configuration file: everything that is wrong with it, one line each
     Check {
         /// The file [default: /etc/turnpike/turnpike.toml]
         file: Option<PathBuf>,
     },
+    /// Print the JSON Schema of a configuration file, for editors that complete and check it
+    Schema,
     /// Show the configuration that holds, defaults included
     Show {
         /// The configuration file [default: /etc/turnpike/turnpike.toml, if it exists]

@@ -34,6 +34,59 @@ pub struct Status {
     /// Running containers that no rule matches, by name: the first so many.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unattached: Vec<String>,
+    /// Every bound that is counted when it is hit.
+    #[serde(default)]
+    pub bounds: Vec<Bound>,
+    /// The egress rules in their order, and how often each decided.
+    #[serde(default)]
+    pub egress: Vec<EgressRule>,
+}
+
+/// A bound, and how often it was hit since the gateway started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bound {
+    /// As `[limits]` of the configuration has it, where it can be changed there.
+    pub name: String,
+    /// Absent: it is switched off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
+    pub unit: Unit,
+    /// How much of it is used now; of a bound per agent, by the agent that uses most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_use: Option<u64>,
+    pub hits: u64,
+}
+
+/// What a limit counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unit {
+    Count,
+    Bytes,
+    Ms,
+}
+
+/// An egress rule, and the connections on which it decided since the gateway started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EgressRule {
+    /// In short.
+    pub rule: String,
+    /// It let them stay unread.
+    pub allowed: u64,
+    /// It refused them (enforce).
+    pub denied: u64,
+    /// It would have refused them (audit).
+    pub would_deny: u64,
+    /// They carried as many bytes as it allows: reset in enforce mode.
+    pub exceeded: u64,
+}
+
+/// What an agent was refused for want of an egress rule, or by one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EgressRefused {
+    /// The rule that would allow it, as it is written in `[[egress]]`.
+    pub allow: String,
+    pub connections: u64,
 }
 
 /// One agent, and how much of what it does is seen.
@@ -82,6 +135,9 @@ pub struct AgentInfo {
     /// What of it is not decrypted that should be, why, and what would help, one sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub undecrypted: Vec<String>,
+    /// What it was refused (enforce): the first destinations.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub egress_refused: Vec<EgressRefused>,
     /// What opens ways out of it that can't be closed from here, one sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,

@@ -26,6 +26,8 @@ pub(super) fn status() -> Status {
         agents: 1,
         counters: BTreeMap::new(),
         unattached: Vec::new(),
+        bounds: Vec::new(),
+        egress: Vec::new(),
     }
 }
 
@@ -64,6 +66,7 @@ pub(super) fn agent(name: &str) -> AgentInfo {
         },
         covered: Vec::new(),
         undecrypted: Vec::new(),
+        egress_refused: Vec::new(),
         notes: Vec::new(),
     }
 }

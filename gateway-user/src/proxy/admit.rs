@@ -9,10 +9,12 @@ use gateway_common::Origin;
 
 use super::{
     agent::{Agent, Agents, Place},
+    egress::{Denied, Whither},
     exchange::Connection,
     h1::Authority,
     origin::{is_default_loopback, socket_addr},
 };
+use crate::limits::Bound;
 
 /// The right to dial one destination for one connection. Nothing else opens an upstream socket,
 /// and only [`ConnectAdmission::decide`] makes one.
@@ -31,14 +33,16 @@ pub(super) struct ConnectAdmission {
 }
 
 /// Why a connection is not admitted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Refused {
     #[error("its agent is not attached")]
     NoAgent,
     #[error("it leads back to the gateway")]
     Loop,
-    #[error("its agent has too many connections")]
-    OverBound,
+    #[error("there are too many connections: {}", .0.name())]
+    OverBound(Bound),
+    #[error(transparent)]
+    Denied(#[from] Denied),
 }
 
 impl ConnectAdmission {
@@ -55,10 +59,11 @@ impl ConnectAdmission {
             agent.coverage.refused();
             return Err(Refused::Loop);
         }
-        let Some(place) = agent.take_place() else {
+        let place = agent.take_place().map_err(|bound| {
             agent.coverage.over_bound();
-            return Err(Refused::OverBound);
-        };
+            Refused::OverBound(bound)
+        })?;
+        agent.may_connect(&Whither { to: destination, proxied: None })?;
         // A socket that was bound to an address of its own keeps it.
         let source = Some(client.ip()).filter(|ip| !is_default_loopback(*ip));
         Ok(Self {
@@ -101,6 +106,12 @@ impl ConnectAdmission {
                 (address, to.port())
             }
         }
+    }
+
+    /// The same, as egress rules take it.
+    pub(super) fn whither(&self) -> Whither {
+        let proxied = self.through.as_ref().map(|to| to.host().into());
+        Whither { to: self.leads_to().into(), proxied }
     }
 
     pub(super) const fn depth(&self) -> usize {
@@ -194,7 +205,8 @@ pub(super) mod tests {
         let mut held: Vec<_> = (0..limits::CONNECTIONS_PER_AGENT)
             .map(|_| decide(&agents, 7, "192.0.2.1:80").expect("room"))
             .collect();
-        assert_eq!(decide(&agents, 7, "192.0.2.1:80").err(), Some(Refused::OverBound));
+        let full = Some(Refused::OverBound(Bound::ConnectionsPerAgent));
+        assert_eq!(decide(&agents, 7, "192.0.2.1:80").err(), full);
         held.pop();
         assert!(decide(&agents, 7, "192.0.2.1:80").is_ok());
         let coverage = agents.get(7).expect("it is there").coverage.snapshot();

@@ -11,8 +11,16 @@ use std::{
 
 use gateway_common::AgentId;
 
-use super::tls::Decryption;
-use crate::{call::AgentRef, config::Mode, limits, lineage::Lineage};
+use super::{
+    egress::{Refusals, Rules},
+    tls::Decryption,
+};
+use crate::{
+    call::AgentRef,
+    config::Mode,
+    limits::{self, Bound, Bounds},
+    lineage::Lineage,
+};
 
 /// One agent, shared by its connections.
 #[derive(Debug)]
@@ -24,6 +32,11 @@ pub struct Agent {
     /// Absent: its TLS is relayed as it is.
     pub decryption: Option<Decryption>,
     pub coverage: Coverage,
+    /// What it was refused.
+    pub refusals: Refusals,
+    /// Those of the gateway: its connections count among all.
+    pub bounds: Arc<Bounds>,
+    pub(super) rules: Arc<Rules>,
     lineage: Mutex<Lineage>,
     connections: AtomicUsize,
 }
@@ -40,7 +53,8 @@ pub struct Agents {
 pub(super) struct Place(Arc<Agent>);
 
 impl Agent {
-    /// An audited agent without connections or decryption. `seed` makes its ids differ from every other agent's.
+    /// An audited agent without connections, decryption or egress rules, within bounds of its own.
+    /// `seed` makes its ids differ from every other agent's.
     #[must_use]
     pub fn new(id: AgentId, reference: AgentRef, seed: u64) -> Self {
         Self {
@@ -49,6 +63,9 @@ impl Agent {
             mode: Mode::Audit,
             decryption: None,
             coverage: Coverage::default(),
+            refusals: Refusals::default(),
+            bounds: Arc::default(),
+            rules: Arc::default(),
             lineage: Mutex::new(Lineage::new(seed)),
             connections: AtomicUsize::new(0),
         }
@@ -78,17 +95,41 @@ impl Agent {
         *reference = Arc::new(AgentRef { name: name.to_owned(), ..AgentRef::clone(&reference) });
     }
 
+    /// The same, within the gateway's bounds.
+    #[must_use]
+    pub fn within(self, bounds: Arc<Bounds>) -> Self {
+        Self { bounds, ..self }
+    }
+
+    /// The same, with egress rules.
+    #[must_use]
+    pub fn under(self, rules: Arc<Rules>) -> Self {
+        Self { rules, ..self }
+    }
+
     /// Connections that are carried now.
     #[must_use]
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
     }
 
-    /// Takes a place for one more connection, if the bound allows it.
-    pub(super) fn take_place(self: &Arc<Self>) -> Option<Place> {
-        let place = Place(Arc::clone(self));
+    /// Takes a place for one more connection; fails with the bound that leaves none.
+    pub(super) fn take_place(self: &Arc<Self>) -> Result<Place, Bound> {
         let before = self.connections.fetch_add(1, Ordering::Relaxed);
-        (before < limits::CONNECTIONS_PER_AGENT).then_some(place)
+        match self.bounds.enter(before) {
+            Ok(()) => Ok(Place(Arc::clone(self))),
+            Err(bound) => {
+                self.connections.fetch_sub(1, Ordering::Relaxed);
+                Err(bound)
+            }
+        }
+    }
+
+    /// A connection is reset because of a handshake that took too long.
+    pub(super) fn tls_late(&self) {
+        add(&self.coverage.connections_reset, 1);
+        add(&self.coverage.tls_late, 1);
+        self.bounds.hit(Bound::HandshakeTime);
     }
 
     pub(super) fn lineage(&self) -> MutexGuard<'_, Lineage> {
@@ -98,6 +139,7 @@ impl Agent {
 
 impl Drop for Place {
     fn drop(&mut self) {
+        self.0.bounds.leave();
         self.0.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -114,6 +156,13 @@ impl Agents {
     #[must_use]
     pub fn get(&self, id: AgentId) -> Option<Arc<Agent>> {
         self.by_id.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+    }
+
+    /// Connections of the agent that has most.
+    #[must_use]
+    pub fn most_connections(&self) -> usize {
+        let agents = self.by_id.read().unwrap_or_else(PoisonError::into_inner);
+        agents.values().map(|agent| agent.connections()).max().unwrap_or(0)
     }
 
     /// Steps that lineage forgot to make room, of all agents.
@@ -244,10 +293,19 @@ pub struct Coverage {
     tls_late: AtomicU64,
     /// Requests inside TLS for another host than the client had asked for.
     pub(super) tls_host_differs: AtomicU64,
-    /// Connections that were refused because they could not be read.
-    refused_unread: AtomicU64,
+    /// TLS connections that were refused because they could not be read.
+    pub(super) refused_unread: AtomicU64,
     over_bound: AtomicU64,
     refused: AtomicU64,
+    egress_denied: AtomicU64,
+    /// Connections that an egress rule would have denied (audit).
+    pub(super) egress_would_deny: AtomicU64,
+    /// Connections whose client asked for a host that no DNS answer gave to their address.
+    pub(super) sni_unconfirmed: AtomicU64,
+    /// Connections that carried as much as their egress rule allows.
+    pub(super) opaque_bytes_exceeded: AtomicU64,
+    /// Connections that were ended because they were silent.
+    pub(super) idle: AtomicU64,
     /// HTTP/1 requests whose target and Host name different hosts.
     pub(super) h1_hosts_differ: AtomicU64,
     /// HTTP/1 requests whose heads took too long.
@@ -265,7 +323,7 @@ pub struct Coverage {
     pub(super) ws_bytes: AtomicU64,
     /// Messages that were too large to be read.
     pub(super) ws_too_large: AtomicU64,
-    /// WebSockets that were cut because their frames broke the protocol.
+    /// Connections of that kind that were cut because their frames broke the protocol.
     pub(super) ws_refused: AtomicU64,
     /// HTTP/2 streams that were never requests: over a bound, or malformed.
     pub(super) h2_refused: AtomicU64,
@@ -319,22 +377,16 @@ impl Coverage {
         add(&self.refused, 1);
     }
 
+    /// A connection that was reset for want of an egress rule, or by one.
+    pub(super) fn egress_denied(&self) {
+        add(&self.connections_reset, 1);
+        add(&self.egress_denied, 1);
+    }
+
     /// A TLS connection that is decrypted, and whether the agent's roots vouch for its upstream.
     pub(super) fn tls_decrypted(&self, verified: bool) {
         add(&self.tls_decrypted, 1);
         add(&self.tls_unverified, u64::from(!verified));
-    }
-
-    /// Reset because of a handshake that took too long.
-    pub(super) fn tls_late(&self) {
-        add(&self.connections_reset, 1);
-        add(&self.tls_late, 1);
-    }
-
-    /// Refused because it could not be read.
-    pub(super) fn refused_unread(&self) {
-        add(&self.connections_reset, 1);
-        add(&self.refused_unread, 1);
     }
 
     /// The figures now.
@@ -349,6 +401,12 @@ impl Coverage {
         reasons.insert("reset_over_bound", get(&self.over_bound));
         reasons.insert("tls_unnamed", get(&self.tls_unnamed));
         reasons.insert("reset_refused", get(&self.refused));
+        reasons.insert("refused_unread", get(&self.refused_unread));
+        reasons.insert("egress_denied", get(&self.egress_denied));
+        reasons.insert("egress_would_deny", get(&self.egress_would_deny));
+        reasons.insert("sni_unconfirmed", get(&self.sni_unconfirmed));
+        reasons.insert("opaque_bytes_exceeded", get(&self.opaque_bytes_exceeded));
+        reasons.insert("ended_idle", get(&self.idle));
         reasons.insert("h1_hosts_differ", get(&self.h1_hosts_differ));
         reasons.insert("h1_slow_heads", get(&self.h1_slow_heads));
         reasons.insert("h1_requests_refused", get(&self.h1_refused));
@@ -364,7 +422,6 @@ impl Coverage {
         reasons.insert("tls_distrusted", get(&self.tls_distrusted));
         reasons.insert("tls_late", get(&self.tls_late));
         reasons.insert("tls_host_differs", get(&self.tls_host_differs));
-        reasons.insert("refused_unread", get(&self.refused_unread));
         reasons.insert("h2_streams_refused", get(&self.h2_refused));
         reasons.insert("h2_floods", get(&self.h2_floods));
         reasons.insert("h2_hosts_differ", get(&self.h2_hosts_differ));

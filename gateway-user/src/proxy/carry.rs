@@ -14,8 +14,9 @@ use tokio::{io::Interest, net::TcpStream, time::sleep};
 
 use super::{
     admit::{ConnectAdmission, Refused},
-    agent::OpaqueReason,
+    agent::{OpaqueReason, add},
     connect::{dial, end_on_drop, reset_on_drop},
+    egress::Allowance,
     exchange::{Connection, Recording},
     h2::{Terms, bridge},
     leg::Leg,
@@ -171,19 +172,19 @@ impl<E: Future<Output = ()>> Path<'_, E> {
         self,
         upstream: TcpStream,
         (of_client, of_upstream): (Vec<u8>, Vec<u8>),
-        unread: Option<OpaqueReason>,
+        unread: Option<(OpaqueReason, Allowance)>,
     ) -> Option<Joined<TcpStream, TcpStream>> {
         let local = upstream.local_addr().ok();
         let connection = connection(self.admission, local, self.recording);
         let tap = match unread {
-            Some(reason) => Tap::unread(connection, reason),
+            Some((reason, allowance)) => Tap::unread(connection, reason, allowance),
             None => Tap::new(connection),
         };
         let mut relay = Relay::new(self.client, of_client, upstream, tap).after(of_upstream);
         match run(&mut relay, self.ending).await {
             Outcome::Over => None,
             Outcome::Refused(refusal) => {
-                relay.refuse(refusal).await;
+                Box::pin(relay.refuse(refusal)).await;
                 None
             }
             Outcome::Tunnel => relay.into_tunnel(),
@@ -192,6 +193,9 @@ impl<E: Future<Output = ()>> Path<'_, E> {
 
     /// HTTP/2 without TLS.
     async fn bridge(self, mut upstream: TcpStream, held: Vec<u8>) {
+        if let Err(denied) = self.admission.agent().may_be_read(&self.admission.whither(), None) {
+            return tracing::debug!(%denied, "refused");
+        }
         let mut client = Rewound::new(held, self.client);
         let strict = self.admission.agent().mode == Mode::Enforce;
         let local = upstream.local_addr().ok();
@@ -212,10 +216,16 @@ impl<E: Future<Output = ()>> Path<'_, E> {
         let agent = self.admission.agent();
         let Unread { reason, name, alert } = no;
         tracing::debug!(?reason, ?name, agent = %agent.reference().name, "TLS that is not read");
-        if !may_go_unread(agent.mode, reason) {
-            agent.coverage.refused_unread();
-            return refuse(&self.client, alert);
-        }
+        let meant = reason != OpaqueReason::Tls;
+        let whither = self.admission.whither();
+        let allowance = match agent.may_stay_unread(&whither, name.as_deref(), meant) {
+            Ok(allowance) => allowance,
+            Err(denied) => {
+                tracing::debug!(?reason, %denied, "refused");
+                add(&agent.coverage.refused_unread, 1);
+                return refuse(&self.client, alert);
+            }
+        };
         agent.coverage.tls_name(name);
         let upstream = if let Some(upstream) = upstream {
             Ok(upstream)
@@ -227,15 +237,9 @@ impl<E: Future<Output = ()>> Path<'_, E> {
             }
         };
         if let Ok(upstream) = upstream {
-            self.relay(upstream, (held, Vec::new()), Some(reason)).await;
+            self.relay(upstream, (held, Vec::new()), Some((reason, allowance))).await;
         }
     }
-}
-
-/// Whether what can't be read may go on. What is not meant to be read may, in any mode; what is
-/// meant to be and can't be, only where nothing is enforced.
-const fn may_go_unread(mode: Mode, reason: OpaqueReason) -> bool {
-    matches!((mode, reason), (Mode::Audit, _) | (Mode::Enforce, OpaqueReason::Tls))
 }
 
 /// Relays until the end; from when it is to end on, only what is under way.
@@ -261,9 +265,10 @@ pub(super) fn connection(
     upstream_local: Option<SocketAddr>,
     recording: Arc<Recording>,
 ) -> Connection {
-    let depth = admission.depth();
+    let (depth, whither) = (admission.depth(), admission.whither());
     let (agent, origin, destination, place) = admission.into_parts();
-    Connection::new(agent, &origin, destination, upstream_local, place, recording).at_depth(depth)
+    Connection::new(agent, &origin, destination, upstream_local, place, recording)
+        .in_tunnels(depth, whither)
 }
 
 #[cfg(test)]
@@ -357,7 +362,7 @@ mod tests {
     async fn a_connection_costs_little_more_than_its_relay() {
         let mut ending = pin!(pending());
         let (way, upstream, _ends) = path(ending.as_mut()).await;
-        let plain = size_of_val(&way.relay(upstream, Vec::new(), None));
+        let plain = size_of_val(&way.relay(upstream, (Vec::new(), Vec::new()), None));
         let relay = size_of::<Relay<TcpStream, TcpStream>>();
         let mut ending = pin!(pending());
         let (way, upstream, _ends) = path(ending.as_mut()).await;

@@ -18,7 +18,8 @@ use super::{
     relay::{Joined, Outcome, Relay},
     tap::Tap,
     tls::{
-        Binary, ClientHello, Decryption, Greeted, Inside, NoGuise, Said, TlsLeg, Unmet, Wanted, Why,
+        Binary, ClientHello, Decryption, Greeted, Inside, NoGuise, Said, TlsLeg, Unmet, Wanted,
+        Why, refuse,
     },
 };
 use crate::{call::Timestamp, config::Mode, limits};
@@ -56,6 +57,11 @@ impl<E: Future<Output = ()>> Path<'_, E> {
                 return Box::pin(self.unread(Some(upstream), held, no)).await;
             }
         };
+        let asked = hello.server_name.as_deref();
+        if let Err(denied) = agent.may_be_read(&self.admission.whither(), asked) {
+            tracing::debug!(%denied, "refused");
+            return refuse(&self.client, AlertDescription::AccessDenied);
+        }
         let host = decryption.host(&name, port);
         let pid = self.admission.origin().tgid;
         let case = Case { agent: &agent, decryption, name, binary: Binary::of(pid), pid };
@@ -64,13 +70,14 @@ impl<E: Future<Output = ()>> Path<'_, E> {
             return Box::pin(self.unread(Some(upstream), held, no)).await;
         }
         let local = upstream.local_addr().ok();
+        let handshake_time = agent.bounds.limits().handshake_time;
         let greeting = decryption.greet(&host, &hello, Rewound::new(Vec::new(), upstream), now);
         let greeted = tokio::select! {
             biased;
-            greeted = timeout(limits::TLS_HANDSHAKE_TIME, Box::pin(greeting)) => greeted,
+            greeted = timeout(handshake_time, Box::pin(greeting)) => greeted,
             _ = self.client.ready(Interest::ERROR) => return,
         };
-        let Ok(greeted) = greeted else { return agent.coverage.tls_late() };
+        let Ok(greeted) = greeted else { return agent.tls_late() };
         let met = greeted.and_then(|greeted| {
             let guise = case.decryption.guise(&case.name, &greeted);
             Ok((greeted, guise.map_err(|error| unable(&error))?))
@@ -94,9 +101,10 @@ impl<E: Future<Output = ()>> Path<'_, E> {
         let Self { admission, client, recording, mut ending, .. } = self;
         let Greeted { leg: upstream, verified, inside, .. } = greeted;
         let clock = recording.clock;
+        let handshake_time = case.agent.bounds.limits().handshake_time;
         let accepting = guise.accept(Rewound::new(held, client)).into_fallible();
         let accepting = async { accepting.await.map(TlsLeg::new) };
-        let client = match timeout(limits::TLS_HANDSHAKE_TIME, Box::pin(accepting)).await {
+        let client = match timeout(handshake_time, Box::pin(accepting)).await {
             Ok(Ok(client)) => client,
             Ok(Err((error, client))) => {
                 if verified.for_agent {
@@ -105,7 +113,7 @@ impl<E: Future<Output = ()>> Path<'_, E> {
                 end_on_drop(&client.stream);
                 return end_on_drop(upstream.socket());
             }
-            Err(_) => return case.agent.coverage.tls_late(),
+            Err(_) => return case.agent.tls_late(),
         };
         case.agent.coverage.tls_decrypted(verified.for_agent);
         let since = Instant::now();
@@ -118,7 +126,9 @@ impl<E: Future<Output = ()>> Path<'_, E> {
                 let mut relay = Relay::new(legs.0, Vec::new(), legs.1, Tap::new(connection));
                 let outcome = run(&mut relay, ending.as_mut()).await;
                 let said = (relay.client().said(), relay.upstream().said());
-                Box::pin(go_on(relay, outcome, &recording, ending)).await;
+                if outcome != Outcome::Over {
+                    Box::pin(go_on(relay, outcome, &recording, ending)).await;
+                }
                 said
             }
         };

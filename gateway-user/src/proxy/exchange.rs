@@ -14,6 +14,7 @@ use sha2::{Digest as _, Sha256};
 use super::{
     agent::{Agent, Place, add},
     clock::Clock,
+    egress::Whither,
 };
 use crate::{
     call::{
@@ -38,6 +39,8 @@ pub(super) struct Connection {
     pub(super) recording: Arc<Recording>,
     /// How many tunnels it is in, one in another.
     pub(super) depth: usize,
+    /// Where it leads in the end.
+    pub(super) whither: Whither,
     origin: Origin,
     place: Arc<Place>,
 }
@@ -156,14 +159,15 @@ impl Connection {
             server: None,
             recording,
             depth: 0,
+            whither: Whither { to: destination, proxied: None },
             origin: *origin,
             place,
         }
     }
 
-    /// The same, in so many tunnels.
-    pub(super) fn at_depth(self, depth: usize) -> Self {
-        Self { depth, ..self }
+    /// The same, in so many tunnels, which lead there.
+    pub(super) fn in_tunnels(self, depth: usize, whither: Whither) -> Self {
+        Self { depth, whither, ..self }
     }
 
     /// What it was admitted with.

@@ -81,7 +81,7 @@ impl Http {
                     return Outlook::Http;
                 }
                 Some(RequestPiece::Head(head)) => {
-                    if let Err(refusal) = self.begin(connection, head, way) {
+                    if let Err(refusal) = self.begin(connection, &head, way) {
                         return Outlook::Wrong(refusal);
                     }
                 }
@@ -108,10 +108,10 @@ impl Http {
     fn begin(
         &mut self,
         connection: &Connection,
-        head: RequestHead,
+        head: &RequestHead,
         way: &mut Way<'_>,
     ) -> Result<(), Refusal> {
-        let addressed = check_host(connection, &head);
+        let addressed = check_host(connection, head);
         if way.is_asked() {
             addressed?;
             if head.authority().is_some_and(|host| !connection.is_for(host)) {
@@ -119,8 +119,8 @@ impl Http {
                 return Err(Refusal::Misdirected);
             }
         }
-        self.responses.push(Awaited::from(&head))?;
-        self.asked = Switch::asked(&head);
+        self.responses.push(Awaited::from(head))?;
+        self.asked = Switch::asked(head);
         if head.websocket {
             // So that single messages can be changed or left out.
             way.pass_head_without("sec-websocket-extensions");
@@ -271,7 +271,7 @@ fn check_host(connection: &Connection, head: &RequestHead) -> Result<(), Refusal
     Ok(addressed?)
 }
 
-fn begin(connection: &Connection, seq: u64, head: RequestHead) -> Exchange {
+fn begin(connection: &Connection, seq: u64, head: &RequestHead) -> Exchange {
     let host = head.authority().map(str::to_owned);
     let request = Request {
         method: head.method.as_str(),

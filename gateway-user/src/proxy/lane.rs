@@ -57,8 +57,12 @@ pub(super) trait Watcher {
     fn wants_bytes(&self) -> bool;
     /// Whether it is asked about the bytes before they go on, instead of being shown them after.
     fn asks(&self) -> bool;
+    /// How many bytes, of so many, are to be read at once: at least one unless it holds.
+    fn at_most(&self, bytes: usize) -> usize;
     /// Whether nothing more is to be read for now. Whoever changes that polls the lane.
     fn holds(&self) -> bool;
+    /// Whether what is read is kept for now, so that no end may overtake it.
+    fn waits(&self) -> bool;
     /// These bytes went on their way.
     fn saw(&mut self, bytes: &[u8]);
     /// What goes on of these bytes: some of them, or what is put into `out`, which is empty.
@@ -119,7 +123,10 @@ impl Lane {
         watcher: &mut impl Watcher,
     ) -> Poll<Result<(), Failure>> {
         if !self.held.is_empty() {
-            let held = std::mem::take(&mut self.held);
+            let mut held = std::mem::take(&mut self.held);
+            if !watcher.asks() {
+                held.truncate(watcher.at_most(held.len()));
+            }
             self.forward(cx, sink, &held, watcher)?;
         }
         for _ in 0..limits::READS_PER_TURN {
@@ -133,6 +140,7 @@ impl Lane {
                 State::Open => ready!(BUFFER.with_borrow_mut(|buffer| {
                     self.poll_carry(cx, source, sink, buffer, watcher)
                 }))?,
+                State::Ended(_) if watcher.waits() => return Poll::Pending,
                 State::Ended(end) => {
                     let told = match end {
                         End::Whole => Pin::new(&mut *sink).poll_shutdown(cx),
@@ -166,7 +174,8 @@ impl Lane {
         }
         BUFFER.with_borrow_mut(|buffer| {
             for _ in 0..limits::READS_OF_REST {
-                let read = source.read_now(buffer);
+                let most = watcher.at_most(buffer.len());
+                let read = source.read_now(&mut buffer[..most]);
                 if read == 0 {
                     return;
                 }
@@ -197,7 +206,8 @@ impl Lane {
         buffer: &mut [u8],
         watcher: &mut impl Watcher,
     ) -> Poll<Result<(), Failure>> {
-        let mut read = ReadBuf::new(buffer);
+        let most = watcher.at_most(buffer.len());
+        let mut read = ReadBuf::new(&mut buffer[..most]);
         match ready!(Pin::new(&mut *source).poll_read(cx, &mut read)) {
             Ok(()) => {}
             // Only TLS knows of it: see [`End::Cut`].
@@ -299,7 +309,8 @@ impl Lane {
         let (Some(bulk), Some(source)) = (&mut self.bulk, source.plain()) else {
             return Poll::Ready(Ok(()));
         };
-        let moved = ready!(bulk.conduit.poll_fill(cx, source))?;
+        let most = watcher.at_most(limits::SPLICED_BYTES);
+        let moved = ready!(bulk.conduit.poll_fill(cx, source, most))?;
         if moved == 0 {
             self.state = State::Ended(End::Whole);
         }

@@ -12,7 +12,7 @@ use super::{
     h1::{FramingError, Misaddressed},
     leg::Leg,
 };
-use crate::limits;
+use crate::limits::{self, Bound};
 
 /// Why an exchange is not carried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,7 +25,7 @@ pub(super) enum Refusal {
     Misdirected,
     #[error("the server accepted a WebSocket extension that it was not offered")]
     Extension,
-    #[error("the request's head took longer than {} s", limits::HEAD_TIME.as_secs())]
+    #[error("the request's head took too long")]
     SlowHead,
 }
 
@@ -33,6 +33,14 @@ impl Refusal {
     /// Whether it is the client who is refused, and not its server.
     pub(super) const fn blames_client(self) -> bool {
         !matches!(self, Self::Framing(FramingError::Server(_)) | Self::Extension)
+    }
+
+    /// The bound that was hit, if it was one.
+    pub(super) const fn bound(self) -> Option<Bound> {
+        match self {
+            Self::Framing(error) => error.bound(),
+            _ => None,
+        }
     }
 
     /// The answer, after which the connection ends. Clients that ask whether to try again are told

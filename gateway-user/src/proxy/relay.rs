@@ -14,10 +14,10 @@ use super::{
     lane::{End, Failure, Lane, Watcher},
     leg::Leg,
     refusal::{Refusal, farewell},
+    silence::Silence,
     tap::{Ending, Tap},
     way::Verdict,
 };
-use crate::limits;
 
 /// Carries a connection until it ends. Either direction may end before the other; an error on
 /// either side becomes a reset of both, as it would have been one for the two without us. What the
@@ -35,6 +35,8 @@ pub(super) struct Relay<C, U> {
     tap: Tap,
     draining: bool,
     late: Option<Late>,
+    /// Absent where connections may be silent for as long as they like.
+    silence: Option<Silence>,
 }
 
 /// How a relay ended.
@@ -77,7 +79,8 @@ impl<C: Leg, U: Leg> Relay<C, U> {
     /// Of a client from which this was read already.
     pub(super) fn new(client: C, held: Vec<u8>, upstream: U, tap: Tap) -> Self {
         let (up, down) = (Lane::beginning_with(held), Lane::default());
-        Self { client, upstream, up, down, tap, draining: false, late: None }
+        let silence = tap.idle_time().map(Silence::new);
+        Self { client, upstream, up, down, tap, draining: false, late: None, silence }
     }
 
     /// The same, and from upstream too.
@@ -142,9 +145,9 @@ impl<C: Leg, U: Leg> Relay<C, U> {
             }
             up => up.is_ready(),
         };
-        let held = tap.holds(Side::Client);
+        let waited = tap.waits(Side::Client);
         let down = self.down.poll(cx, upstream, client, &mut FromServer(tap));
-        if held && !tap.holds(Side::Client) {
+        if waited && !tap.waits(Side::Client) {
             // Its next turn is now: nobody else would wake it.
             cx.waker().wake_by_ref();
         }
@@ -185,8 +188,16 @@ impl Watcher for FromClient<'_> {
         self.0.asks()
     }
 
+    fn at_most(&self, bytes: usize) -> usize {
+        self.0.at_most(bytes)
+    }
+
     fn holds(&self) -> bool {
         self.0.holds(Side::Client)
+    }
+
+    fn waits(&self) -> bool {
+        self.0.waits(Side::Client)
     }
 
     fn saw(&mut self, bytes: &[u8]) {
@@ -219,8 +230,16 @@ impl Watcher for FromServer<'_> {
         self.0.asks()
     }
 
+    fn at_most(&self, bytes: usize) -> usize {
+        self.0.at_most(bytes)
+    }
+
     fn holds(&self) -> bool {
         self.0.holds(Side::Upstream)
+    }
+
+    fn waits(&self) -> bool {
+        self.0.waits(Side::Upstream)
     }
 
     fn saw(&mut self, bytes: &[u8]) {
@@ -262,9 +281,15 @@ impl<C: Leg, U: Leg> Future for Relay<C, U> {
         if let Some(outcome) = this.ending() {
             return Poll::Ready(outcome);
         }
+        let (silent, idle) = (this.is_silent(cx), this.is_idle());
+        if silent {
+            this.tap.count_silent();
+        }
         match lanes {
             Poll::Ready(Err(side)) => this.tap.broken(side),
-            Poll::Pending if !(this.draining && this.is_idle()) => return Poll::Pending,
+            // Who waits for the other to go on must not take it for whole.
+            Poll::Pending if silent && !idle => {}
+            Poll::Pending if !(silent || this.draining && idle) => return Poll::Pending,
             ended => {
                 if ended.is_pending() {
                     this.client.say_end();
@@ -290,6 +315,12 @@ impl<C: Leg, U: Leg> Relay<C, U> {
         }
     }
 
+    /// Whether nothing has moved for longer than it may.
+    fn is_silent(&mut self, cx: &mut Context<'_>) -> bool {
+        let moved = self.tap.has_moved();
+        self.silence.as_mut().is_some_and(|silence| silence.poll(cx, moved).is_ready())
+    }
+
     /// Notices a head that takes too long. There is a timer only while one does not come at once.
     fn poll_late(&mut self, cx: &mut Context<'_>) {
         let Some(head) = self.tap.head_under_way() else {
@@ -298,7 +329,7 @@ impl<C: Leg, U: Leg> Relay<C, U> {
         };
         let late = match self.late.take() {
             Some(late) if late.head == head => late,
-            _ => Late { head, at: Some(Box::pin(sleep(limits::HEAD_TIME))) },
+            _ => Late { head, at: Some(Box::pin(sleep(self.tap.head_time()))) },
         };
         let late = self.late.insert(late);
         if late.at.as_mut().is_some_and(|at| at.as_mut().poll(cx).is_ready()) {
@@ -323,10 +354,14 @@ mod tests {
     use super::*;
     use crate::{
         call::{AgentRef, Timestamp, WorkflowId},
+        config::Mode,
+        limits,
         lineage::{Completion, Placement},
         proxy::{
-            Clock, Recorder, Recording, admit::tests::admission, connect::reset_on_drop,
-            exchange::Connection,
+            Agent, Clock, Recorder, Recording,
+            admit::tests::admission,
+            connect::reset_on_drop,
+            exchange::{Connection, Server},
         },
     };
 
@@ -336,12 +371,23 @@ mod tests {
 
     /// A relay, and the two ends that it joins. Its socket to the client holds little.
     fn relay() -> (Plain, StdStream, StdStream) {
+        relay_in(Mode::Audit, None)
+    }
+
+    /// In a mode, and as if it had been decrypted with that server.
+    fn relay_in(mode: Mode, server_name: Option<&str>) -> (Plain, StdStream, StdStream) {
         let (client, to_client) = pair(Some(4096));
         let (server, to_server) = pair(None);
         let (agent, origin, destination, place) = admission(to_server.0).into_parts();
+        let reference = AgentRef::clone(&agent.reference());
+        let agent = Arc::new(Agent::new(agent.id, reference, 1).in_mode(mode));
         let recorder = Box::new(Nowhere);
         let recording = Arc::new(Recording { clock: Clock::start(), key: [0; 32], recorder });
         let connection = Connection::new(agent, &origin, destination, None, place, recording);
+        let connection = match server_name {
+            Some(name) => connection.with(Server { name: name.into(), verified: true }),
+            None => connection,
+        };
         (Relay::new(to_client.1, Vec::new(), to_server.1, Tap::new(connection)), client, server)
     }
 
@@ -448,5 +494,64 @@ mod tests {
         let end = server.read_to_end(&mut received);
         assert_eq!(received, b"half a mess");
         assert_eq!(end.expect_err("a reset").kind(), std::io::ErrorKind::ConnectionReset);
+    }
+
+    #[tokio::test]
+    async fn a_head_that_takes_too_long_is_answered_with_408_in_enforce() {
+        let (relay, mut client, _server) = relay_in(Mode::Enforce, None);
+        let mut relay = Box::pin(relay);
+        client.write_all(&REQUEST[..REQUEST.len() - 1]).expect("it is open");
+        until(&mut relay, |relay| relay.late.is_some()).await;
+        tokio::time::pause();
+        assert_eq!(relay.as_mut().await, Outcome::Refused(Refusal::SlowHead));
+        tokio::time::resume();
+        let reading = tokio::task::spawn_blocking(move || {
+            let mut received = String::new();
+            client.read_to_string(&mut received).map(|_| received)
+        });
+        Pin::into_inner(relay).refuse(Refusal::SlowHead).await;
+        let received = reading.await.expect("it did not panic").expect("an orderly end");
+        assert!(received.starts_with("HTTP/1.1 408 Request Timeout\r\n"), "{received}");
+    }
+
+    #[tokio::test]
+    async fn a_head_that_takes_too_long_is_only_counted_in_audit() {
+        let (relay, mut client, mut server) = relay();
+        let mut relay = Box::pin(relay);
+        client.write_all(&REQUEST[..REQUEST.len() - 1]).expect("it is open");
+        until(&mut relay, |relay| relay.late.is_some()).await;
+        tokio::time::pause();
+        tokio::time::advance(limits::HEAD_TIME).await;
+        until(&mut relay, |relay| relay.late.as_ref().is_some_and(|late| late.at.is_none())).await;
+        tokio::time::resume();
+        client.write_all(&REQUEST[REQUEST.len() - 1..]).expect("it is open");
+        until(&mut relay, |relay| relay.late.is_none() && !relay.tap.is_idle()).await;
+        let mut received = [0; REQUEST.len()];
+        server.read_exact(&mut received).expect("it arrives");
+        assert_eq!(received, REQUEST);
+        let coverage = relay.tap.connection().agent.coverage.snapshot();
+        assert_eq!(coverage.reasons.get("h1_slow_heads"), Some(&1));
+    }
+
+    #[tokio::test]
+    async fn a_request_for_another_host_than_the_verified_one_is_misdirected_in_enforce() {
+        const OTHER: &[u8] = b"GET / HTTP/1.1\r\nHost: b\r\n\r\n";
+        let (mut relay, mut client, mut server) = relay_in(Mode::Enforce, Some("a"));
+        client.write_all(OTHER).expect("it is open");
+        assert_eq!((&mut relay).await, Outcome::Refused(Refusal::Misdirected));
+        let coverage = relay.tap.connection().agent.coverage.snapshot();
+        assert_eq!(coverage.reasons.get("tls_host_differs"), Some(&1));
+        drop(relay);
+        let mut received = Vec::new();
+        assert!(server.read_to_end(&mut received).is_err() && received.is_empty(), "a reset");
+
+        let (relay, mut client, mut server) = relay_in(Mode::Audit, Some("a"));
+        let mut relay = Box::pin(relay);
+        client.write_all(OTHER).expect("it is open");
+        until(&mut relay, |relay| !relay.tap.is_idle()).await;
+        let mut received = [0; OTHER.len()];
+        server.read_exact(&mut received).expect("it arrives");
+        let coverage = relay.tap.connection().agent.coverage.snapshot();
+        assert_eq!(coverage.reasons.get("tls_host_differs"), Some(&1));
     }
 }

@@ -1,9 +1,10 @@
 //! What looks on while a connection is relayed, or is asked first.
 
-use std::mem::replace;
+use std::{mem::replace, time::Duration};
 
 use super::{
     agent::{Coverage, OpaqueReason, add},
+    egress::{Allowance, Denied},
     exchange::{Connection, Ended},
     h1::Authority,
     http::{Chance, Http, Outlook, Switch},
@@ -13,7 +14,10 @@ use super::{
     way::{Kept, Verdict, Way},
     ws::{Content, Message, Messages, Peer, WebSocket},
 };
-use crate::{config::Mode, limits};
+use crate::{
+    config::Mode,
+    limits::{self, Bound},
+};
 
 /// Understands what it can of a connection.
 ///
@@ -30,7 +34,9 @@ use crate::{config::Mode, limits};
 ///          TLS, HTTP/2, the server speaks first, anything else
 /// ```
 ///
-/// What is ambiguous or broken makes a connection opaque in audit; in enforce it is refused.
+/// What is ambiguous or broken makes a connection opaque in audit; in enforce it is refused. What
+/// becomes opaque must be allowed to stay unread, and carries no more than is allowed: else the
+/// connection is cut.
 #[derive(Debug)]
 pub(super) struct Tap {
     connection: Connection,
@@ -41,6 +47,8 @@ pub(super) struct Tap {
     of_client: Kept,
     of_server: Kept,
     course: Course,
+    /// Bytes came since that was last asked.
+    moved: bool,
 }
 
 #[derive(Debug)]
@@ -50,7 +58,7 @@ enum Reading {
     WebSocket(Box<WebSocket>),
     /// What comes is for whoever carries the tunnel: see [`Tap::ending`].
     Tunnel(Authority),
-    Opaque,
+    Opaque(Allowance),
 }
 
 /// Whether the connection goes on.
@@ -82,15 +90,50 @@ impl Tap {
             of_client: Kept::default(),
             of_server: Kept::default(),
             course: Course::On,
+            moved: false,
         }
     }
 
-    /// On a connection that is not to be read.
-    pub(super) fn unread(connection: Connection, reason: OpaqueReason) -> Self {
+    /// On a connection that is not to be read, and may stay so.
+    pub(super) fn unread(
+        connection: Connection,
+        reason: OpaqueReason,
+        allowance: Allowance,
+    ) -> Self {
         connection.agent.coverage.opaque(reason);
         let mut tap = Self::new(connection);
-        tap.reading = Reading::Opaque;
+        tap.reading = Reading::Opaque(allowance);
         tap
+    }
+
+    /// How long the connection may be silent.
+    pub(super) fn idle_time(&self) -> Option<Duration> {
+        self.connection.agent.bounds.limits().idle_time
+    }
+
+    /// How long the head of a request may take.
+    pub(super) fn head_time(&self) -> Duration {
+        self.connection.agent.bounds.limits().head_time
+    }
+
+    /// Whether bytes came since it was last asked.
+    pub(super) const fn has_moved(&mut self) -> bool {
+        replace(&mut self.moved, false)
+    }
+
+    /// The connection was silent for too long, and is ended.
+    pub(super) fn count_silent(&mut self) {
+        add(&self.connection.agent.coverage.idle, 1);
+        self.connection.agent.bounds.hit(Bound::IdleTime);
+        self.cut(Ended::Cut);
+    }
+
+    /// How many bytes are to be read at once.
+    pub(super) fn at_most(&self, wanted: usize) -> usize {
+        match &self.reading {
+            Reading::Opaque(allowance) => allowance.at_most(wanted),
+            _ => wanted,
+        }
     }
 
     /// Whether it is asked about bytes before they go on.
@@ -98,8 +141,8 @@ impl Tap {
         self.connection.agent.mode == Mode::Enforce && !self.is_opaque()
     }
 
-    /// Whether nothing more is to be read of that side for now.
-    pub(super) fn holds(&self, side: Side) -> bool {
+    /// Whether nothing of that side goes on for now.
+    pub(super) fn waits(&self, side: Side) -> bool {
         match (self.course, &self.reading) {
             (Course::Cut, _) | (_, Reading::Tunnel(_)) => true,
             (Course::Refusing(refusal), _) => match side {
@@ -111,6 +154,14 @@ impl Tap {
             }
             (Course::On, _) => false,
         }
+    }
+
+    /// Whether nothing more is to be read of that side for now. A client that waits for a switch of
+    /// protocols is read on, as far as there is room, because it may leave.
+    pub(super) fn holds(&self, side: Side) -> bool {
+        let awaits_switch = self.course == Course::On && matches!(self.reading, Reading::Http(_));
+        let room = self.of_client.unread_len() < limits::READ_BYTES;
+        self.waits(side) && !(awaits_switch && room)
     }
 
     /// How the connection is to end now, if it is.
@@ -130,19 +181,25 @@ impl Tap {
 
     /// These bytes of that side went on their way.
     pub(super) fn saw(&mut self, side: Side, bytes: &[u8]) {
-        self.count(side, bytes.len());
+        if self.is_opaque() {
+            return self.passed_unseen(bytes.len());
+        }
+        self.count(bytes.len());
         let mut rest = bytes;
         while !rest.is_empty() {
             rest = match &mut self.reading {
                 Reading::Sniffing(sniffer) => {
                     if side == Side::Upstream {
-                        return self.server_first();
+                        self.server_first();
+                        return self.passed_unseen(rest.len());
                     }
                     let Some((protocol, seen)) = sniffer.look(rest) else { return };
                     self.told(protocol, seen.len());
                     if let Reading::Http(_) = self.reading {
                         let mut way = Way::gone(&seen);
                         self.read_http(side, &mut way);
+                    } else {
+                        self.passed_unseen(seen.len());
                     }
                     return;
                 }
@@ -153,8 +210,12 @@ impl Tap {
                 }
                 Reading::WebSocket(_) => return self.read_frames(side, rest),
                 // It came before anybody could have known that it is in a tunnel.
-                Reading::Tunnel(_) => return self.give_up(OpaqueReason::Switched),
-                Reading::Opaque => return,
+                Reading::Tunnel(_) => {
+                    self.give_up(OpaqueReason::Switched);
+                    rest
+                }
+                // What made it so was counted with the rest of its piece.
+                Reading::Opaque(_) => return self.spend(rest.len()),
             }
         }
     }
@@ -162,7 +223,7 @@ impl Tap {
     /// What goes on of these bytes of that side: what is put into `out`, which is empty, or some
     /// of them as they are.
     pub(super) fn pass(&mut self, side: Side, bytes: &[u8], out: &mut Vec<u8>) -> Verdict {
-        self.count(side, bytes.len());
+        self.count(bytes.len());
         match &mut self.reading {
             Reading::Sniffing(sniffer) if side == Side::Client => {
                 // The sniffer keeps them until they tell.
@@ -198,7 +259,7 @@ impl Tap {
             Side::Client => &self.of_client,
             Side::Upstream => &self.of_server,
         };
-        kept.has_unread() && !self.holds(side)
+        kept.unread_len() > 0 && !self.waits(side)
     }
 
     /// What goes on, in `out`, of what that side said last, although it did not say enough to be
@@ -211,10 +272,15 @@ impl Tap {
     }
 
     fn pass_on(&mut self, side: Side, bytes: &[u8], out: &mut Vec<u8>) -> Verdict {
+        let waits = self.waits(side);
         match &mut self.reading {
             Reading::Sniffing(_) => {
                 self.server_first();
-                Verdict::First(bytes.len())
+                self.pass_on(side, bytes, out)
+            }
+            Reading::Http(_) if waits => {
+                self.kept(side).keep_unread(bytes);
+                Verdict::First(0)
             }
             Reading::Http(_) => {
                 let mut kept = std::mem::take(self.kept(side));
@@ -231,7 +297,12 @@ impl Tap {
                 Verdict::First(if self.course == Course::On { bytes.len() } else { 0 })
             }
             Reading::Tunnel(_) => Verdict::First(0),
-            Reading::Opaque => Verdict::First(bytes.len()),
+            Reading::Opaque(_) if self.course != Course::On => Verdict::First(0),
+            Reading::Opaque(allowance) => {
+                let most = allowance.at_most(bytes.len());
+                self.passed_unseen(most);
+                Verdict::First(most)
+            }
         }
     }
 
@@ -241,6 +312,11 @@ impl Tap {
             Side::Client => http.client_sent(&self.connection, way),
             Side::Upstream => http.server_sent(&self.connection, way),
         };
+        if let Outlook::Wrong(refusal) = &outlook
+            && let Some(bound) = refusal.bound()
+        {
+            self.connection.agent.bounds.hit(bound);
+        }
         match outlook {
             Outlook::Http => {}
             Outlook::Switched(Switch::Connect(to)) if self.connection.depth < limits::TUNNELS => {
@@ -252,7 +328,7 @@ impl Tap {
                 self.reading = Reading::WebSocket(Box::new(WebSocket::new(deflate)));
             }
             Outlook::Switched(Switch::Other | Switch::Connect(_)) => {
-                self.give_up(OpaqueReason::Switched)
+                self.give_up(OpaqueReason::Switched);
             }
             Outlook::Wrong(refusal) if way.is_asked() => self.refuse(refusal),
             Outlook::Wrong(refusal) => {
@@ -284,6 +360,7 @@ impl Tap {
     /// The head of a request takes too long.
     pub(super) fn head_late(&mut self) {
         add(&self.connection.agent.coverage.h1_slow_heads, 1);
+        self.connection.agent.bounds.hit(Bound::HeadTime);
         match self.reading {
             Reading::Http(_) if self.asks() => self.refuse(Refusal::SlowHead),
             // Whoever says so little may not understand an answer.
@@ -295,7 +372,8 @@ impl Tap {
     /// The tunnel that the connection has become: where to, and what came of either side that is
     /// in it.
     pub(super) fn take_tunnel(&mut self) -> Option<(Authority, [Vec<u8>; 2])> {
-        let Reading::Tunnel(to) = replace(&mut self.reading, Reading::Opaque) else { return None };
+        let unread = Reading::Opaque(Allowance::default());
+        let Reading::Tunnel(to) = replace(&mut self.reading, unread) else { return None };
         Some((to, [self.of_client.take_unread(), self.of_server.take_unread()]))
     }
 
@@ -324,13 +402,24 @@ impl Tap {
 
     /// So many bytes of an opaque connection went by.
     pub(super) fn passed_unseen(&mut self, count: usize) {
-        let count = u64::try_from(count).unwrap_or(u64::MAX);
-        add(&self.connection.agent.coverage.bytes_opaque, count);
+        self.moved = true;
+        add(&self.connection.agent.coverage.bytes_opaque, count as u64);
+        self.spend(count);
+    }
+
+    fn spend(&mut self, count: usize) {
+        let agent = &self.connection.agent;
+        if let Reading::Opaque(allowance) = &mut self.reading
+            && !agent.spend(allowance, count as u64)
+        {
+            add(&agent.coverage.connections_reset, 1);
+            self.course = Course::Cut;
+        }
     }
 
     /// Whether the bytes need not be shown any more.
     pub(super) const fn is_opaque(&self) -> bool {
-        matches!(self.reading, Reading::Opaque)
+        matches!(self.reading, Reading::Opaque(_))
     }
 
     /// The client sends no more.
@@ -372,29 +461,32 @@ impl Tap {
         match &self.reading {
             Reading::Sniffing(sniffer) => sniffer.is_empty(),
             Reading::Http(http) => http.is_idle(),
-            Reading::WebSocket(_) | Reading::Tunnel(_) | Reading::Opaque => false,
+            Reading::WebSocket(_) | Reading::Tunnel(_) | Reading::Opaque(_) => false,
         }
     }
 
     fn told(&mut self, protocol: Protocol, seen: usize) {
-        let coverage = &self.connection.agent.coverage;
         match protocol {
-            Protocol::Http1 => {
-                add(&coverage.connections_observed, 1);
-                add(&coverage.bytes_observed, seen as u64);
-                self.reading = Reading::Http(Box::new(Http::new()));
-                return;
-            }
+            Protocol::Http1 => self.begin_http(seen),
             _ if self.connection.server.is_some() => self.give_up(OpaqueReason::InsideTls),
             Protocol::Tls { server_name } => {
                 tracing::debug!(connection = %self.connection.id, ?server_name, "TLS");
-                coverage.tls_name(server_name);
-                self.give_up(OpaqueReason::Tls);
+                self.leave_unread(OpaqueReason::Tls, server_name);
             }
             Protocol::Http2 => self.give_up(OpaqueReason::Http2),
             Protocol::Unknown => self.give_up(OpaqueReason::Unknown),
         }
-        self.passed_unseen(seen);
+    }
+
+    fn begin_http(&mut self, seen: usize) {
+        let Connection { agent, whither, server, .. } = &self.connection;
+        let host = server.as_ref().map(|server| &*server.name);
+        if let Err(denied) = agent.may_be_read(whither, host) {
+            return self.deny(&denied);
+        }
+        add(&agent.coverage.connections_observed, 1);
+        add(&agent.coverage.bytes_observed, seen as u64);
+        self.reading = Reading::Http(Box::new(Http::new()));
     }
 
     /// The server speaks before the client, or answers bytes that don't tell their protocol yet.
@@ -408,29 +500,55 @@ impl Tap {
     fn not_told(&mut self, reason: OpaqueReason) {
         let Reading::Sniffing(sniffer) = &mut self.reading else { return };
         let seen = sniffer.take();
-        self.passed_unseen(seen.len());
-        if self.asks() {
+        let gone = !self.asks();
+        self.give_up(reason);
+        if gone {
+            self.passed_unseen(seen.len());
+        } else {
             self.of_client = Kept::unread(seen);
         }
-        self.give_up(reason);
     }
 
     fn give_up(&mut self, reason: OpaqueReason) {
-        self.connection.agent.coverage.opaque(reason);
-        self.reading = Reading::Opaque;
+        let name = self.connection.server.as_ref().map(|server| server.name.clone());
+        self.leave_unread(reason, name);
     }
 
-    /// So many bytes have come of that side. What is only sniffed at is counted when it tells.
-    fn count(&self, side: Side, bytes: usize) {
-        let coverage = &self.connection.agent.coverage;
-        let counter = match &self.reading {
-            Reading::Sniffing(_) if side == Side::Client => return,
-            Reading::Sniffing(_) | Reading::Opaque => &coverage.bytes_opaque,
-            Reading::Http(_) | Reading::WebSocket(_) | Reading::Tunnel(_) => {
-                &coverage.bytes_observed
+    /// The one place that decides whether what began here goes on unread. `name` is the host by the
+    /// client's word.
+    fn leave_unread(&mut self, reason: OpaqueReason, name: Option<Box<str>>) {
+        let Connection { agent, whither, .. } = &self.connection;
+        match agent.may_stay_unread(whither, name.as_deref(), false) {
+            Ok(allowance) => {
+                agent.coverage.opaque(reason);
+                if reason == OpaqueReason::Tls {
+                    agent.coverage.tls_name(name);
+                }
+                self.reading = Reading::Opaque(allowance);
             }
-        };
-        add(counter, bytes as u64);
+            Err(denied) => self.deny(&denied),
+        }
+    }
+
+    fn deny(&mut self, denied: &Denied) {
+        tracing::debug!(connection = %self.connection.id, %denied, "cut");
+        self.cut(Ended::Cut);
+        self.of_client = Kept::default();
+        self.of_server = Kept::default();
+        self.reading = Reading::Opaque(Allowance::default());
+        self.course = Course::Cut;
+    }
+
+    /// So many bytes have come of that side. What may turn out not to be read is counted when it
+    /// does, and what is not when it goes on.
+    fn count(&mut self, bytes: usize) {
+        self.moved = true;
+        match &self.reading {
+            Reading::Sniffing(_) | Reading::Opaque(_) => {}
+            Reading::Http(_) | Reading::WebSocket(_) | Reading::Tunnel(_) => {
+                add(&self.connection.agent.coverage.bytes_observed, bytes as u64);
+            }
+        }
     }
 
     const fn kept(&mut self, side: Side) -> &mut Kept {

@@ -53,8 +53,13 @@ impl Kept {
         Self { undecided: Vec::new(), unread: bytes }
     }
 
-    pub(super) const fn has_unread(&self) -> bool {
-        !self.unread.is_empty()
+    pub(super) const fn unread_len(&self) -> usize {
+        self.unread.len()
+    }
+
+    /// More came that is to be read when it is known how.
+    pub(super) fn keep_unread(&mut self, bytes: &[u8]) {
+        self.unread.extend_from_slice(bytes);
     }
 }
 
@@ -159,7 +164,7 @@ mod tests {
             way.pass();
         });
         assert_eq!(all, (true, b"abc".to_vec()));
-        assert!(kept.undecided.is_empty() && !kept.has_unread());
+        assert_eq!((kept.undecided.len(), kept.unread_len()), (0, 0));
     }
 
     #[test]
@@ -196,7 +201,7 @@ mod tests {
         assert_eq!(first, (true, b"ab".to_vec()));
         assert_eq!((&*kept.undecided, &*kept.unread), (&b"c"[..], &b"def"[..]));
         assert_eq!(kept.take_unread(), b"def");
-        assert!(!kept.has_unread());
+        assert_eq!(kept.unread_len(), 0);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    bed::Bed,
+    bed::{Bed, reset},
     script::{Turn, client, play, server},
 };
 
@@ -78,7 +78,7 @@ fn a_refusal_is_heard_by_a_client_that_goes_on_sending() {
     let answer = std::thread::scope(|scope| {
         let mut sender = client.try_clone().expect("a copy");
         scope.spawn(move || {
-            sender.write_all(&[b'x'; 1_000_000]).expect("it is read");
+            sender.write_all(&vec![b'x'; 1_000_000]).expect("it is read");
             sender.shutdown(Shutdown::Write).expect("it is open");
         });
         rest(&mut client)
@@ -134,6 +134,27 @@ fn a_tunnel_waits_for_its_answer_and_is_asked_about_like_any_connection() {
     assert!(server.read_to_end(&mut received).is_err(), "a reset");
     assert_eq!(received, b"");
     drop(client);
+    assert_eq!(bed.coverage().reasons.get("tunnels"), Some(&1));
+}
+
+#[test]
+fn what_comes_too_early_for_a_tunnel_waits_with_its_end_and_is_given_up_with_its_client() {
+    const CONNECT: &str = "CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n";
+    let bed = Bed::enforcing();
+    let (mut client, mut server) = bed.pair();
+    client.write_all([CONNECT, GET].concat().as_bytes()).expect("it is open");
+    client.shutdown(Shutdown::Write).expect("it is open");
+    expect(&mut server, CONNECT);
+    server.write_all(b"HTTP/1.1 200 OK\r\n\r\n").expect("it is open");
+    assert_eq!(rest(&mut server), GET, "and its end after it");
+    drop((client, server));
+
+    let (mut client, mut server) = bed.pair();
+    client.write_all(CONNECT.as_bytes()).expect("it is open");
+    expect(&mut server, CONNECT);
+    reset(client);
+    assert!(server.read_to_end(&mut Vec::new()).is_err(), "a reset");
+    drop(server);
     assert_eq!(bed.coverage().reasons.get("tunnels"), Some(&1));
 }
 

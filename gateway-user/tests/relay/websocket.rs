@@ -1,4 +1,4 @@
-//! WebSockets: carried as they are and read in audit; uncompressed in enforce.
+//! WebSocket: carried as it is and read in audit; uncompressed in enforce.
 
 use std::{
     io::{Read as _, Write as _},

@@ -16,7 +16,8 @@ use crate::{
     control::{
         api::{self, Peer},
         model::{
-            AgentInfo, AgentState, AttachRequest, CaInfo, Coverage, Refusal, Status, attached_by,
+            AgentInfo, AgentState, AttachRequest, CaInfo, Coverage, EgressRefused, Refusal, Status,
+            attached_by,
         },
     },
     proxy::Decryption,
@@ -35,6 +36,8 @@ impl api::Gateway for Gateway {
             agents: self.0.shown.read().unwrap_or_else(PoisonError::into_inner).len(),
             counters: self.counters(),
             unattached: self.0.watched.unattached(),
+            bounds: self.bounds(),
+            egress: self.egress_rules(),
         }
     }
 
@@ -42,7 +45,7 @@ impl api::Gateway for Gateway {
         let shown = self.0.shown.read().unwrap_or_else(PoisonError::into_inner);
         shown
             .iter()
-            .map(|agent| info(agent, self.0.hooks.counters(agent.held.cgroup_id).as_ref()))
+            .map(|agent| self.info(agent, self.0.hooks.counters(agent.held.cgroup_id).as_ref()))
             .collect()
     }
 
@@ -59,7 +62,7 @@ impl api::Gateway for Gateway {
         let here = here.into_iter().collect();
         let shown = self.enlist(peer.pid, candidate, terms, here).await?;
         self.try_redirects_of(&shown.held.name).await;
-        Ok(info(&shown, None))
+        Ok(self.info(&shown, None))
     }
 
     async fn detach(&self, name: &str, _force: bool) -> Result<(), Refusal> {
@@ -146,6 +149,12 @@ impl Gateway {
         let counters = counters.into_iter().chain(self.0.watched.counters());
         counters.filter(|(_, n)| *n > 0).map(|(name, n)| (name.into(), n)).collect()
     }
+
+    fn info(&self, shown: &Shown, kernel: Option<&Counters>) -> AgentInfo {
+        let mut info = info(shown, kernel);
+        info.notes.extend(self.hosts_note(shown));
+        info
+    }
 }
 
 fn info(shown: &Shown, kernel: Option<&Counters>) -> AgentInfo {
@@ -177,6 +186,8 @@ fn info(shown: &Shown, kernel: Option<&Counters>) -> AgentInfo {
         coverage.redirected = coverage.redirected.saturating_sub(health.tests());
     }
     let cgroup = Cgroup::open(held.cgroup.as_ref());
+    let refused = proxy.as_ref().map(|agent| agent.refusals.snapshot()).unwrap_or_default();
+    let refused = refused.into_iter();
     AgentInfo {
         name: held.name.clone(),
         mode: held.mode,
@@ -196,6 +207,9 @@ fn info(shown: &Shown, kernel: Option<&Counters>) -> AgentInfo {
         coverage,
         covered,
         undecrypted,
+        egress_refused: refused
+            .map(|(allow, connections)| EgressRefused { allow, connections })
+            .collect(),
         notes: cgroup.map(|cgroup| exposure::notes(&cgroup)).unwrap_or_default(),
     }
 }

@@ -217,7 +217,9 @@ impl Gateway {
         let now = self.0.context.recording.clock.now();
         let held = terms.held(&name, &cgroup, container, (now, resolvers));
         let proxy = proxy::Agent::new(cgroup.id(), held.reference(), self.seed(&held));
-        let (proxy, trust) = self.trusting(proxy.in_mode(held.mode), &held, &cgroup).await;
+        let proxy = proxy.in_mode(held.mode).within(Arc::clone(&self.0.bounds));
+        let proxy = proxy.under(Arc::clone(&self.0.rules));
+        let (proxy, trust) = self.trusting(proxy, &held, &cgroup).await;
         let member = Member {
             held: held.clone(),
             cgroup,

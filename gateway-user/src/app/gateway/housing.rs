@@ -44,6 +44,8 @@ impl Gateway {
             let (resolvers, loopback) = (resolvers.clone(), member.held.mode == Mode::Audit);
             self.0.names.enter(id, Trust { resolvers, netns, loopback });
         }
-        Ok(self.0.hooks.set_direct(id, &DirectRules::to_resolvers(resolvers))?)
+        let direct = DirectRules::to_resolvers(resolvers);
+        let direct = direct.and_udp(self.0.rules.egress(), &member.held.name)?;
+        Ok(self.0.hooks.set_direct(id, &direct)?)
     }
 }

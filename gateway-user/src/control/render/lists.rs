@@ -9,7 +9,9 @@ use super::{
 use crate::{
     authority::Certificate,
     call::{Micros, State, WorkflowId, WorkflowSummary},
-    control::model::{self, AgentInfo, AgentState, Coverage, Redirect, Status},
+    control::model::{
+        self, AgentInfo, AgentState, Coverage, EgressRefused, EgressRule, Redirect, Status, Unit,
+    },
 };
 
 /// What the gateway says of itself.
@@ -31,7 +33,36 @@ pub fn status(out: &mut dyn Write, screen: &Screen, status: &Status) -> io::Resu
     for (name, count) in &status.counters {
         writeln!(out, "{}  {count}", screen.paint(&name.replace('_', " "), Color::Busy))?;
     }
+    for bound in status.bounds.iter().filter(|bound| bound.hits > 0) {
+        let limit = bound.limit.map(|limit| match bound.unit {
+            Unit::Count => number::count(limit),
+            Unit::Bytes => number::bytes(limit),
+            Unit::Ms => format!("{limit} ms"),
+        });
+        let limit = limit.map(|limit| format!(" ({limit})")).unwrap_or_default();
+        let name = format!("bound {}{limit} hit", bound.name);
+        writeln!(out, "{}  {}", screen.paint(&name, Color::Busy), bound.hits)?;
+    }
+    for (number, rule) in (1..).zip(&status.egress) {
+        writeln!(out, "{}", egress_rule(number, rule).paint(screen, usize::MAX).0)?;
+    }
     Ok(())
+}
+
+/// A rule, and the connections on which it decided.
+fn egress_rule(number: usize, rule: &EgressRule) -> Cell {
+    let counts = [
+        ("allowed", rule.allowed, Color::Plain),
+        ("denied", rule.denied, Color::Busy),
+        ("would deny", rule.would_deny, Color::Busy),
+        ("over opaque_bytes", rule.exceeded, Color::Busy),
+    ];
+    let cell = Cell::default().and(&format!("egress {number}"), Color::Faint);
+    let cell = cell.and(&format!("  {}", rule.rule), Color::Plain);
+    let counted = counts.into_iter().filter(|(_, count, _)| *count > 0);
+    counted.fold(cell, |cell, (name, count, color)| {
+        cell.and(&format!("  {name}: {}", number::count(count)), color)
+    })
 }
 
 /// A table of agents, each with what was not covered.
@@ -68,6 +99,11 @@ pub fn agents(out: &mut dyn Write, screen: &Screen, agents: &[AgentInfo]) -> io:
         }
         if let Some(note) = by_rule(agent) {
             table.note(note);
+        }
+        for EgressRefused { allow, connections } in &agent.egress_refused {
+            let times = number::count(*connections);
+            let line = format!("  egress denied: {times}; to allow it: [[egress]] {allow}");
+            table.note(Cell::default().and(&line, Color::Busy));
         }
         for note in &agent.notes {
             table.note(Cell::default().and(&format!("  {note}"), Color::Faint));
@@ -274,7 +310,7 @@ mod tests {
     use super::*;
     use crate::{
         call::{Micros, Timestamp},
-        control::sample,
+        control::{model::Bound, sample},
     };
 
     const PIPE: Screen = Screen { color: false, columns: None, now: Timestamp(0) };
@@ -338,5 +374,39 @@ mod tests {
         agents   1
         boot id  00ff
         ");
+    }
+
+    #[test]
+    fn the_status_tells_of_bounds_that_were_hit_and_of_egress_rules() {
+        let bound = |name: &str, hits| Bound {
+            name: name.into(),
+            limit: Some(8192),
+            unit: Unit::Count,
+            in_use: None,
+            hits,
+        };
+        let rule = |rule: &str, allowed, denied| EgressRule {
+            rule: rule.into(),
+            allowed,
+            denied,
+            would_deny: 0,
+            exceeded: 0,
+        };
+        let status_now = Status {
+            pid: 12,
+            bounds: vec![bound("connections", 0), bound("connections_per_agent", 3)],
+            egress: vec![rule("allow host=github.com", 2, 0), rule("deny", 0, 7)],
+            ..sample::status()
+        };
+        let text = shown(|out| status(out, &PIPE, &status_now));
+        let told: Vec<&str> = text.lines().skip(5).collect();
+        assert_eq!(
+            told,
+            [
+                "bound connections_per_agent (8.2k) hit  3",
+                "egress 1  allow host=github.com  allowed: 2",
+                "egress 2  deny  denied: 7",
+            ]
+        );
     }
 }

@@ -69,9 +69,8 @@ impl Body {
 /// The chunked coding (RFC 9112, section 7.1).
 ///
 /// ```text
-/// Size ─ws─► Padding ─;─► Extension ◄─"─► Quoted ◄─\\─► Escaped
-///   │  (Size ─;─► Extension   │
-///   │       as well)          │
+/// Size ─ws─► Padding ─;─► Extension ◄─"─► Quoted ◄─\─► Escaped     (Size ─;─► Extension as well)
+///   │                         │
 ///   └────────────CR───────────┴──► SizeLf ─LF, size 0─► Trailers ─empty line─► end
 ///   ▲                                 │
 ///   └─LF─ DataLf ◄─CR─ DataCr ◄─ Data ◄─LF, size > 0
@@ -160,8 +159,9 @@ impl Chunked {
             (Size, _) if self.digits == 0 => return Err(Fault::ChunkSize),
             (Size | Padding, b' ' | b'\t') => Padding,
             (Extension, b'"') => Quoted,
-            (Size | Padding, b';') | (Extension, b'\t' | b' '..=b'~' | 0x80..) => Extension,
-            (Quoted, b'"') => Extension,
+            (Size | Padding, b';') | (Extension, b'\t' | b' '..=b'~' | 0x80..) | (Quoted, b'"') => {
+                Extension
+            }
             (Quoted, b'\\') => Escaped,
             (Quoted | Escaped, b'\t' | b' '..=b'~' | 0x80..) => Quoted,
             (Size | Extension, b'\r') => SizeLf,
@@ -212,10 +212,8 @@ fn check_trailers(trailers: &[u8]) -> Result<(), Fault> {
     let mut fields = [httparse::EMPTY_HEADER; limits::HEAD_FIELDS];
     match httparse::parse_headers(trailers, &mut fields) {
         Ok(httparse::Status::Complete((_, fields))) => {
-            match fields.iter().any(|field| frames(field.name)) {
-                true => Err(Fault::Trailer),
-                false => Ok(()),
-            }
+            let framing = fields.iter().any(|field| frames(field.name));
+            if framing { Err(Fault::Trailer) } else { Ok(()) }
         }
         Ok(httparse::Status::Partial) => Err(Fault::FieldName),
         Err(error) => Err(diagnose_trailers(trailers, error)),

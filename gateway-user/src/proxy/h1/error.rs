@@ -1,6 +1,6 @@
 //! Why bytes can't be framed.
 
-use crate::limits;
+use crate::limits::{self, Bound};
 
 /// The connection can't be framed any further, and whose bytes are to blame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -9,6 +9,22 @@ pub enum FramingError {
     Client(Fault),
     #[error("the server's response can't be framed: {0}")]
     Server(Fault),
+}
+
+impl FramingError {
+    /// The bound that was hit, if it was one.
+    #[must_use]
+    pub const fn bound(&self) -> Option<Bound> {
+        let (Self::Client(fault) | Self::Server(fault)) = self;
+        match fault {
+            Fault::EmptyLines => Some(Bound::EmptyLines),
+            Fault::HeadTooLarge => Some(Bound::HeadBytes),
+            Fault::TooManyFields => Some(Bound::HeadFields),
+            Fault::ChunkLineTooLong => Some(Bound::ChunkLineBytes),
+            Fault::TooManyRequests => Some(Bound::PipelinedRequests),
+            _ => None,
+        }
+    }
 }
 
 /// What makes the framing ambiguous, malformed or too large. The sections are those of RFC 9112

@@ -9,6 +9,7 @@ use crate::limits;
 
 /// The head of a request. Names that are not listed here are not looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "what is asked or not, each for itself")]
 pub struct RequestHead {
     pub method: Method,
     /// As written: a path and query, an absolute URI, an authority (CONNECT) or `*`.

@@ -175,8 +175,9 @@ fn parse(head: &[u8], by: Peer) -> Result<(Frame, u64, [u8; 4]), Fault> {
     }
     let (length, key) = match (second & LENGTH, rest) {
         (126, [a, b, key @ ..]) => (u64::from(u16::from_be_bytes([*a, *b])), key),
-        (127, [a, b, c, d, e, f, g, h, key @ ..]) => {
-            (u64::from_be_bytes([*a, *b, *c, *d, *e, *f, *g, *h]), key)
+        (127, rest) => {
+            let (length, key) = rest.split_first_chunk().ok_or(Fault::Length)?;
+            (u64::from_be_bytes(*length), key)
         }
         (short, key) => (u64::from(short), key),
     };

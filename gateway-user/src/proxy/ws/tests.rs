@@ -52,11 +52,11 @@ fn frame(first: u8, payload: &[u8], key: Option<[u8; 4]>) -> Vec<u8> {
     match payload.len() {
         len @ ..126 => frame.push(masked | u8::try_from(len).expect("it is small")),
         len @ ..0x1_0000 => {
-            frame.push(masked | 126);
+            frame.push(masked | 0x7e);
             frame.extend(u16::try_from(len).expect("it is small").to_be_bytes());
         }
         len => {
-            frame.push(masked | 127);
+            frame.push(masked | 0x7f);
             frame.extend((len as u64).to_be_bytes());
         }
     }

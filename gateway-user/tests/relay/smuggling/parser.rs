@@ -3,6 +3,7 @@
 
 /// How one implementation reads what the standard does not allow.
 #[derive(Clone, Copy, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "leniencies, each for itself")]
 pub(crate) struct Leniency {
     pub(crate) name: &'static str,
     pub(crate) lines: Lines,
@@ -237,7 +238,10 @@ fn message(input: &mut &[u8], by: &Leniency, asked: Asked) -> Option<(Read, bool
     let body = body(input, by, &framing)?;
     let upgrades = a == "CONNECT" || !value("upgrade").is_empty();
     let last = (is_request && upgrades && by.switches) || status == 101 || connected;
-    let host = if is_request { host(&value("host"), &b, &a, by)? } else { None };
+    if is_request && by.host == Host::Reject && value("host").len() > 1 {
+        return None;
+    }
+    let host = if is_request { host(&value("host"), &b, &a, by) } else { None };
     Some((Read { what: b, host, body }, last, interim))
 }
 
@@ -386,7 +390,7 @@ fn body(input: &mut &[u8], by: &Leniency, framing: &Body) -> Option<Vec<u8>> {
 
 fn chunk_line(input: &mut &[u8], by: &Leniency) -> Option<String> {
     let mut whole = line(input, by)?;
-    while by.quotes && whole.iter().filter(|&&byte| byte == b'"').count() % 2 == 1 {
+    while by.quotes && whole.split(|&byte| byte == b'"').count() % 2 == 0 {
         whole.push(b'\n');
         whole.extend(line(input, by)?);
     }
@@ -399,18 +403,14 @@ fn take(input: &mut &[u8], count: u64) -> Option<Vec<u8>> {
     Some(taken.to_vec())
 }
 
-fn host(fields: &[&String], target: &str, method: &str, by: &Leniency) -> Option<Option<String>> {
+fn host(fields: &[&String], target: &str, method: &str, by: &Leniency) -> Option<String> {
     let named = target.split_once("://").and_then(|(_, rest)| rest.split('/').next());
     let named = named.map(|named| named.rsplit('@').next().unwrap_or(named));
     let named = named.or((method == "CONNECT").then_some(target));
-    let field = match by.host {
-        Host::Reject if fields.len() > 1 => return None,
-        Host::Last => fields.last(),
-        _ => fields.first(),
-    };
+    let field = if by.host == Host::Last { fields.last() } else { fields.first() };
     let field = field.map(|host| host.to_ascii_lowercase());
-    Some(match by.host {
+    match by.host {
         Host::FieldOnly => field,
         _ => named.map(str::to_ascii_lowercase).or(field),
-    })
+    }
 }
