@@ -518,7 +518,7 @@ fn git_over_its_own_protocol_leaves_an_enforced_container_by_a_rule_only() {
     // The very rule that was shown, as a table.
     let rule = rule.replace(", decision", "\ndecision");
     let rules = format!("[[egress]]\n{rule}\nopaque_bytes = \"1MiB\"\n");
-    let allowed = Gateway::start_at(Place::configured(Mode::Enforce, &rules));
+    let allowed = Gateway::start_with(Mode::Enforce, &rules);
     allowed.attach_cgroup(&container.cgroup(), "a", &[]);
     let output = call();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
