@@ -2,6 +2,7 @@
 //! others.
 
 mod agents;
+mod ca;
 mod daemon;
 mod doctor;
 mod gateway;
@@ -35,7 +36,10 @@ pub fn main(cli: Cli) -> anyhow::Result<u8> {
         .enable_all()
         .build()
         .context("can't start the runtime")?;
-    runtime.block_on(dispatch(cli))
+    let status = runtime.block_on(dispatch(cli));
+    // What hangs in a container's file system must not keep us.
+    runtime.shutdown_background();
+    status
 }
 
 /// For the control socket and the upkeep; each network namespace has a thread of its own.
@@ -60,6 +64,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Command::Doctor(args) => return doctor::run(args.json, control, console.out).await,
         Command::Probe(args) => probe::run(&args)?,
         Command::Config(command) => return settings::run(&command, console.out),
+        Command::Ca(command) => ca::run(&command, &mut console).await?,
     }
     Ok(0)
 }

@@ -2,6 +2,7 @@
 
 pub mod agent;
 mod egress;
+pub mod intercept;
 mod limits;
 mod problems;
 mod units;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     agent::{AgentRule, Existing},
     egress::EgressRule,
+    intercept::Intercepts,
     limits::Limits,
     problems::Problem,
     units::{Size, SizeParseError, Span, SpanParseError},
@@ -40,6 +42,9 @@ pub struct Config {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub egress: Vec<EgressRule>,
     pub limits: Limits,
+    /// Which TLS connections are decrypted, of agents for whom that is on.
+    #[serde(rename = "intercept")]
+    pub intercepts: Intercepts,
 }
 
 /// What holds for an agent unless it is attached with something else.
@@ -47,6 +52,20 @@ pub struct Config {
 #[serde(deny_unknown_fields, default)]
 pub struct Defaults {
     pub mode: Mode,
+    /// Absent: on in enforce mode and for `turnpike run`, else off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decrypt: Option<Decrypt>,
+}
+
+impl Defaults {
+    /// For an agent that is attached in this mode and with nothing said of it.
+    #[must_use]
+    pub fn decrypt(&self, mode: Mode) -> Decrypt {
+        self.decrypt.unwrap_or(match mode {
+            Mode::Audit => Decrypt::Off,
+            Mode::Enforce => Decrypt::On,
+        })
+    }
 }
 
 /// The daemon's own settings.
@@ -92,12 +111,22 @@ impl fmt::Display for Mode {
 }
 
 /// Whether an agent's TLS connections to listed hosts are opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Decrypt {
     /// Nothing in the agent is touched; its TLS connections are opaque.
+    #[default]
     Off,
     On,
+}
+
+impl fmt::Display for Decrypt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Off => "off",
+            Self::On => "on",
+        })
+    }
 }
 
 /// The configuration can't be used.

@@ -164,8 +164,24 @@ pub const POOLED_PIPES: usize = 64;
 /// How long a container runtime may take to say which container has a name. Later: it counts as
 /// one that knows none.
 pub const RUNTIME_ANSWER_TIME: std::time::Duration = std::time::Duration::from_secs(10);
-/// Bytes of its answer that are read.
+/// Bytes of its answer, or of one of its files, that are read.
 pub const RUNTIME_ANSWER_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Cgroups in which new ones are noticed as they are made. In more, and below those, agents are not
+/// attached by rule.
+pub const WATCHED_CGROUPS: usize = 16_384;
+/// Cgroups of which it is found out at a time whether a rule matches. More wait.
+pub const PENDING_LOOKUPS: usize = 64;
+/// How long a container may take to be made, and its runtime to tell who it is, before what is not
+/// known is taken for absent.
+pub const LOOKUP_TIME: std::time::Duration = std::time::Duration::from_secs(10);
+/// How often all cgroups are looked through for what was missed.
+pub const RESCAN_PERIOD: std::time::Duration = std::time::Duration::from_secs(10);
+/// Agents that are attached by rule. More are not attached.
+pub const AGENTS_BY_RULE: usize = 1024;
+/// Containers that no rule matches, of which `turnpike doctor` is told the names. More are only
+/// counted.
+pub const UNATTACHED_NAMES: usize = 64;
 
 /// Streams that one HTTP/2 client may have open at a time, if its server allows as many. More are
 /// refused, unprocessed.
@@ -209,3 +225,31 @@ pub const ADDRESSES_PER_ANSWER: usize = 64;
 pub const NAME_AGE_MIN: std::time::Duration = std::time::Duration::from_mins(2);
 /// How long a name is remembered at most, whatever its time to live.
 pub const NAME_AGE_MAX: std::time::Duration = std::time::Duration::from_hours(1);
+
+/// Leaves that are kept once they are signed. The oldest makes room, and is signed again when it is
+/// wanted.
+pub const LEAVES: usize = 4096;
+/// Replaced authorities that are still trusted, if they were replaced within a leaf's lifetime. The
+/// oldest makes room.
+pub const RETIRED_AUTHORITIES: usize = 4;
+
+/// Bytes of one file of certificates. A larger one is not added to, and that is noted. Distributions'
+/// have a quarter of that.
+pub const BUNDLE_BYTES: u64 = 1024 * 1024;
+/// Files of certificates that are added to, in each mount namespace of an agent. More are noted.
+pub const BUNDLES_PER_NAMESPACE: usize = 64;
+/// Mount namespaces of one agent whose files are added to. More are noted. With the bounds above, this
+/// is what an agent can make the gateway keep in memory for it.
+pub const MOUNT_NAMESPACES_PER_AGENT: usize = 16;
+/// Directories that are looked into for libraries' certificates, in each root of an agent.
+pub const TRUST_DIRECTORIES: usize = 4096;
+/// Names that are read of one of them.
+pub const TRUST_NAMES: usize = 4096;
+/// Processes of an agent that are looked at at a time, to find the certificates that they use. Others
+/// have their turn later.
+pub const TRUST_PROCESSES: usize = 256;
+/// Bytes of a process's environment, command line or list of mappings that are read.
+pub const TRUST_PROCESS_BYTES: u64 = 1024 * 1024;
+/// How long looking for an agent's certificates, and adding to them, may take. Later: it is noted,
+/// and tried again.
+pub const TRUST_TIME: std::time::Duration = std::time::Duration::from_secs(3);

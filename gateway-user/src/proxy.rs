@@ -35,5 +35,5 @@ pub use egress::{Refusals, RuleSnapshot, Rules};
 pub use exchange::{Recorder, Recording};
 pub use origin::Origins;
 pub use selftest::{Arrived, SelfTests, Word};
-pub use tls::{Certificates, Decryption, NoLeaf, Roots};
+pub use tls::{Binary, Certificates, Decryption, Distrust, NoLeaf, Roots, Why};
 pub use worker::{Context, LAST_CALL, Listeners, serve};

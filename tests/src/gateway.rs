@@ -48,6 +48,11 @@ impl Place {
         Self::configured(mode, "")
     }
 
+    /// With further sections in its configuration.
+    pub fn with(mode: Mode, sections: &str) -> Self {
+        Self::configured(mode, &format!("\n{sections}"))
+    }
+
     /// With further lines of configuration, of which the first ones are of `[defaults]`.
     pub fn configured(mode: Mode, lines: &str) -> Self {
         machine::require_root();
@@ -122,6 +127,12 @@ impl Gateway {
     pub fn start_open(mode: Mode) -> Self {
         let rule = "[[egress]]\nmatch = {}\ndecision = \"allow\"\n";
         Self::start_at(Place::configured(mode, rule))
+    }
+
+    /// As `start`, with further sections in its configuration.
+    #[track_caller]
+    pub fn start_with(mode: Mode, sections: &str) -> Self {
+        Self::start_at(Place::with(mode, sections))
     }
 
     /// As `start`, where a configuration is already.

@@ -7,6 +7,7 @@
 pub mod agent;
 pub mod authority;
 pub mod bench;
+pub mod bundle;
 pub mod clients;
 pub mod container;
 pub mod gateway;

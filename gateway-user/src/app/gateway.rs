@@ -2,15 +2,20 @@
 
 mod api;
 mod bounds;
+mod distrust;
+mod ending;
 mod everywhere;
 mod fleet;
 mod health;
 mod heartbeat;
 mod hints;
+mod housing;
 mod older;
 mod selftest;
 mod succession;
+mod trust;
 mod upkeep;
+mod watch;
 
 use std::{
     io,
@@ -21,7 +26,8 @@ use std::{
 
 use tokio::sync::Mutex;
 
-use self::{fleet::Fleet, health::Shown, heartbeat::Heartbeat};
+pub(super) use self::trust::node_bundle;
+use self::{fleet::Fleet, health::Shown, heartbeat::Heartbeat, trust::Decrypting, watch::Watched};
 use super::{
     agents::Unfit,
     kernel::{KernelOrigins, ToStore, monotonic},
@@ -37,9 +43,11 @@ use crate::{
         preflight::{self, Unmet},
         sockets::SocketsError,
     },
+    authority::AuthorityError,
     call::Timestamp,
     config::Config,
     control::model::Refusal,
+    limits,
     limits::Bounds,
     names::Directory,
     proxy::{self, Agents, Clock, Recording, Rules, SelfTests},
@@ -65,6 +73,7 @@ struct Inner {
     /// What may leave unread.
     rules: Arc<Rules>,
     bounds: Arc<Bounds>,
+    decrypting: Arc<Decrypting>,
     /// Held while an agent is attached or detached: one at a time.
     fleet: Mutex<Fleet>,
     /// What `turnpike agents` shows, so that it need not wait for the fleet.
@@ -72,6 +81,8 @@ struct Inner {
     heartbeat: Heartbeat,
     /// Held while redirects are tested in turn.
     testing: Arc<Mutex<()>>,
+    /// What rules were asked about.
+    watched: Watched,
 }
 
 /// Why the gateway could not start, or not attach or detach an agent.
@@ -98,12 +109,19 @@ pub(super) enum GatewayError {
     KeepInEnforce,
     #[error(transparent)]
     Key(#[from] node::KeyError),
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
     #[error("a turnpike daemon runs already (pid {0}); stop it first, or use it")]
     Running(u32),
     #[error("the gateway is ending; ask the next one")]
     Ending,
     #[error("no agent is called {0:?}; see `turnpike agents`")]
     NoAgent(String),
+    #[error(
+        "{} agents are attached by rule, and no more can be; detach some, or make the rules narrower",
+        limits::AGENTS_BY_RULE
+    )]
+    NoRoom,
     #[error("can't listen in the agent's network namespace: {0}")]
     Listen(#[source] io::Error),
     #[error("the system refused {what}: {source}")]
@@ -145,6 +163,7 @@ impl Gateway {
         hooks.forget_handoffs(monotonic())?;
         let workflows = Arc::new(Workflows::new());
         let clock = Clock::start();
+        let decrypting = Arc::new(Decrypting::open(&config, clock)?);
         let recorder = Box::new(ToStore(Arc::clone(&workflows)));
         let names = Arc::new(Directory::default());
         let rules = Arc::new(Rules::new(config.egress(), Arc::clone(&names), clock));
@@ -160,6 +179,7 @@ impl Gateway {
             names,
             rules,
             bounds: Arc::new(Bounds::new((&config.limits).into())),
+            decrypting,
             embedded,
             boot,
             started_at: clock.now(),
@@ -167,6 +187,7 @@ impl Gateway {
             shown: RwLock::default(),
             heartbeat: Heartbeat::new(Arc::clone(&hooks)),
             testing: Arc::default(),
+            watched: Watched::default(),
             config,
             instance,
             hooks,

@@ -72,9 +72,10 @@ pub struct Workload<'a> {
     pub pod: Option<&'a str>,
     pub pod_uid: Option<&'a str>,
     pub namespace: Option<&'a str>,
-    /// `None` where they were not told.
     pub labels: Option<&'a BTreeMap<String, String>>,
-    /// There is no more to learn, so that what is `None` is absent.
+    /// There are no further labels.
+    pub all_labels: bool,
+    /// What else is `None` is absent.
     pub told: bool,
 }
 
@@ -110,9 +111,10 @@ impl Match {
             (Some(glob), Some(text)) => Some(glob.matches(text)),
             (Some(_), None) => workload.told.then_some(false),
         };
-        let labelled = |(key, glob): (&String, &Glob)| match workload.labels {
-            Some(labels) => Some(labels.get(key).is_some_and(|value| glob.matches(value))),
-            None => workload.told.then_some(false),
+        let labelled = |(key, glob): (&String, &Glob)| {
+            let value = workload.labels.and_then(|labels| labels.get(key));
+            let known = value.is_some_and(|value| glob.matches(value));
+            (known || workload.all_labels).then_some(known)
         };
         let pod = match (&self.pod, workload.pod_uid) {
             // A uid is told by the cgroup already.
@@ -127,12 +129,16 @@ impl Match {
             one(self.namespace.as_ref(), workload.namespace),
         ];
         let all = answers.into_iter().chain(self.label.iter().map(labelled));
-        // One `no` settles it, whatever is still open.
-        all.fold(Some(true), |all, one| match (all, one) {
-            (Some(false), _) | (_, Some(false)) => Some(false),
-            (Some(true), Some(true)) => Some(true),
-            _ => None,
-        })
+        let mut is_open = false;
+        for answer in all {
+            match answer {
+                // That settles it, whatever is still open.
+                Some(false) => return Some(false),
+                Some(true) => {}
+                None => is_open = true,
+            }
+        }
+        (!is_open).then_some(true)
     }
 
     fn is_empty(&self) -> bool {
@@ -287,6 +293,7 @@ mod tests {
             cgroup: "/machine.slice/libpod-1.scope",
             container: Some(name),
             labels: Some(labels),
+            all_labels: true,
             told: true,
             ..Workload::default()
         };

@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::text;
 use crate::{
+    authority::Certificate,
     call::{State, Timestamp},
-    config::Mode,
+    config::{Decrypt, Mode},
 };
 
 pub use crate::config::Existing;
@@ -36,6 +37,9 @@ pub struct Status {
     /// The egress rules in their order, and how often each decided.
     #[serde(default)]
     pub egress: Vec<EgressRule>,
+    /// Running containers that no rule matches, by name: the first so many.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unattached: Vec<String>,
 }
 
 /// A bound, and how often it was hit since the gateway started.
@@ -90,6 +94,9 @@ pub struct EgressRefused {
 pub struct AgentInfo {
     pub name: String,
     pub mode: Mode,
+    /// Whether its TLS connections to listed hosts are opened.
+    #[serde(default)]
+    pub decrypt: Decrypt,
     /// The path below the cgroup2 mount, from `/`.
     pub cgroup: String,
     /// The inode number of the cgroup's directory.
@@ -98,6 +105,18 @@ pub struct AgentInfo {
     pub container_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod: Option<String>,
+    /// What its container was called when that was last looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container_name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    /// `command`, or the number of a rule in the configuration: `rule 1`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attached_by: Option<String>,
+    /// How long its processes had been running, at most, when a rule attached it: what they did
+    /// before was not seen. Absent if none was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub late_ms: Option<u64>,
     pub state: AgentState,
     /// The gateway that holds the agent; absent if none does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -113,6 +132,12 @@ pub struct AgentInfo {
     /// What it was refused (enforce): the first destinations.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub egress_refused: Vec<EgressRefused>,
+    /// Files of certificates to which this node's CA is added for it, as its containers have them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub covered: Vec<PathBuf>,
+    /// What of it is not decrypted that should be, why, and what would help, one sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub undecrypted: Vec<String>,
     /// What opens ways out of it that can't be closed from here, one sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
@@ -282,6 +307,15 @@ const KERNEL_COUNTERS: [(Counter, &str); Counter::COUNT] = [
     (Counter::DnsLost, "dns_lost"),
 ];
 
+/// The node's certificate authority.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CaInfo {
+    #[serde(flatten)]
+    pub certificate: Certificate,
+    /// Its certificate, and those that it had until lately, in PEM: what clients have to trust.
+    pub anchors: String,
+}
+
 /// What to attach, and how.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -296,6 +330,12 @@ pub struct AttachRequest {
     pub mode: Option<Mode>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub existing: Option<Existing>,
+    /// Absent: what the configuration says, as above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decrypt: Option<Decrypt>,
+    /// A file of certificates by which the agent tells whom to trust. Absent: the one of its container.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<PathBuf>,
 }
 
 /// What names the cgroup to attach.
@@ -308,6 +348,12 @@ pub enum Target {
     Pid(u32),
     /// The cgroup of a container: its name, its id, or the beginning of its id.
     Container(String),
+}
+
+/// Who attached an agent, as it is written.
+#[must_use]
+pub fn attached_by(rule: Option<usize>) -> String {
+    rule.map_or_else(|| "command".to_owned(), |number| format!("rule {number}"))
 }
 
 /// A workflow's state as it is written.

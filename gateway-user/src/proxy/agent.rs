@@ -26,7 +26,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Agent {
     pub id: AgentId,
-    pub reference: AgentRef,
+    reference: RwLock<Arc<AgentRef>>,
     /// What becomes of what can't be handled.
     pub mode: Mode,
     /// Absent: its TLS is relayed as it is.
@@ -59,7 +59,7 @@ impl Agent {
     pub fn new(id: AgentId, reference: AgentRef, seed: u64) -> Self {
         Self {
             id,
-            reference,
+            reference: RwLock::new(Arc::new(reference)),
             mode: Mode::Audit,
             decryption: None,
             coverage: Coverage::default(),
@@ -93,6 +93,18 @@ impl Agent {
     #[must_use]
     pub fn under(self, rules: Arc<Rules>) -> Self {
         Self { rules, ..self }
+    }
+
+    /// What its workflows say of it.
+    #[must_use]
+    pub fn reference(&self) -> Arc<AgentRef> {
+        Arc::clone(&self.reference.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Gives it another name, for what comes from now on.
+    pub fn rename(&self, name: &str) {
+        let mut reference = self.reference.write().unwrap_or_else(PoisonError::into_inner);
+        *reference = Arc::new(AgentRef { name: name.to_owned(), ..AgentRef::clone(&reference) });
     }
 
     /// Connections that are carried now.

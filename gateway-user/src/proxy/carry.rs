@@ -215,7 +215,7 @@ impl<E: Future<Output = ()>> Path<'_, E> {
     pub(super) async fn unread(self, upstream: Option<TcpStream>, held: Vec<u8>, no: Unread) {
         let agent = self.admission.agent();
         let Unread { reason, name, alert } = no;
-        tracing::debug!(?reason, ?name, agent = %agent.reference.name, "TLS that is not read");
+        tracing::debug!(?reason, ?name, agent = %agent.reference().name, "TLS that is not read");
         let meant = reason != OpaqueReason::Tls;
         let whither = self.admission.whither();
         let allowance = match agent.may_stay_unread(&whither, name.as_deref(), meant) {

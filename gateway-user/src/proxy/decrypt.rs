@@ -197,8 +197,8 @@ impl Case<'_> {
     /// The client did not trust us.
     fn note(&self, why: Why, now: Timestamp) {
         let host = self.name.to_str();
-        let (agent, binary) = (&self.agent.reference.name, &self.binary);
-        tracing::info!(agent, %host, pid = self.pid, ?binary, %why, "a client does not trust us");
+        let (agent, binary) = (self.agent.reference(), &self.binary);
+        tracing::info!(agent = agent.name, %host, pid = self.pid, ?binary, %why, "a client does not trust us");
         add(&self.agent.coverage.tls_distrusted, 1);
         self.decryption.distrusted().note((binary.clone(), self.pid), &host, why, now);
     }

@@ -131,7 +131,7 @@ impl Rules {
             let names = self.names.of(agent.id, to.to.ip(), self.clock.now());
             (names, self.names.learns(agent.id))
         };
-        f(&Flow { agent: &agent.reference.name, to: to.to, names: &names, names_are_learnt })
+        f(&Flow { agent: &agent.reference().name, to: to.to, names: &names, names_are_learnt })
     }
 
     fn count(&self, rule: usize, which: impl FnOnce(&Counts) -> &AtomicU64) {
@@ -264,8 +264,8 @@ impl Agent {
         self.rules.count(rule, |counts| &counts.exceeded);
         add(&self.coverage.opaque_bytes_exceeded, 1);
         let text = self.rules.egress.rules().get(rule).map(ToString::to_string);
-        let (agent, mode) = (&self.reference.name, self.mode);
-        tracing::info!(agent, rule = text, %mode, "opaque_bytes_exceeded");
+        let mode = self.mode;
+        tracing::info!(agent = self.reference().name, rule = text, %mode, "opaque_bytes_exceeded");
         self.mode == Mode::Audit
     }
 }

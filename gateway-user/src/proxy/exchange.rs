@@ -271,7 +271,7 @@ impl Exchange {
             confidence: placement.confidence,
             kind: placement.kind,
             call: CallKind::Model,
-            agent: agent.reference.name.clone(),
+            agent: agent.reference().name.clone(),
             dialect: Some(prompt.dialect),
             operation: Some(prompt.operation),
             request_model: prompt.model,
@@ -296,7 +296,7 @@ impl Exchange {
             evidence: take(&mut placement.evidence),
             retry: placement.retry,
         };
-        connection.recording.recorder.placed(&agent.reference, &placement, step, wish);
+        connection.recording.recorder.placed(&agent.reference(), &placement, step, wish);
         (placement.workflow, placement.step)
     }
 
@@ -373,7 +373,7 @@ impl Exchange {
             duration_ms: Some(at.since(self.started)),
         };
         let recorder = &connection.recording.recorder;
-        recorder.finished(&agent.reference, workflow, settlement, &completion, at);
+        recorder.finished(&agent.reference(), workflow, settlement, &completion, at);
     }
 
     /// Whether its request has ended.

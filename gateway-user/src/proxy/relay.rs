@@ -371,7 +371,8 @@ mod tests {
         let (client, to_client) = pair(Some(4096));
         let (server, to_server) = pair(None);
         let (agent, origin, destination, place) = admission(to_server.0).into_parts();
-        let agent = Arc::new(Agent::new(agent.id, agent.reference.clone(), 1).in_mode(mode));
+        let agent =
+            Arc::new(Agent::new(agent.id, AgentRef::clone(&agent.reference()), 1).in_mode(mode));
         let recorder = Box::new(Nowhere);
         let recording = Arc::new(Recording { clock: Clock::start(), key: [0; 32], recorder });
         let connection = Connection::new(agent, &origin, destination, None, place, recording);

@@ -7,7 +7,8 @@ use super::{
     table::{Align, Cell, Column, Table},
 };
 use crate::{
-    call::{State, WorkflowId, WorkflowSummary},
+    authority::Certificate,
+    call::{Micros, State, WorkflowId, WorkflowSummary},
     control::model::{
         self, AgentInfo, AgentState, Coverage, EgressRefused, EgressRule, Redirect, Status, Unit,
     },
@@ -98,11 +99,32 @@ pub fn agents(out: &mut dyn Write, screen: &Screen, agents: &[AgentInfo]) -> io:
             let line = format!("  egress denied: {times}; to allow it: [[egress]] {allow}");
             table.note(Cell::default().and(&line, Color::Busy));
         }
+        for note in &agent.undecrypted {
+            table.note(Cell::default().and(&format!("  {note}"), Color::Busy));
+        }
+        if let Some(note) = by_rule(agent) {
+            table.note(note);
+        }
         for note in &agent.notes {
             table.note(Cell::default().and(&format!("  {note}"), Color::Faint));
         }
     }
     table.write(out, screen)
+}
+
+/// The node's certificate authority.
+pub fn ca(out: &mut dyn Write, screen: &Screen, certificate: &Certificate) -> io::Result<()> {
+    let lines = [
+        ("sha256", certificate.sha256.clone()),
+        ("from", certificate.not_before.to_string()),
+        ("until", certificate.not_after.to_string()),
+        ("kept in", certificate.path.display().to_string()),
+    ];
+    for (name, value) in lines {
+        let value = Cell::new(&value).paint(screen, usize::MAX).0;
+        writeln!(out, "{}  {value}", screen.paint(&format!("{name:<7}"), Color::Faint))?;
+    }
+    Ok(())
 }
 
 /// That an agent has been attached, and as what.
@@ -137,6 +159,7 @@ fn noteworthy(agent: &AgentInfo) -> Vec<(String, Color)> {
         let count = number::count(seen.existing_reset);
         notes.push((format!("sockets that were open before and are reset: {count}"), Color::Plain));
     }
+    notes.extend(agent.undecrypted.iter().map(|note| (note.clone(), Color::Busy)));
     if let Some(Redirect::Failed { why }) = &agent.redirect {
         notes.push((format!("redirect: failed ({why})"), Color::Bad));
     }
@@ -217,6 +240,22 @@ fn workload(agent: &AgentInfo) -> String {
         Some(id) => format!("container {}", id.chars().take(SHORT_ID_DIGITS).collect::<String>()),
         None => format!("cgroup {}", agent.cgroup),
     }
+}
+
+/// Which rule attached it, for whom, and how late.
+fn by_rule(agent: &AgentInfo) -> Option<Cell> {
+    let rule = agent.attached_by.as_ref().filter(|by| *by != "command");
+    let tenant = agent.tenant.as_ref().map(|tenant| format!("tenant {tenant}"));
+    let rule = rule.map(|rule| format!("attached by {rule}"));
+    let who: Vec<String> = rule.into_iter().chain(tenant).collect();
+    let who = (!who.is_empty())
+        .then(|| Cell::default().and(&format!("  {}", who.join(", ")), Color::Faint))?;
+    let Some(ms) = agent.late_ms else { return Some(who) };
+    let late = format!(
+        "; late: what it did in up to {} before is not known",
+        number::duration(Micros(ms.saturating_mul(1000)))
+    );
+    Some(who.and(&late, Color::Busy))
 }
 
 /// What was not understood, missed or refused, in words.
