@@ -35,7 +35,8 @@ impl Gateway {
         Ok(true)
     }
 
-    /// Tells the kernel and the directory of names which resolvers are the agent's.
+    /// Tells the kernel and the directory of names which resolvers are the agent's, and the kernel
+    /// what UDP its egress rules allow.
     pub(super) fn introduce(&self, threads: &Threads, member: &Member) -> Result<(), GatewayError> {
         let (id, resolvers) = (member.cgroup.id(), &member.held.resolvers);
         if let Some(netns) = agents::home(&member.cgroup).or(member.namespaces.first().copied())
