@@ -21,6 +21,8 @@ pub const MAX_AGENT_LEVEL: u32 = 16;
 pub const MAX_AGENTS: u32 = 1024;
 /// How many redirected sockets the maps have room for.
 pub const MAX_SOCKETS: u32 = 65536;
+/// How many of them one agent has room for.
+pub const MAX_SOCKETS_PER_AGENT: u32 = MAX_SOCKETS / 4;
 /// Bytes of the ring buffer that DNS answers go through.
 pub const DNS_RING_BYTES: u32 = 256 * 1024;
 
@@ -216,7 +218,8 @@ pub enum Counter {
     LeftDead,
     /// Left to connect directly: no listener in the network namespace (audit).
     LeftNoListener,
-    /// Left to connect directly: the table of redirected sockets was full (audit).
+    /// Left to connect directly: the table of redirected sockets was full, or the agent's share of
+    /// it (audit).
     LeftFull,
     /// Left to connect directly: tied to an interface, so that loopback can't stand in (audit).
     LeftTied,
@@ -224,7 +227,7 @@ pub enum Counter {
     DeniedDead,
     /// Refused: no listener in the network namespace (enforce).
     DeniedNoListener,
-    /// Refused: the table of redirected sockets was full (enforce).
+    /// Refused: the table of redirected sockets was full, or the agent's share of it (enforce).
     DeniedFull,
     /// Refused: tied to an interface, so that loopback can't stand in (enforce).
     DeniedTied,

@@ -12,6 +12,7 @@ use gateway_common::{Counter, Endpoint, Listener, MAPPED_PREFIX, Origin, PeerKey
 use crate::{
     agent::{Agent, gateway_is_alive},
     errno::{ECONNREFUSED, EPERM, deny},
+    held,
     ingress::note_question,
     maps::{HANDOFFS, LISTENERS, LOG_ENABLED, ORIGINS, netns_cookie, socket_cookie},
 };
@@ -142,7 +143,7 @@ fn remember(ctx: &SockAddrContext, agent: Agent, cookie: u64, dst: &Endpoint) ->
         // SAFETY: as above.
         at_ns: unsafe { bpf_ktime_get_ns() },
     };
-    ORIGINS.insert(&cookie, &Redirected { origin, handed: NOT_HANDED }, 0)
+    held::enter(cookie, &Redirected { origin, handed: NOT_HANDED })
 }
 
 /// Drops what is known of a socket, so that neither `getpeername` nor the gateway can take an old
@@ -150,12 +151,13 @@ fn remember(ctx: &SockAddrContext, agent: Agent, cookie: u64, dst: &Endpoint) ->
 #[inline(always)]
 fn forget(cookie: u64) {
     // SAFETY: copied out at once; only this socket's own calls write the entry.
-    let Some(handed) = (unsafe { ORIGINS.get(&cookie) }).map(|entry| entry.handed) else { return };
+    let Some(entry) = (unsafe { ORIGINS.get(&cookie) }) else { return };
+    let (handed, agent) = (entry.handed, entry.origin.agent);
     // SAFETY: as above.
     if unsafe { HANDOFFS.get(&handed) }.is_some_and(|origin| origin.cookie == cookie) {
         let _ = HANDOFFS.remove(&handed);
     }
-    let _ = ORIGINS.remove(&cookie);
+    held::leave(cookie, agent);
 }
 
 const NOT_HANDED: PeerKey =

@@ -14,6 +14,7 @@ mod direct;
 mod egress;
 mod errno;
 mod handoff;
+mod held;
 mod ingress;
 mod maps;
 mod packet;

@@ -34,6 +34,10 @@ pub static HEARTBEAT: Array<Heartbeat> = Array::with_max_entries(1, 0);
 #[map]
 pub static ORIGINS: HashMap<u64, Redirected> = HashMap::with_max_entries(MAX_SOCKETS, 0);
 
+/// How many entries of `ORIGINS` are each agent's. Entered by userspace with the agent.
+#[map]
+pub static HELD: HashMap<AgentId, u64> = HashMap::with_max_entries(MAX_AGENTS, 0);
+
 /// What the accepting side looks up. As large as `ORIGINS`, and each entry there has at most one
 /// here. Entries whose connection was reset before it was accepted stay until userspace sweeps
 /// them; should they fill the map, the accepting side asks the kernel's socket tables instead.

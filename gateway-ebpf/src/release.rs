@@ -2,7 +2,10 @@
 
 use aya_ebpf::{macros::cgroup_sock, programs::SockContext};
 
-use crate::maps::{HANDOFFS, ORIGINS, socket_cookie};
+use crate::{
+    held,
+    maps::{HANDOFFS, ORIGINS, socket_cookie},
+};
 
 const ALLOW: i32 = 1;
 
@@ -13,9 +16,8 @@ const TCP_CLOSE: u32 = 7;
 pub fn turnpike_release(ctx: SockContext) -> i32 {
     let cookie = socket_cookie(&ctx);
     // SAFETY: copied out at once; only this socket's own calls write the entry.
-    let Some(handed) = (unsafe { ORIGINS.get(&cookie) }).map(|entry| entry.handed) else {
-        return ALLOW;
-    };
+    let Some(entry) = (unsafe { ORIGINS.get(&cookie) }) else { return ALLOW };
+    let (handed, agent) = (entry.handed, entry.origin.agent);
     // SAFETY: the field is readable in this hook.
     let state = unsafe { (*ctx.sock).state };
     // A socket that was connected may wait in the gateway's accept queue with data to deliver: the
@@ -26,6 +28,6 @@ pub fn turnpike_release(ctx: SockContext) -> i32 {
             let _ = HANDOFFS.remove(&handed);
         }
     }
-    let _ = ORIGINS.remove(&cookie);
+    held::leave(cookie, agent);
     ALLOW
 }

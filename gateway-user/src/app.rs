@@ -2,6 +2,7 @@
 //! others.
 
 mod agents;
+mod ca;
 mod daemon;
 mod doctor;
 mod gateway;
@@ -11,14 +12,14 @@ mod node;
 mod pinned;
 mod probe;
 mod run;
+mod settings;
 
 use std::io;
 
 use anyhow::Context as _;
 
 use crate::{
-    config::Config,
-    control::cli::{Cli, Command, ConfigCommand},
+    control::cli::{Cli, Command},
     control::commands::{self, Console},
     control::render::Screen,
     proxy::Clock,
@@ -35,7 +36,10 @@ pub fn main(cli: Cli) -> anyhow::Result<u8> {
         .enable_all()
         .build()
         .context("can't start the runtime")?;
-    runtime.block_on(dispatch(cli))
+    let status = runtime.block_on(dispatch(cli));
+    // What hangs in a container's file system must not keep us.
+    runtime.shutdown_background();
+    status
 }
 
 /// For the control socket and the upkeep; each network namespace has a thread of its own.
@@ -59,19 +63,8 @@ async fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Command::Trace(args) => commands::trace(&mut console, &args).await?,
         Command::Doctor(args) => return doctor::run(args.json, control, console.out).await,
         Command::Probe(args) => probe::run(&args)?,
-        Command::Config(ConfigCommand::Check { file }) => {
-            Config::load(file.as_deref())?;
-            writeln!(console.out, "the configuration is valid")?;
-        }
-        Command::Config(ConfigCommand::Show { config, json }) => {
-            let config = Config::load(config.as_deref())?;
-            let text = if json {
-                serde_json::to_string_pretty(&config)? + "\n"
-            } else {
-                toml::to_string(&config)?
-            };
-            console.out.write_all(text.as_bytes())?;
-        }
+        Command::Ca(command) => ca::run(&command, &mut console).await?,
+        Command::Config(command) => return settings::run(&command, console.out),
     }
     Ok(0)
 }

@@ -1,34 +1,76 @@
 //! The configuration file: as written → valid.
 
+pub mod agent;
+mod egress;
+pub mod intercept;
+mod limits;
+mod problems;
+mod units;
+
 use std::{
     fmt, fs, io,
     path::{Path, PathBuf},
-    str::FromStr,
     time::Duration,
 };
 
+use schemars::{JsonSchema, Schema, schema_for};
 use serde::{Deserialize, Serialize};
+
+pub use self::{
+    agent::{AgentRule, Existing},
+    egress::EgressRule,
+    intercept::Intercepts,
+    limits::Limits,
+    problems::Problem,
+    units::{Size, SizeParseError, Span, SpanParseError},
+};
+use crate::policy::egress::Egress;
 
 /// Where the daemon looks when no `--config` is given; it need not exist.
 pub const DEFAULT_PATH: &str = "/etc/turnpike/turnpike.toml";
 
 /// The whole configuration. Every field has a default, so an empty file is valid.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     pub defaults: Defaults,
     pub daemon: Daemon,
+    /// What is attached by itself, in order: the first that matches holds.
+    #[serde(rename = "agent", skip_serializing_if = "Vec::is_empty")]
+    pub agents: Vec<AgentRule>,
+    /// What may leave unread, in order: the first that fits holds.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub egress: Vec<EgressRule>,
+    pub limits: Limits,
+    /// Which TLS connections are decrypted, of agents for whom that is on.
+    #[serde(rename = "intercept")]
+    #[schemars(with = "Vec<intercept::Intercept>")]
+    pub intercepts: Intercepts,
 }
 
 /// What holds for an agent unless it is attached with something else.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Defaults {
     pub mode: Mode,
+    /// Absent: on in enforce mode and for `turnpike run`, else off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decrypt: Option<Decrypt>,
+}
+
+impl Defaults {
+    /// For an agent that is attached in this mode and with nothing said of it.
+    #[must_use]
+    pub fn decrypt(&self, mode: Mode) -> Decrypt {
+        self.decrypt.unwrap_or(match mode {
+            Mode::Audit => Decrypt::Off,
+            Mode::Enforce => Decrypt::On,
+        })
+    }
 }
 
 /// The daemon's own settings.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Daemon {
     /// Where the control socket, the state and the pins are: gone after a reboot, like the agents.
@@ -50,7 +92,7 @@ impl Default for Daemon {
 }
 
 /// What becomes of an agent's traffic when it can't be handled.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// Fail open, and count.
@@ -69,91 +111,122 @@ impl fmt::Display for Mode {
     }
 }
 
-/// A span of time, written as a whole number with a unit: `500ms`, `10s`, `5m`, `2h`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span(pub Duration);
-
-impl FromStr for Span {
-    type Err = SpanParseError;
-
-    fn from_str(text: &str) -> Result<Self, SpanParseError> {
-        let split = text.find(|c: char| !c.is_ascii_digit()).ok_or(SpanParseError)?;
-        let (number, unit) = text.split_at(split);
-        let number: u64 = number.parse().map_err(|_| SpanParseError)?;
-        let unit_ms = match unit {
-            "ms" => 1,
-            "s" => 1000,
-            "m" => 60_000,
-            "h" => 3_600_000,
-            _ => return Err(SpanParseError),
-        };
-        number.checked_mul(unit_ms).map(|ms| Self(Duration::from_millis(ms))).ok_or(SpanParseError)
-    }
+/// Whether an agent's TLS connections to listed hosts are opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Decrypt {
+    /// Nothing in the agent is touched; its TLS connections are opaque.
+    #[default]
+    Off,
+    On,
 }
 
-impl fmt::Display for Span {
+impl fmt::Display for Decrypt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ms = self.0.as_millis();
-        if ms.is_multiple_of(1000) { write!(f, "{}s", ms / 1000) } else { write!(f, "{ms}ms") }
+        f.write_str(match self {
+            Self::Off => "off",
+            Self::On => "on",
+        })
     }
 }
-
-impl Serialize for Span {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Span {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-    }
-}
-
-/// The text is not a span of time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a span of time is a whole number and a unit: 500ms, 10s, 5m or 2h")]
-pub struct SpanParseError;
 
 /// The configuration can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     #[error("can't read {}: {source}; check the path given with --config", path.display())]
     Read { path: PathBuf, source: io::Error },
-    #[error("{} is not valid: {}; `turnpike config show` prints a valid one", path.display(), one_line(source))]
-    Invalid { path: PathBuf, source: Box<toml::de::Error> },
+    #[error("{} is not valid: {first}{}; `turnpike config check` shows all that is wrong", path.display(), and_more(*more))]
+    Invalid { path: PathBuf, first: Problem, more: usize },
+}
+
+fn and_more(count: usize) -> String {
+    if count == 0 { String::new() } else { format!(", and {count} more") }
 }
 
 impl Config {
     /// Reads the given file; without one, the default file if it exists.
     pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
-        let (path, required) = match path {
-            Some(path) => (path, true),
-            None => (Path::new(DEFAULT_PATH), false),
-        };
-        match fs::read_to_string(path) {
-            Ok(text) => Self::parse(&text).map_err(|source| ConfigError::Invalid {
-                path: path.into(),
-                source: Box::new(source),
-            }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !required => {
-                Ok(Self::default())
-            }
-            Err(source) => Err(ConfigError::Read { path: path.into(), source }),
+        let (path, text) = read(path)?;
+        Self::parse(&text).map_err(|mut problems| {
+            let more = problems.len().saturating_sub(1);
+            ConfigError::Invalid { path, first: problems.swap_remove(0), more }
+        })
+    }
+
+    /// Everything that is wrong with a file: none if it can be used. Which file it is comes first.
+    pub fn check(path: Option<&Path>) -> Result<(PathBuf, Vec<Problem>), ConfigError> {
+        let (path, text) = read(path)?;
+        Ok((path, Self::parse(&text).err().unwrap_or_default()))
+    }
+
+    /// What is wrong with it otherwise: at least one problem.
+    fn parse(text: &str) -> Result<Self, Vec<Problem>> {
+        let problems = problems::problems(text);
+        match toml::from_str::<Self>(text) {
+            Ok(config) if problems.is_empty() => config.whole(),
+            Err(error) if problems.is_empty() => Err(vec![Problem::of(text, &error)]),
+            _ => Err(problems),
         }
     }
 
-    fn parse(text: &str) -> Result<Self, toml::de::Error> {
-        toml::from_str(text)
+    /// What no setting says by itself.
+    fn whole(self) -> Result<Self, Vec<Problem>> {
+        let mut problems = Vec::new();
+        let mut wrong = |text| problems.push(Problem { line: 1, column: 1, text });
+        if self.egress.len() > crate::limits::EGRESS_RULES {
+            let most = crate::limits::EGRESS_RULES;
+            wrong(format!("there are more than {most} egress rules; write fewer and wider ones"));
+        }
+        let udp = self.egress.iter().map(EgressRule::udp_ranges).sum::<usize>();
+        if udp > crate::limits::UDP_RANGES {
+            let most = crate::limits::UDP_RANGES;
+            wrong(format!(
+                "egress rules for UDP name {udp} ports and ranges of ports, more than {most}; write \
+                 fewer and wider ones"
+            ));
+        }
+        if let Some(number) = self.keeps_in_enforce() {
+            wrong(format!(
+                "rule {number} keeps older connections, and the default mode, enforce, does not; \
+                 leave its `existing` out, or give it a mode"
+            ));
+        }
+        if problems.is_empty() { Ok(self) } else { Err(problems) }
+    }
+
+    /// The number of a rule that contradicts the default mode.
+    fn keeps_in_enforce(&self) -> Option<usize> {
+        let contradicts = |rule: &AgentRule| {
+            let mode = rule.mode.unwrap_or(self.defaults.mode);
+            (mode, rule.existing) == (Mode::Enforce, Some(Existing::Keep))
+        };
+        self.agents.iter().position(contradicts).map(|place| place + 1)
+    }
+
+    /// The egress rules, in their order.
+    #[must_use]
+    pub fn egress(&self) -> Egress {
+        Egress::new(self.egress.iter().map(EgressRule::rule).collect())
+    }
+
+    /// The JSON Schema (2020-12) of a configuration file.
+    #[must_use]
+    pub fn schema() -> Schema {
+        schema_for!(Self)
     }
 }
 
-/// The parser's own message spans several lines and quotes the file; its first line names the line
-/// and column, and its last says what is wrong.
-fn one_line(error: &toml::de::Error) -> String {
-    let text = error.to_string();
-    let place = text.lines().next().unwrap_or_default();
-    format!("{place}: {}", error.message().replace('\n', " "))
+/// The file, and what is in it. The default one may be missing, and is empty then.
+fn read(path: Option<&Path>) -> Result<(PathBuf, String), ConfigError> {
+    let found = fs::read_to_string(path.unwrap_or(Path::new(DEFAULT_PATH)));
+    let (path, required) = (path.unwrap_or(Path::new(DEFAULT_PATH)).to_owned(), path.is_some());
+    match found {
+        Ok(text) => Ok((path, text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !required => {
+            Ok((path, String::new()))
+        }
+        Err(source) => Err(ConfigError::Read { path, source }),
+    }
 }
 
 #[cfg(test)]
@@ -167,10 +240,25 @@ mod tests {
 
     #[test]
     fn what_is_shown_reads_back() {
-        let config = Config::parse("[defaults]\nmode = \"enforce\"\n[daemon]\ndrain = \"1500ms\"")
-            .expect("valid");
+        let config = Config::parse(
+            "[defaults]\nmode = \"enforce\"\n[daemon]\ndrain = \"1500ms\"\n[[agent]]\n\
+             match = { container = \"a*\", label = { app = \"b\" } }\nname = \"{pod}\"\n\
+             tenant = \"acme\"\nexisting = \"reset\"\ndecrypt = \"off\"",
+        )
+        .expect("valid");
         let shown = toml::to_string(&config).expect("shows");
         assert_eq!(Config::parse(&shown).expect("valid"), config);
+    }
+
+    #[test]
+    fn a_rule_may_not_contradict_the_default_mode() {
+        let rules = "[[agent]]\nmatch = { pod = \"a\" }\n[[agent]]\nmatch = { pod = \"b\" }\n\
+                     existing = \"keep\"\n";
+        let audit = Config::parse(rules).expect("valid");
+        assert_eq!(audit.keeps_in_enforce(), None);
+        let defaults = Defaults { mode: Mode::Enforce, ..audit.defaults };
+        let enforce = Config { defaults, ..audit };
+        assert_eq!(enforce.keeps_in_enforce(), Some(2));
     }
 
     #[test]
@@ -180,13 +268,43 @@ mod tests {
             ("[defaults]\nmode = \"strict\"", "unknown variant `strict`"),
             ("[daemon]\ndrain = \"10\"", "a span of time"),
             ("[daemon", "line 1"),
+            ("[[agent]]\nname = \"a\"", "missing field `match`"),
+            ("[[agent]]\nmatch = {}", "an empty match would attach everything; say what"),
+            ("[[agent]]\nmatch = { label = {} }", "an empty match"),
+            ("[[agent]]\nmatch = { container = \"\" }", "an empty pattern"),
+            ("[[agent]]\nmatch = { host = \"a\" }", "unknown field `host`"),
+            ("[[agent]]\nmatch = { pod = \"a\" }\nname = \"{host}\"", "may hold {container}"),
+            ("[[agent]]\nmatch = { pod = \"a\" }\ntenant = \"\"", "empty tenant"),
+            (
+                "[[agent]]\nmatch = { pod = \"a\" }\nmode = \"enforce\"\nexisting = \"keep\"",
+                "leave `existing` out",
+            ),
         ] {
-            let source = Config::parse(text).expect_err("not valid");
-            let message = ConfigError::Invalid { path: "x.toml".into(), source: Box::new(source) }
-                .to_string();
+            let problems = Config::parse(text).expect_err("not valid");
+            let (first, more) = (problems[0].clone(), problems.len() - 1);
+            let message = ConfigError::Invalid { path: "x.toml".into(), first, more }.to_string();
             assert!(message.contains(wanted), "{message}");
             assert!(message.contains("line "), "{message}");
             assert_eq!(message.lines().count(), 1, "{message}");
         }
+    }
+
+    #[test]
+    fn the_schema_knows_every_setting_that_is_shown_and_what_each_is_for() {
+        let schema = Config::schema();
+        let text = serde_json::to_string(&schema).expect("plain data");
+        let config = serde_json::to_value(Config::default()).expect("plain data");
+        for (section, settings) in config.as_object().expect("a table") {
+            let names = settings.as_object().into_iter().flat_map(|table| table.keys());
+            for name in names.chain([section]) {
+                assert!(text.contains(&format!("\"{name}\":{{")), "{name} in {text}");
+            }
+        }
+        for section in ["defaults", "daemon", "agent", "egress", "limits"] {
+            assert!(schema.pointer(&format!("/properties/{section}")).is_some(), "{section}");
+        }
+        assert_eq!(schema.pointer("/additionalProperties"), Some(&false.into()));
+        let bytes = schema.pointer("/$defs/EgressRule/properties/opaque_bytes");
+        assert!(bytes.is_some_and(|bytes| bytes["description"].is_string()), "{bytes:?}");
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod app;
 pub mod attach;
+pub mod authority;
 pub mod call;
 pub mod config;
 pub mod control;

@@ -1,17 +1,39 @@
 //! Every bound, in one place. Each is counted when it is hit.
 
+mod bounds;
+
+pub use bounds::{Bound, Bounds, Limits, Unit};
+
 /// Bytes of one HTTP/1 head (start line and fields). Larger: the connection becomes opaque.
 pub const HEAD_BYTES: usize = 256 * 1024;
 /// Header fields of one HTTP/1 head. More: the connection becomes opaque.
 pub const HEAD_FIELDS: usize = 256;
+/// How long the head of an HTTP/1 request may take, from its first byte. Longer: it is answered with
+/// 408 (Request Timeout) in enforce, and only counted in audit.
+pub const HEAD_TIME: std::time::Duration = std::time::Duration::from_secs(30);
+/// How long a client that was refused may take to read the answer and to end. Longer: it is reset.
+pub const FAREWELL_TIME: std::time::Duration = std::time::Duration::from_secs(5);
+/// Bytes that it may still send meanwhile. More: it is reset.
+pub const FAREWELL_BYTES: usize = 16 * 1024 * 1024;
+/// How deep tunnels through HTTP proxies are looked into, one in another. Deeper: the connection
+/// becomes opaque.
+pub const TUNNELS: usize = 4;
 /// Empty lines before a request line, which are skipped (RFC 9112, section 2.2). More: the
 /// connection becomes opaque.
 pub const EMPTY_LINES: usize = 8;
 /// Bytes of the line that starts a chunk: its size and extensions. More: the connection becomes
 /// opaque.
 pub const CHUNK_LINE_BYTES: usize = 4096;
+/// Bytes of one chunk. Larger: the connection becomes opaque.
+pub const CHUNK_BYTES: u64 = u32::MAX as u64;
 /// Requests that wait for their response on one connection. More: the connection becomes opaque.
 pub const PIPELINED_REQUESTS: usize = 256;
+/// Bytes of one WebSocket message, uncompressed, that are kept to be understood. A larger one is
+/// only counted.
+pub const WS_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
+/// How many times as large the compressed messages of one direction may become, together, beyond
+/// one message's worth. More: the connection becomes opaque.
+pub const WS_INFLATE_RATIO: u64 = 64;
 /// Bytes of a request body that are kept to be understood. Larger: the call is not understood.
 pub const OBSERVED_REQUEST_BYTES: usize = 32 * 1024 * 1024;
 /// Bytes of a response body, or of one event of a stream, that are kept to be understood.
@@ -42,6 +64,17 @@ pub const CHOICES_PER_ANSWER: usize = 128;
 
 /// Connections of one agent that the gateway carries at a time. More are reset.
 pub const CONNECTIONS_PER_AGENT: usize = 8192;
+/// Connections of all agents that the gateway carries at a time. No agent has more than are left of
+/// them for all; more are reset. Each takes two descriptors, and up to four more in bulk.
+pub const CONNECTIONS: usize = 32_768;
+/// Egress rules that can be configured.
+pub const EGRESS_RULES: usize = 1024;
+/// Port ranges of egress rules for UDP that one agent can have: the kernel's table has room for as
+/// many, and for as many resolvers.
+pub const UDP_RANGES: usize = gateway_common::DIRECT_RULES / 2;
+/// Destinations to which an agent was refused that are remembered; connections to others are only
+/// counted.
+pub const EGRESS_REFUSALS_PER_AGENT: usize = 64;
 /// Bytes read at once, in each thread. What can't be passed on at once waits in the connection, so
 /// this bounds what one direction of a connection can hold.
 pub const READ_BYTES: usize = 64 * 1024;
@@ -131,8 +164,24 @@ pub const POOLED_PIPES: usize = 64;
 /// How long a container runtime may take to say which container has a name. Later: it counts as
 /// one that knows none.
 pub const RUNTIME_ANSWER_TIME: std::time::Duration = std::time::Duration::from_secs(10);
-/// Bytes of its answer that are read.
+/// Bytes of its answer, or of one of its files, that are read.
 pub const RUNTIME_ANSWER_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Cgroups in which new ones are noticed as they are made. In more, and below those, agents are not
+/// attached by rule.
+pub const WATCHED_CGROUPS: usize = 16_384;
+/// Cgroups of which it is found out at a time whether a rule matches. More wait.
+pub const PENDING_LOOKUPS: usize = 64;
+/// How long a container may take to be made, and its runtime to tell who it is, before what is not
+/// known is taken for absent.
+pub const LOOKUP_TIME: std::time::Duration = std::time::Duration::from_secs(10);
+/// How often all cgroups are looked through for what was missed.
+pub const RESCAN_PERIOD: std::time::Duration = std::time::Duration::from_secs(10);
+/// Agents that are attached by rule. More are not attached.
+pub const AGENTS_BY_RULE: usize = 1024;
+/// Containers that no rule matches, of which `turnpike doctor` is told the names. More are only
+/// counted.
+pub const UNATTACHED_NAMES: usize = 64;
 
 /// Streams that one HTTP/2 client may have open at a time, if its server allows as many. More are
 /// refused, unprocessed.
@@ -176,3 +225,31 @@ pub const ADDRESSES_PER_ANSWER: usize = 64;
 pub const NAME_AGE_MIN: std::time::Duration = std::time::Duration::from_mins(2);
 /// How long a name is remembered at most, whatever its time to live.
 pub const NAME_AGE_MAX: std::time::Duration = std::time::Duration::from_hours(1);
+
+/// Leaves that are kept once they are signed. The oldest makes room, and is signed again when it is
+/// wanted.
+pub const LEAVES: usize = 4096;
+/// Replaced authorities that are still trusted, if they were replaced within a leaf's lifetime. The
+/// oldest makes room.
+pub const RETIRED_AUTHORITIES: usize = 4;
+
+/// Bytes of one file of certificates. A larger one is not added to, and that is noted. Distributions'
+/// have a quarter of that.
+pub const BUNDLE_BYTES: u64 = 1024 * 1024;
+/// Files of certificates that are added to, in each mount namespace of an agent. More are noted.
+pub const BUNDLES_PER_NAMESPACE: usize = 64;
+/// Mount namespaces of one agent whose files are added to. More are noted. With the bounds above, this
+/// is what an agent can make the gateway keep in memory for it.
+pub const MOUNT_NAMESPACES_PER_AGENT: usize = 16;
+/// Directories that are looked into for libraries' certificates, in each root of an agent.
+pub const TRUST_DIRECTORIES: usize = 4096;
+/// Names that are read of one of them.
+pub const TRUST_NAMES: usize = 4096;
+/// Processes of an agent that are looked at at a time, to find the certificates that they use. Others
+/// have their turn later.
+pub const TRUST_PROCESSES: usize = 256;
+/// Bytes of a process's environment, command line or list of mappings that are read.
+pub const TRUST_PROCESS_BYTES: u64 = 1024 * 1024;
+/// How long looking for an agent's certificates, and adding to them, may take. Later: it is noted,
+/// and tried again.
+pub const TRUST_TIME: std::time::Duration = std::time::Duration::from_secs(3);

@@ -48,6 +48,13 @@ impl Trust {
             && netns == self.netns
             && (self.loopback || !over_loopback)
     }
+
+    /// Whether anything can be learnt: some answers are believed. It does not depend on what the
+    /// agent does or leaves.
+    #[must_use]
+    pub fn can_learn(&self) -> bool {
+        self.resolvers.iter().any(|ip| self.loopback || !ip.to_canonical().is_loopback())
+    }
 }
 
 /// The names of one agent's addresses, for as long as they are believed.

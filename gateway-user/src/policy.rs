@@ -1,3 +1,7 @@
 //! What is allowed, and what is looked into. Decisions only: who asks acts on them.
 
+pub mod egress;
 pub mod hosts;
+mod network;
+
+pub use self::network::{Network, NetworkError};

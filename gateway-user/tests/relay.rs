@@ -3,13 +3,18 @@
 
 mod relay {
     mod bed;
+    mod bounds;
     mod chat;
     mod drain;
+    mod egress;
     mod ends;
+    mod enforce;
     mod http;
     mod large;
     mod opaque;
     mod properties;
     mod script;
+    mod smuggling;
     mod tls;
+    mod websocket;
 }

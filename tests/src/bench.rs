@@ -7,6 +7,7 @@
 //! same program.
 
 mod aims;
+mod conversation;
 mod load;
 mod peer;
 mod plan;
@@ -17,35 +18,53 @@ mod serve;
 mod statistics;
 mod subject;
 mod table;
+mod tls;
 mod wire;
 
-use std::{net::TcpListener, process::ExitCode};
+use std::{
+    net::{SocketAddr, TcpListener},
+    path::PathBuf,
+    process::ExitCode,
+};
 
-use anyhow::{Context as _, Result};
-use clap::{Parser, Subcommand};
+use anyhow::{Context as _, Result, ensure};
+use clap::{Parser, Subcommand, ValueEnum};
 
 use self::{load::Job, plan::Plan, report::Report, subject::Subjects};
 
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask bench", about = "Measures turnpike beside its peers")]
 struct Arguments {
-    /// Fewer and shorter rounds: under a minute, and rougher figures
+    /// Fewer and shorter rounds: rougher figures, in some minutes less
     #[arg(long)]
     quick: bool,
     /// Print one JSON document instead of tables
     #[arg(long)]
     json: bool,
+    /// Only what has these words in its title
+    #[arg(long, value_name = "WORDS")]
+    only: Option<String>,
+    /// Measure this one too, if it is installed
+    #[arg(long, value_enum)]
+    with: Option<Guest>,
     #[command(subcommand)]
     part: Option<Part>,
 }
 
-/// What the bench starts of itself. Each prints its port, or its result, on one line.
+/// A peer that the bench does not need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Guest {
+    /// `mitmdump` in its reverse mode
+    Mitmproxy,
+}
+
+/// What the bench starts of itself. Each prints its addresses, or its result, on one line.
 #[derive(Clone, Debug, Subcommand)]
 enum Part {
     #[command(hide = true)]
-    Serve,
+    Serve { identity: PathBuf },
     #[command(hide = true)]
-    Relay { upstream: std::net::SocketAddr },
+    Relay { upstream: SocketAddr, identity: Option<PathBuf> },
     #[command(hide = true)]
     Load { job: String },
 }
@@ -55,8 +74,12 @@ pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match &arguments.part {
         None => measure(&arguments),
-        Some(Part::Serve) => listen().and_then(serve::run),
-        Some(Part::Relay { upstream }) => listen().and_then(|own| relay::run(own, *upstream)),
+        Some(Part::Serve { identity }) => {
+            listen().and_then(|[plain, encrypted]| serve::run(plain, encrypted, identity))
+        }
+        Some(Part::Relay { upstream, identity }) => {
+            listen().and_then(|[own]| relay::run(own, *upstream, identity.as_deref()))
+        }
         Some(Part::Load { job }) => load(job),
     };
     if let Err(error) = result {
@@ -67,10 +90,11 @@ pub fn main() -> ExitCode {
 }
 
 fn measure(arguments: &Arguments) -> Result<()> {
-    let plan = Plan::new(arguments.quick);
-    let mut subjects = Subjects::start()?;
+    let plan = Plan::new(arguments.quick, arguments.only.as_deref());
+    ensure!(!plan.scenarios.is_empty(), "no scenario has these words in its title");
+    let mut subjects = Subjects::start(arguments.with)?;
     let results = plan.run(&mut subjects)?;
-    subjects.check_coverage()?;
+    subjects.check_coverage(&plan.scenarios)?;
     let report = Report::new(&plan, &results);
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
@@ -86,9 +110,14 @@ fn load(job: &str) -> Result<()> {
     Ok(())
 }
 
-/// Listens on a port that the kernel chooses, and tells it to whoever started us.
-fn listen() -> Result<TcpListener> {
-    let listener = TcpListener::bind("127.0.0.1:0").context("a port on loopback")?;
-    println!("{}", listener.local_addr()?);
-    Ok(listener)
+/// Listens on ports that the kernel chooses, and tells them to whoever started us.
+fn listen<const N: usize>() -> Result<[TcpListener; N]> {
+    let (mut listeners, mut addresses) = (Vec::new(), Vec::new());
+    for _ in 0..N {
+        let listener = TcpListener::bind("127.0.0.1:0").context("a port on loopback")?;
+        addresses.push(listener.local_addr()?.to_string());
+        listeners.push(listener);
+    }
+    println!("{}", addresses.join(" "));
+    listeners.try_into().ok().context("as many as were asked for")
 }

@@ -40,16 +40,22 @@ impl Container {
     #[track_caller]
     pub fn start_powerful() -> Self {
         let more = ["--cap-add", "NET_RAW", "--security-opt", "seccomp=unconfined"];
-        Self::start_with(machine::unique("box"), "none", &more)
+        Self::start_with(machine::unique("box"), "none", &more, &IDLE)
+    }
+
+    /// With a command of its own as the main process, and further options.
+    #[track_caller]
+    pub fn start_doing(name: String, options: &[&str], command: &[&str]) -> Self {
+        Self::start_with(name, "none", options, command)
     }
 
     #[track_caller]
     fn start_in(name: String, network: &str) -> Self {
-        Self::start_with(name, network, &[])
+        Self::start_with(name, network, &[], &IDLE)
     }
 
     #[track_caller]
-    fn start_with(name: String, network: &str, more: &[&str]) -> Self {
+    fn start_with(name: String, network: &str, more: &[&str], main: &[&str]) -> Self {
         machine::require_root();
         let parent = machine::cgroup_mount().join(format!("{name}-cgroup"));
         let agents = machine::sources().join("agents");
@@ -65,7 +71,7 @@ impl Container {
             // `O`: writes go to an overlay of the container's own.
             .arg("--rootfs")
             .arg(format!("{}:O", machine::root_file_system().display()))
-            .args(["sleep", "infinity"]);
+            .args(main);
         // Dropped, and so removed, if anything below panics.
         let mut container = Self { name, id: String::new(), pid: 0, parent };
         machine::run(&mut command).trim().clone_into(&mut container.id);
@@ -100,6 +106,13 @@ impl Container {
         command
     }
 
+    /// As `command`, for one that reads its standard input.
+    pub fn interactive(&self, program: &str) -> Command {
+        let mut command = podman();
+        command.args(["exec", "--interactive", &self.name, program]);
+        command
+    }
+
     /// Runs a command in the container to its end. What it prints; panics if it fails.
     #[track_caller]
     pub fn exec(&self, words: &[&str]) -> String {
@@ -125,6 +138,22 @@ impl Container {
         let path = Path::new("/proc").join(self.pid.to_string()).join("mountinfo");
         let text = std::fs::read_to_string(path).unwrap_or_default();
         text.lines().map(str::to_owned).collect()
+    }
+
+    /// Stops it and starts it again.
+    #[track_caller]
+    pub fn restart(&mut self) {
+        machine::run(podman().args(["stop", "--time", "0", &self.name]));
+        // Otherwise what cleans up after the first may unmount the second's root.
+        machine::run(podman().args(["container", "cleanup", &self.name]));
+        machine::run(podman().args(["start", &self.name]));
+        self.pid = self.inspect("{{.State.Pid}}").parse().expect("a pid");
+    }
+
+    #[track_caller]
+    pub fn rename(&mut self, name: String) {
+        machine::run(podman().args(["rename", &self.name, &name]));
+        self.name = name;
     }
 
     /// Kills and removes it.
@@ -156,15 +185,23 @@ impl Drop for Container {
     }
 }
 
-/// In a mount namespace in which cgroup2 is the only cgroup file system: where both versions are
-/// mounted, podman would take version 1.
+const IDLE: [&str; 2] = ["sleep", "infinity"];
+
 fn podman() -> Command {
+    let mut command = in_cgroup2("podman");
+    command.args(["--runtime", "runc", "--cgroup-manager", "cgroupfs", "--log-level", "error"]);
+    command
+}
+
+/// In a mount namespace in which cgroup2 is the only cgroup file system: where both versions are
+/// mounted, runtimes would take version 1.
+pub(crate) fn in_cgroup2(program: &str) -> Command {
     let mut command = Command::new("unshare");
     command
         .args(["--mount", "--propagation", "private", "--", "sh", "-c"])
         .arg(
             "umount -R /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup && exec \"$0\" \"$@\"",
         )
-        .args(["podman", "--runtime", "runc", "--cgroup-manager", "cgroupfs", "--log-level", "error"]);
+        .arg(program);
     command
 }

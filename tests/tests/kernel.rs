@@ -9,6 +9,7 @@ mod kernel {
     mod crash;
     mod death;
     mod direct;
+    mod egress;
     mod existing;
     mod hooks;
     mod load;

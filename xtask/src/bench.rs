@@ -10,12 +10,18 @@ use crate::{process, setup, workspace};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Fewer and shorter rounds: under a minute, and rougher figures
+    /// Fewer and shorter rounds: rougher figures, in some minutes less
     #[arg(long)]
     quick: bool,
     /// Print one JSON document, and nothing else on standard output
     #[arg(long)]
     json: bool,
+    /// Only what has these words in its title
+    #[arg(long, value_name = "WORDS")]
+    only: Option<String>,
+    /// Measure this peer too, if it is installed: `mitmproxy`
+    #[arg(long, value_name = "PEER")]
+    with: Option<String>,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
@@ -44,7 +50,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 impl Arguments {
     fn flags(&self) -> Vec<OsString> {
         let flags = [(self.quick, "--quick"), (self.json, "--json")];
-        flags.iter().filter(|(set, _)| *set).map(|(_, flag)| (*flag).into()).collect()
+        let mut all: Vec<OsString> =
+            flags.iter().filter(|(set, _)| *set).map(|(_, flag)| (*flag).into()).collect();
+        for (flag, value) in [("--only", &self.only), ("--with", &self.with)] {
+            all.extend(value.iter().flat_map(|value| [flag.into(), value.into()]));
+        }
+        all
     }
 }
 

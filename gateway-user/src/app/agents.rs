@@ -1,17 +1,91 @@
 //! What may be attached, and under which name.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
 
 use crate::{
     attach::{
         cgroup::{self, Cgroup, CgroupError, CgroupPath},
         container::{self, ContainerError, ContainerRef},
         netns::{Netns, NetnsId},
+        pins::HeldAgent,
         resolvers,
     },
+    call::Timestamp,
+    config::{Decrypt, Existing, Mode},
     control::model::{AttachRequest, Target},
     limits,
 };
+
+/// On which terms a cgroup becomes an agent.
+#[derive(Clone, Debug)]
+pub(super) struct Terms {
+    pub(super) mode: Mode,
+    /// As the mode allows it.
+    pub(super) existing: Existing,
+    pub(super) decrypt: Decrypt,
+    /// The certificates by which upstream is verified, if not those of the agent itself.
+    pub(super) bundle: Option<PathBuf>,
+    pub(super) tenant: Option<String>,
+    pub(super) container_name: Option<String>,
+    /// The number of the rule that asks for it, from 1; `None` if a command does.
+    pub(super) rule: Option<usize>,
+    /// How late a rule was when an earlier gateway attached it.
+    pub(super) late_ms: Option<u64>,
+    /// Its processes are yet to come to where they will live.
+    pub(super) moving: bool,
+}
+
+impl Terms {
+    /// Of an agent that a command asks for, whose workload nobody has looked at.
+    pub(super) const fn asked(
+        mode: Mode,
+        existing: Existing,
+        decrypt: Decrypt,
+        bundle: Option<PathBuf>,
+    ) -> Self {
+        let (tenant, container_name, rule, late_ms) = (None, None, None, None);
+        Self {
+            mode,
+            existing,
+            decrypt,
+            bundle,
+            tenant,
+            container_name,
+            rule,
+            late_ms,
+            moving: false,
+        }
+    }
+
+    /// An agent of this name, held from now on, with the DNS servers that it was told of.
+    pub(super) fn held(
+        self,
+        name: &str,
+        cgroup: &Cgroup,
+        container: Option<ContainerRef>,
+        (now, resolvers): (Timestamp, Vec<IpAddr>),
+    ) -> HeldAgent {
+        HeldAgent {
+            name: name.to_owned(),
+            mode: self.mode,
+            cgroup: cgroup.path().as_str().into(),
+            cgroup_id: cgroup.id(),
+            container_id: container.as_ref().map(|container| container.id.clone()),
+            pod: container.and_then(|container| container.pod),
+            decrypt: self.decrypt,
+            bundle: self.bundle,
+            container_name: self.container_name,
+            tenant: self.tenant,
+            rule: self.rule,
+            late_ms: self.late_ms,
+            moving: self.moving,
+            attached_at: now,
+            pinned: self.mode == Mode::Enforce,
+            settled: false,
+            resolvers,
+        }
+    }
+}
 
 /// A cgroup that is to become an agent.
 #[derive(Clone, Debug)]
@@ -59,17 +133,39 @@ pub(super) enum Unfit {
 impl AgentName {
     pub(super) fn parse(text: &str) -> Result<Self, Unfit> {
         let legal = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
-        if (1..=64).contains(&text.len()) && text.bytes().all(legal) {
+        if (1..=LONGEST_NAME).contains(&text.len()) && text.bytes().all(legal) {
             Ok(Self(text.into()))
         } else {
             Err(Unfit::Name(text.into()))
         }
     }
 
+    /// The nearest to a text that may be anything; `None` if nothing of it is left.
+    pub(super) fn near(text: &str) -> Option<Self> {
+        let legal = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' };
+        let name: String = text.trim_matches('-').chars().take(LONGEST_NAME).map(legal).collect();
+        Self::parse(&name).ok()
+    }
+
+    /// The same, or the first that is free among `name-2`, `name-3` and so on.
+    pub(super) fn free(self, taken: impl Fn(&str) -> bool) -> Self {
+        if !taken(&self.0) {
+            return self;
+        }
+        let numbered = |number: u32| {
+            let suffix = format!("-{number}");
+            let room = self.0.len().min(LONGEST_NAME - suffix.len());
+            format!("{}{suffix}", &self.0[..room])
+        };
+        (2..u32::MAX).map(numbered).find(|name| !taken(name)).map_or(self.clone(), Self)
+    }
+
     pub(super) fn as_str(&self) -> &str {
         &self.0
     }
 }
+
+const LONGEST_NAME: usize = 64;
 
 impl Candidate {
     /// Finds what the request means.
@@ -134,19 +230,22 @@ fn overlap(a: &str, b: &str) -> bool {
 
 /// The beginning of a container's id, as its runtime shows it; else the cgroup's own name, with
 /// what a name can't have replaced.
-fn default_name(cgroup: &Cgroup, container: Option<&ContainerRef>) -> Result<AgentName, Unfit> {
+pub(super) fn default_name(
+    cgroup: &Cgroup,
+    container: Option<&ContainerRef>,
+) -> Result<AgentName, Unfit> {
     let text = match container {
         Some(container) => container.id.chars().take(12).collect(),
         None => cgroup.path().as_str().rsplit('/').next().unwrap_or_default().to_owned(),
     };
-    let legal = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' };
-    AgentName::parse(&text.chars().take(64).map(legal).collect::<String>())
+    AgentName::near(&text).ok_or(Unfit::Name(text))
 }
 
-/// The network namespaces that a cgroup's processes live in.
+/// The network namespaces that a cgroup's processes live in, but not those of a runtime that makes
+/// it.
 pub(super) fn namespaces(cgroup: &Cgroup) -> Vec<Netns> {
     let mut found: BTreeMap<NetnsId, Netns> = BTreeMap::new();
-    for pid in cgroup.processes() {
+    for pid in cgroup.processes().into_iter().filter(|pid| !container::is_making(*pid)) {
         // A process may have ended since it was listed.
         if let Ok(netns) = Netns::of_process(pid) {
             found.entry(netns.id()).or_insert(netns);
@@ -188,6 +287,28 @@ mod tests {
         for text in ["", "a b", "a/b", "ä", &"x".repeat(65)] {
             assert!(AgentName::parse(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn any_text_has_a_name_near_it() {
+        let near = |text: &str| AgentName::near(text).map(|name| name.0);
+        assert_eq!(near("web").as_deref(), Some("web"));
+        assert_eq!(near("a b/c").as_deref(), Some("a-b-c"));
+        assert_eq!(near("-planner").as_deref(), Some("planner"));
+        assert_eq!(near(&"x".repeat(80)).map(|name| name.len()), Some(64));
+        assert_eq!(near(""), None);
+        assert_eq!(near("--"), None);
+    }
+
+    #[test]
+    fn a_name_that_is_taken_gets_a_number() {
+        let free = |name: &str, taken: &[&str]| {
+            AgentName::parse(name).expect("a name").free(|name| taken.contains(&name)).0
+        };
+        assert_eq!(free("web", &[]), "web");
+        assert_eq!(free("web", &["web", "web-2"]), "web-3");
+        let long = "x".repeat(64);
+        assert_eq!(free(&long, &[&long]), format!("{}-2", "x".repeat(62)));
     }
 
     #[test]

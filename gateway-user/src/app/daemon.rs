@@ -39,8 +39,19 @@ pub(super) async fn run(
         let gateway = gateway.clone();
         async move { gateway.look_after().await }
     });
+    let watch = tokio::spawn({
+        let gateway = gateway.clone();
+        async move {
+            if let Err(error) = gateway.watch().await {
+                tracing::error!(%error, "no rule attaches anything any more");
+                eprintln!("turnpike: {error}");
+            }
+        }
+    });
     server.await;
     eprintln!("turnpike: ending");
+    // What it is just attaching goes on, and is let go below.
+    watch.abort();
     let stopped = gateway.stop(gateway.drain()).await;
     upkeep.await?;
     Ok(stopped?)

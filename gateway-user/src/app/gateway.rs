@@ -1,15 +1,21 @@
 //! The gateway: its agents, and what it takes to attach and detach them.
 
 mod api;
+mod bounds;
+mod distrust;
+mod ending;
 mod everywhere;
 mod fleet;
 mod health;
 mod heartbeat;
 mod hints;
+mod housing;
 mod older;
 mod selftest;
 mod succession;
+mod trust;
 mod upkeep;
+mod watch;
 
 use std::{
     io,
@@ -20,7 +26,8 @@ use std::{
 
 use tokio::sync::Mutex;
 
-use self::{fleet::Fleet, health::Shown, heartbeat::Heartbeat};
+pub(super) use self::trust::node_bundle;
+use self::{fleet::Fleet, health::Shown, heartbeat::Heartbeat, trust::Decrypting, watch::Watched};
 use super::{
     agents::Unfit,
     kernel::{KernelOrigins, ToStore, monotonic},
@@ -30,16 +37,19 @@ use super::{
 use crate::{
     attach::{
         cgroup::CgroupError,
+        direct::DirectError,
         ebpf::{EbpfFailure, Hooks, OBJECT},
         pins::{Instance, PinsError, StateFile},
         preflight::{self, Unmet},
         sockets::SocketsError,
     },
+    authority::AuthorityError,
     call::Timestamp,
     config::Config,
     control::model::Refusal,
+    limits::{self, Bounds},
     names::Directory,
-    proxy::{self, Agents, Clock, Recording, SelfTests},
+    proxy::{self, Agents, Clock, Recording, Rules, SelfTests},
     store::Workflows,
 };
 
@@ -59,6 +69,10 @@ struct Inner {
     workflows: Arc<Workflows>,
     /// Names of the agents' addresses, as their DNS answers had them.
     names: Arc<Directory>,
+    /// What may leave unread.
+    rules: Arc<Rules>,
+    bounds: Arc<Bounds>,
+    decrypting: Arc<Decrypting>,
     /// Held while an agent is attached or detached: one at a time.
     fleet: Mutex<Fleet>,
     /// What `turnpike agents` shows, so that it need not wait for the fleet.
@@ -66,6 +80,8 @@ struct Inner {
     heartbeat: Heartbeat,
     /// Held while redirects are tested in turn.
     testing: Arc<Mutex<()>>,
+    /// What rules were asked about.
+    watched: Watched,
 }
 
 /// Why the gateway could not start, or not attach or detach an agent.
@@ -83,6 +99,8 @@ pub(super) enum GatewayError {
     Pins(#[from] PinsError),
     #[error(transparent)]
     Sockets(#[from] SocketsError),
+    #[error(transparent)]
+    Direct(#[from] DirectError),
     #[error(
         "an agent in enforce mode can't keep connections that are older than its attachment: they \
          would go on unseen; use --existing reset, or --mode audit"
@@ -90,12 +108,19 @@ pub(super) enum GatewayError {
     KeepInEnforce,
     #[error(transparent)]
     Key(#[from] node::KeyError),
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
     #[error("a turnpike daemon runs already (pid {0}); stop it first, or use it")]
     Running(u32),
     #[error("the gateway is ending; ask the next one")]
     Ending,
     #[error("no agent is called {0:?}; see `turnpike agents`")]
     NoAgent(String),
+    #[error(
+        "{} agents are attached by rule, and no more can be; detach some, or make the rules narrower",
+        limits::AGENTS_BY_RULE
+    )]
+    NoRoom,
     #[error("can't listen in the agent's network namespace: {0}")]
     Listen(#[source] io::Error),
     #[error("the system refused {what}: {source}")]
@@ -137,8 +162,10 @@ impl Gateway {
         hooks.forget_handoffs(monotonic())?;
         let workflows = Arc::new(Workflows::new());
         let clock = Clock::start();
+        let decrypting = Arc::new(Decrypting::open(&config, clock)?);
         let recorder = Box::new(ToStore(Arc::clone(&workflows)));
         let names = Arc::new(Directory::default());
+        let rules = Arc::new(Rules::new(config.egress(), Arc::clone(&names), clock));
         let context = Arc::new(proxy::Context {
             origins: KernelOrigins(Arc::clone(&hooks)),
             agents: Agents::default(),
@@ -149,6 +176,9 @@ impl Gateway {
         hints::listen(&hooks, Arc::clone(&names), clock)?;
         let gateway = Self(Arc::new(Inner {
             names,
+            rules,
+            bounds: Arc::new(Bounds::new((&config.limits).into())),
+            decrypting,
             embedded,
             boot,
             started_at: clock.now(),
@@ -156,6 +186,7 @@ impl Gateway {
             shown: RwLock::default(),
             heartbeat: Heartbeat::new(Arc::clone(&hooks)),
             testing: Arc::default(),
+            watched: Watched::default(),
             config,
             instance,
             hooks,
@@ -173,6 +204,11 @@ impl Gateway {
     /// How long connections may go on when the gateway ends.
     pub(super) fn drain(&self) -> Duration {
         self.0.config.daemon.drain.0
+    }
+
+    /// The agents as they are shown.
+    fn shown(&self) -> Vec<Shown> {
+        self.0.shown.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn runtime_dir(&self) -> &PathBuf {

@@ -88,6 +88,14 @@ impl Threads {
         self.closed.push(thread);
     }
 
+    /// As `close`, where nobody is left to connect: there is nothing to wait for.
+    pub(super) fn abandon(&mut self, id: NetnsId) {
+        if let Some(thread) = self.open.remove(&id) {
+            thread.signal.advance(Phase::Closing);
+            self.closed.push(thread);
+        }
+    }
+
     /// Ends every connection: those that are idle at once, the others as soon as they are, and
     /// what is left at the deadline.
     pub(super) async fn end(&mut self, deadline: Duration) {

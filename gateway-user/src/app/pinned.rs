@@ -10,11 +10,12 @@ use crate::{
     attach::{
         ebpf::{EbpfFailure, remove_agent_pins},
         pins::{HeldAgent, Instance, PinsError, StateFile},
+        trust,
     },
-    config::{Config, ConfigError},
+    config::{Config, ConfigError, Decrypt},
     control::{
         commands::Pinned,
-        model::{AgentInfo, AgentState, Coverage, Refusal},
+        model::{AgentInfo, AgentState, Coverage, Refusal, attached_by},
     },
 };
 
@@ -41,6 +42,10 @@ enum PinnedError {
     OthersWrite(PathBuf),
     #[error("can't look into {}: {source}; run as root (sudo)", path.display())]
     Directory { path: PathBuf, source: io::Error },
+    #[error(
+        "it is detached, but its container still trusts this node's CA: {0}; restart the container"
+    )]
+    Trust(io::Error),
     #[error("no pinned agent is called {0:?}; see `turnpike agents`")]
     NoAgent(String),
 }
@@ -94,6 +99,9 @@ impl PinnedAgents {
             } else {
                 instance.write(&state)?;
             }
+            if agent.decrypt == Decrypt::On {
+                trust::uncover(agent.cgroup_id).map_err(PinnedError::Trust)?;
+            }
             return Ok(());
         }
         Err(PinnedError::NoAgent(name.into()))
@@ -137,15 +145,23 @@ fn info(agent: &HeldAgent) -> AgentInfo {
     AgentInfo {
         name: agent.name.clone(),
         mode: agent.mode,
+        decrypt: agent.decrypt,
         cgroup: agent.cgroup.clone(),
         cgroup_id: agent.cgroup_id,
         container_id: agent.container_id.clone(),
         pod: agent.pod.clone(),
+        container_name: agent.container_name.clone(),
+        tenant: agent.tenant.clone(),
+        attached_by: Some(attached_by(agent.rule)),
+        late_ms: agent.late_ms,
         state: AgentState::Pinned,
         gateway_pid: None,
         attached_at: Some(agent.attached_at),
         redirect: None,
         coverage: Coverage::default(),
+        egress_refused: Vec::new(),
+        covered: Vec::new(),
+        undecrypted: Vec::new(),
         notes: Vec::new(),
     }
 }
@@ -165,6 +181,13 @@ mod tests {
             cgroup_id: 1,
             container_id: None,
             pod: None,
+            container_name: None,
+            tenant: None,
+            rule: None,
+            late_ms: None,
+            moving: false,
+            decrypt: Decrypt::Off,
+            bundle: None,
             attached_at: Timestamp(0),
             pinned: true,
             settled: true,

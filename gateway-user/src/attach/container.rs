@@ -1,9 +1,18 @@
 //! Containers: from an id, a prefix of one, or a name to a cgroup, and back.
 
+mod inquiry;
+mod made;
+mod plain;
 mod runtimes;
+mod told;
 
 use std::path::Path;
 
+pub use self::{
+    inquiry::Inquiry,
+    made::{Stage, is_making, running_for},
+    told::{Names, Places, Told},
+};
 use super::cgroup::{self, Cgroup, CgroupError};
 
 /// What a cgroup's path tells of the container in it.

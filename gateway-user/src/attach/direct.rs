@@ -10,6 +10,11 @@ use gateway_common::{
     ANY_PROTOCOL, DIRECT_RULES, DIRECTION_IN, DIRECTION_OUT, DirectRule, DirectTable,
 };
 
+use crate::{
+    limits,
+    policy::{Network, egress::Egress},
+};
+
 /// One rule. A TCP connection that it allows is redirected all the same, where a hook can: it is
 /// what the rule says of UDP, of TCP sockets older than the attach, and of accepted connections
 /// that counts.
@@ -40,14 +45,6 @@ pub enum Protocol {
     Udp,
 }
 
-/// A network, or one address of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network {
-    /// IPv4 addresses in their mapped form; bits past the prefix are zero.
-    net: u128,
-    mask: u128,
-}
-
 /// Of one agent, in the order in which they were added; each allows more.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DirectRules(Vec<Rule>);
@@ -57,32 +54,6 @@ pub struct DirectRules(Vec<Rule>);
 pub enum DirectError {
     #[error("an agent can have at most {DIRECT_RULES} direct rules; write fewer and wider ones")]
     TooMany,
-    #[error("{ip}/{prefix} is not a network: {ip} has fewer bits")]
-    Prefix { ip: IpAddr, prefix: u8 },
-}
-
-impl Network {
-    /// The network of `prefix` bits that the address is in.
-    pub fn new(ip: IpAddr, prefix: u8) -> Result<Self, DirectError> {
-        let (mapped, bits) = match ip {
-            IpAddr::V4(v4) => (v4.to_ipv6_mapped(), 32_u32),
-            IpAddr::V6(v6) => (v6, 128),
-        };
-        let free = bits.checked_sub(u32::from(prefix));
-        let free = free.ok_or(DirectError::Prefix { ip, prefix })?;
-        let mask = u128::MAX.checked_shl(free).unwrap_or(0);
-        Ok(Self { net: mapped.to_bits() & mask, mask })
-    }
-
-    /// One address.
-    #[must_use]
-    pub const fn of(ip: IpAddr) -> Self {
-        let mapped = match ip {
-            IpAddr::V4(v4) => v4.to_ipv6_mapped(),
-            IpAddr::V6(v6) => v6,
-        };
-        Self { net: mapped.to_bits(), mask: u128::MAX }
-    }
 }
 
 impl DirectRules {
@@ -96,7 +67,25 @@ impl DirectRules {
             net: Network::of(*ip),
             ports: DNS..=DNS,
         };
-        Self(beyond.take(DIRECT_RULES).map(rule).collect())
+        // The rest is for what is configured.
+        Self(beyond.take(DIRECT_RULES - limits::UDP_RANGES).map(rule).collect())
+    }
+
+    /// And UDP, where egress rules allow it to an agent.
+    pub fn and_udp(mut self, egress: &Egress, agent: &str) -> Result<Self, DirectError> {
+        for rule in egress.udp(agent) {
+            // The configuration has no rule without them.
+            let (Some(net), Some(ports)) = (rule.net, &rule.ports) else { continue };
+            for ports in ports.ranges() {
+                self.add(Rule {
+                    direction: Direction::Out,
+                    protocol: Protocol::Udp,
+                    net,
+                    ports: ports.clone(),
+                })?;
+            }
+        }
+        Ok(self)
     }
 
     pub fn add(&mut self, rule: Rule) -> Result<(), DirectError> {
@@ -128,9 +117,10 @@ impl From<&DirectRules> for DirectTable {
 
 impl From<&Rule> for DirectRule {
     fn from(rule: &Rule) -> Self {
+        let (net, mask) = rule.net.mapped();
         Self {
-            net: words(rule.net.net),
-            mask: words(rule.net.mask),
+            net: words(net),
+            mask: words(mask),
             first_port: *rule.ports.start(),
             last_port: *rule.ports.end(),
             protocol: match rule.protocol {
@@ -178,17 +168,6 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_may_be_nothing_or_all_but_no_more() {
-        let v6: IpAddr = "fd00::1".parse().expect("an address");
-        assert_eq!(Network::new(v6, 128), Ok(Network::of(v6)));
-        let any = DirectRule::from(&rule(Network::new(v6, 0).expect("everything")));
-        assert_eq!((any.net, any.mask), ([0; 4], [0; 4]));
-        assert!(matches!(Network::new(v6, 129), Err(DirectError::Prefix { .. })));
-        let v4: IpAddr = "10.0.0.1".parse().expect("an address");
-        assert!(matches!(Network::new(v4, 33), Err(DirectError::Prefix { .. })));
-    }
-
-    #[test]
     fn resolvers_get_a_rule_each_unless_they_are_on_the_loopback() {
         let ips = ["10.0.0.53", "127.0.0.11", "::1", "fd00::53"]
             .map(|text| text.parse().expect("an address"));
@@ -198,6 +177,31 @@ mod tests {
             assert_eq!((row.first_port, row.last_port, row.direction), (53, 53, DIRECTION_OUT));
             assert_eq!(row.protocol, ANY_PROTOCOL);
         }
+    }
+
+    #[test]
+    fn udp_rules_of_the_agent_come_after_its_resolvers() {
+        use crate::policy::egress::{Action, Protocol, Rule as Written};
+        let rule = |agent: &str, port: &str, protocol| Written {
+            agent: Some(agent.parse().expect("a pattern")),
+            host: None,
+            net: Some("192.0.2.0/24".parse().expect("a network")),
+            ports: Some(port.parse().expect("a port")),
+            protocol,
+            action: Action::Allow { opaque_bytes: None },
+        };
+        let egress = Egress::new(vec![
+            rule("other", "1", Protocol::Udp),
+            rule("a*", "22", Protocol::Tcp),
+            rule("a*", "123", Protocol::Udp),
+            rule("*", "8000-8010", Protocol::Udp),
+        ]);
+        let resolvers = ["10.0.0.53".parse().expect("an address")];
+        let rules = DirectRules::to_resolvers(&resolvers).and_udp(&egress, "agent");
+        let rows = table(&rules.expect("there is room"));
+        let ports: Vec<_> = rows.iter().map(|row| (row.first_port, row.last_port)).collect();
+        assert_eq!(ports, [(53, 53), (123, 123), (8000, 8010)]);
+        assert!(rows[1..].iter().all(|row| row.protocol == 17 && row.direction == DIRECTION_OUT));
     }
 
     #[test]

@@ -213,6 +213,10 @@ impl Hooks {
         if counters.get(&agent, 0).is_err() {
             counters.insert(agent, [0; Counter::COUNT], 0)?;
         }
+        let mut held: HashMap<_, AgentId, u64> = view_mut(&mut ebpf, "HELD")?;
+        if held.get(&agent, 0).is_err() {
+            held.insert(agent, 0, 0)?;
+        }
         let mut agents: HashMap<_, AgentId, AgentEntry> = view_mut(&mut ebpf, "AGENTS")?;
         Ok(agents.insert(agent, AgentEntry { mode, reserved: 0 }, 0)?)
     }
@@ -223,6 +227,7 @@ impl Hooks {
         remove(&mut view_mut::<AgentId, AgentEntry>(&mut ebpf, "AGENTS")?, &agent)?;
         remove(&mut view_mut::<AgentId, Counters>(&mut ebpf, "COUNTERS")?, &agent)?;
         remove(&mut view_mut::<AgentId, DirectTable>(&mut ebpf, "DIRECT")?, &agent)?;
+        remove(&mut view_mut::<AgentId, u64>(&mut ebpf, "HELD")?, &agent)?;
         drop(ebpf);
         purge(&mut lock(&self.origins), |redirected| redirected.origin.agent == agent)?;
         purge(&mut lock(&self.handoffs), |origin| origin.agent == agent)

@@ -30,7 +30,11 @@ use rustix::{
 use serde::{Deserialize, Serialize};
 
 use super::ebpf;
-use crate::{call::Timestamp, config::Mode, limits};
+use crate::{
+    call::{AgentRef, Timestamp},
+    config::{Decrypt, Mode},
+    limits,
+};
 
 /// One gateway's place in the runtime directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +69,25 @@ pub struct HeldAgent {
     pub container_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod: Option<String>,
+    /// What its container was called when that was last looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container_name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    /// The number of the rule that attached it, from 1. Absent: a command did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<usize>,
+    /// How long its processes had been running, at most, when a rule attached it. Absent: none was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub late_ms: Option<u64>,
+    /// A rule attached it before its processes had come to where they will live.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub moving: bool,
+    #[serde(default)]
+    pub decrypt: Decrypt,
+    /// The file of certificates by which upstream is verified, if not the agent's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<PathBuf>,
     pub attached_at: Timestamp,
     pub pinned: bool,
     /// Whether the sockets that it had before were dealt with. A gateway that is killed between that
@@ -255,6 +278,19 @@ impl Instance {
     }
 }
 
+impl HeldAgent {
+    /// As its workflows name it.
+    #[must_use]
+    pub fn reference(&self) -> AgentRef {
+        AgentRef {
+            name: self.name.clone(),
+            cgroup: self.cgroup.clone(),
+            container_id: self.container_id.clone(),
+            pod: self.pod.clone(),
+        }
+    }
+}
+
 impl StateFile {
     /// Of this process, with no agents yet.
     #[must_use]
@@ -272,7 +308,7 @@ impl StateFile {
 
 /// Field 22 of `/proc/PID/stat` (proc(5)); `None` if there is no such process, or only what is left
 /// of it until its parent looks.
-fn process_started(pid: u32) -> Option<u64> {
+pub(super) fn process_started(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The second field is the command in parentheses, and may hold anything.
     let mut fields = stat.rsplit_once(") ")?.1.split(' ');

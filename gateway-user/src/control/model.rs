@@ -7,9 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use super::text;
 use crate::{
+    authority::Certificate,
     call::{State, Timestamp},
-    config::Mode,
+    config::{Decrypt, Mode},
 };
+
+pub use crate::config::Existing;
 
 /// The gateway itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +31,62 @@ pub struct Status {
     /// What the gateway could not keep or place, by name; zeros left out.
     #[serde(default)]
     pub counters: BTreeMap<String, u64>,
+    /// Running containers that no rule matches, by name: the first so many.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unattached: Vec<String>,
+    /// Every bound that is counted when it is hit.
+    #[serde(default)]
+    pub bounds: Vec<Bound>,
+    /// The egress rules in their order, and how often each decided.
+    #[serde(default)]
+    pub egress: Vec<EgressRule>,
+}
+
+/// A bound, and how often it was hit since the gateway started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bound {
+    /// As `[limits]` of the configuration has it, where it can be changed there.
+    pub name: String,
+    /// Absent: it is switched off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
+    pub unit: Unit,
+    /// How much of it is used now; of a bound per agent, by the agent that uses most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_use: Option<u64>,
+    pub hits: u64,
+}
+
+/// What a limit counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unit {
+    Count,
+    Bytes,
+    Ms,
+}
+
+/// An egress rule, and the connections on which it decided since the gateway started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EgressRule {
+    /// In short.
+    pub rule: String,
+    /// It let them stay unread.
+    pub allowed: u64,
+    /// It refused them (enforce).
+    pub denied: u64,
+    /// It would have refused them (audit).
+    pub would_deny: u64,
+    /// They carried as many bytes as it allows: reset in enforce mode.
+    pub exceeded: u64,
+}
+
+/// What an agent was refused for want of an egress rule, or by one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EgressRefused {
+    /// The rule that would allow it, as it is written in `[[egress]]`.
+    pub allow: String,
+    pub connections: u64,
 }
 
 /// One agent, and how much of what it does is seen.
@@ -35,6 +94,9 @@ pub struct Status {
 pub struct AgentInfo {
     pub name: String,
     pub mode: Mode,
+    /// Whether its TLS connections to listed hosts are opened.
+    #[serde(default)]
+    pub decrypt: Decrypt,
     /// The path below the cgroup2 mount, from `/`.
     pub cgroup: String,
     /// The inode number of the cgroup's directory.
@@ -43,6 +105,18 @@ pub struct AgentInfo {
     pub container_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod: Option<String>,
+    /// What its container was called when that was last looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container_name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    /// `command`, or the number of a rule in the configuration: `rule 1`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attached_by: Option<String>,
+    /// How long its processes had been running, at most, when a rule attached it: what they did
+    /// before was not seen. Absent if none was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub late_ms: Option<u64>,
     pub state: AgentState,
     /// The gateway that holds the agent; absent if none does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -55,6 +129,15 @@ pub struct AgentInfo {
     pub redirect: Option<Redirect>,
     #[serde(default)]
     pub coverage: Coverage,
+    /// What it was refused (enforce): the first destinations.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub egress_refused: Vec<EgressRefused>,
+    /// Files of certificates to which this node's CA is added for it, as its containers have them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub covered: Vec<PathBuf>,
+    /// What of it is not decrypted that should be, why, and what would help, one sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub undecrypted: Vec<String>,
     /// What opens ways out of it that can't be closed from here, one sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
@@ -224,6 +307,15 @@ const KERNEL_COUNTERS: [(Counter, &str); Counter::COUNT] = [
     (Counter::DnsLost, "dns_lost"),
 ];
 
+/// The node's certificate authority.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CaInfo {
+    #[serde(flatten)]
+    pub certificate: Certificate,
+    /// Its certificate, and those that it had until lately, in PEM: what clients have to trust.
+    pub anchors: String,
+}
+
 /// What to attach, and how.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -238,6 +330,12 @@ pub struct AttachRequest {
     pub mode: Option<Mode>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub existing: Option<Existing>,
+    /// Absent: what the configuration says, as above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decrypt: Option<Decrypt>,
+    /// A file of certificates by which the agent tells whom to trust. Absent: the one of its container.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<PathBuf>,
 }
 
 /// What names the cgroup to attach.
@@ -252,14 +350,10 @@ pub enum Target {
     Container(String),
 }
 
-/// What becomes of the connections that an agent has open when it is attached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "snake_case")]
-pub enum Existing {
-    /// They stay as they are, unseen, and are counted.
-    Keep,
-    /// They are reset, so that their owners connect again.
-    Reset,
+/// Who attached an agent, as it is written.
+#[must_use]
+pub fn attached_by(rule: Option<usize>) -> String {
+    rule.map_or_else(|| "command".to_owned(), |number| format!("rule {number}"))
 }
 
 /// A workflow's state as it is written.

@@ -67,6 +67,12 @@ impl Directory {
         known.flat_map(|known| known.names.of(ip, now)).map(Into::into).collect()
     }
 
+    /// Whether an agent's resolvers are known and believed, so that what they did not say counts too.
+    #[must_use]
+    pub fn learns(&self, agent: AgentId) -> bool {
+        self.lock().get(&agent).is_some_and(|known| known.trust.can_learn())
+    }
+
     /// Names of all agents that had to make room while they were still believed.
     #[must_use]
     pub fn forgotten(&self) -> u64 {
@@ -108,6 +114,7 @@ mod tests {
         assert_eq!(directory.learn(&heard(), NOW), 1);
         assert_eq!(directory.of(1, ip, NOW), ["a.example".into()]);
         assert!(directory.of(2, ip, NOW).is_empty());
+        assert!(directory.learns(2) && !directory.learns(3));
         directory.remove(1);
         assert!(directory.of(1, ip, NOW).is_empty());
         assert_eq!(directory.learn(&heard(), NOW), 0, "nobody is there to learn");

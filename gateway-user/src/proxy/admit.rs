@@ -1,7 +1,7 @@
 //! Connect admission: the right to dial a destination.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
 };
 
@@ -9,8 +9,12 @@ use gateway_common::Origin;
 
 use super::{
     agent::{Agent, Agents, Place},
+    egress::{Denied, Whither},
+    exchange::Connection,
+    h1::Authority,
     origin::{is_default_loopback, socket_addr},
 };
+use crate::limits::Bound;
 
 /// The right to dial one destination for one connection. Nothing else opens an upstream socket,
 /// and only [`ConnectAdmission::decide`] makes one.
@@ -21,18 +25,24 @@ pub(super) struct ConnectAdmission {
     origin: Origin,
     destination: SocketAddr,
     source: Option<IpAddr>,
-    place: Place,
+    /// Where it leads to, through a proxy that it has been dialled to already.
+    through: Option<Authority>,
+    /// In how many tunnels, one in another.
+    depth: usize,
+    place: Arc<Place>,
 }
 
 /// Why a connection is not admitted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Refused {
     #[error("its agent is not attached")]
     NoAgent,
     #[error("it leads back to the gateway")]
     Loop,
-    #[error("its agent has too many connections")]
-    OverBound,
+    #[error("there are too many connections: {}", .0.name())]
+    OverBound(Bound),
+    #[error(transparent)]
+    Denied(#[from] Denied),
 }
 
 impl ConnectAdmission {
@@ -49,13 +59,63 @@ impl ConnectAdmission {
             agent.coverage.refused();
             return Err(Refused::Loop);
         }
-        let Some(place) = agent.take_place() else {
+        let place = agent.take_place().map_err(|bound| {
             agent.coverage.over_bound();
-            return Err(Refused::OverBound);
-        };
+            Refused::OverBound(bound)
+        })?;
+        agent.may_connect(&Whither { to: destination, proxied: None })?;
         // A socket that was bound to an address of its own keeps it.
         let source = Some(client.ip()).filter(|ip| !is_default_loopback(*ip));
-        Ok(Self { agent, origin, destination, source, place })
+        Ok(Self {
+            agent,
+            origin,
+            destination,
+            source,
+            through: None,
+            depth: 0,
+            place: Arc::new(place),
+        })
+    }
+
+    /// Of a tunnel through a connection that was admitted and dialled.
+    pub(super) fn of_tunnel(connection: &Connection, to: Authority) -> Self {
+        let (origin, place) = connection.admitted();
+        Self {
+            agent: Arc::clone(&connection.agent),
+            origin,
+            destination: connection.destination,
+            source: None,
+            through: Some(to),
+            depth: connection.depth + 1,
+            place,
+        }
+    }
+
+    /// Where it leads to, if that is not its destination.
+    pub(super) const fn through(&self) -> Option<&Authority> {
+        self.through.as_ref()
+    }
+
+    /// The address and port that it is for in the end. An address that only the proxy knows is
+    /// unspecified here.
+    pub(super) fn leads_to(&self) -> (IpAddr, u16) {
+        match &self.through {
+            None => (self.destination.ip(), self.destination.port()),
+            Some(to) => {
+                let address = to.host().parse().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+                (address, to.port())
+            }
+        }
+    }
+
+    /// The same, as egress rules take it.
+    pub(super) fn whither(&self) -> Whither {
+        let proxied = self.through.as_ref().map(|to| to.host().into());
+        Whither { to: self.leads_to().into(), proxied }
+    }
+
+    pub(super) const fn depth(&self) -> usize {
+        self.depth
     }
 
     pub(super) const fn destination(&self) -> SocketAddr {
@@ -76,7 +136,7 @@ impl ConnectAdmission {
     }
 
     /// The admission is used up: the connection is dialled.
-    pub(super) fn into_parts(self) -> (Arc<Agent>, Origin, SocketAddr, Place) {
+    pub(super) fn into_parts(self) -> (Arc<Agent>, Origin, SocketAddr, Arc<Place>) {
         (self.agent, self.origin, self.destination, self.place)
     }
 }
@@ -145,7 +205,8 @@ pub(super) mod tests {
         let mut held: Vec<_> = (0..limits::CONNECTIONS_PER_AGENT)
             .map(|_| decide(&agents, 7, "192.0.2.1:80").expect("room"))
             .collect();
-        assert_eq!(decide(&agents, 7, "192.0.2.1:80").err(), Some(Refused::OverBound));
+        let full = Some(Refused::OverBound(Bound::ConnectionsPerAgent));
+        assert_eq!(decide(&agents, 7, "192.0.2.1:80").err(), full);
         held.pop();
         assert!(decide(&agents, 7, "192.0.2.1:80").is_ok());
         let coverage = agents.get(7).expect("it is there").coverage.snapshot();

@@ -11,19 +11,32 @@ use std::{
 
 use gateway_common::AgentId;
 
-use super::tls::Decryption;
-use crate::{call::AgentRef, config::Mode, limits, lineage::Lineage};
+use super::{
+    egress::{Refusals, Rules},
+    tls::Decryption,
+};
+use crate::{
+    call::AgentRef,
+    config::Mode,
+    limits::{self, Bound, Bounds},
+    lineage::Lineage,
+};
 
 /// One agent, shared by its connections.
 #[derive(Debug)]
 pub struct Agent {
     pub id: AgentId,
-    pub reference: AgentRef,
+    reference: RwLock<Arc<AgentRef>>,
     /// What becomes of what can't be handled.
     pub mode: Mode,
     /// Absent: its TLS is relayed as it is.
     pub decryption: Option<Decryption>,
     pub coverage: Coverage,
+    /// What it was refused.
+    pub refusals: Refusals,
+    /// Those of the gateway: its connections count among all.
+    pub bounds: Arc<Bounds>,
+    pub(super) rules: Arc<Rules>,
     lineage: Mutex<Lineage>,
     connections: AtomicUsize,
 }
@@ -40,18 +53,34 @@ pub struct Agents {
 pub(super) struct Place(Arc<Agent>);
 
 impl Agent {
-    /// An audited agent without connections or decryption. `seed` makes its ids differ from every other agent's.
+    /// An audited agent without connections, decryption or egress rules, within bounds of its own.
+    /// `seed` makes its ids differ from every other agent's.
     #[must_use]
     pub fn new(id: AgentId, reference: AgentRef, seed: u64) -> Self {
         Self {
             id,
-            reference,
+            reference: RwLock::new(Arc::new(reference)),
             mode: Mode::Audit,
             decryption: None,
             coverage: Coverage::default(),
+            refusals: Refusals::default(),
+            bounds: Arc::default(),
+            rules: Arc::default(),
             lineage: Mutex::new(Lineage::new(seed)),
             connections: AtomicUsize::new(0),
         }
+    }
+
+    /// What its workflows say of it.
+    #[must_use]
+    pub fn reference(&self) -> Arc<AgentRef> {
+        Arc::clone(&self.reference.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Gives it another name, for what comes from now on.
+    pub fn rename(&self, name: &str) {
+        let mut reference = self.reference.write().unwrap_or_else(PoisonError::into_inner);
+        *reference = Arc::new(AgentRef { name: name.to_owned(), ..AgentRef::clone(&reference) });
     }
 
     /// The same, in another mode.
@@ -64,6 +93,18 @@ impl Agent {
     #[must_use]
     pub fn decrypting(self, decryption: Decryption) -> Self {
         Self { decryption: Some(decryption), ..self }
+    }
+
+    /// The same, within the gateway's bounds.
+    #[must_use]
+    pub fn within(self, bounds: Arc<Bounds>) -> Self {
+        Self { bounds, ..self }
+    }
+
+    /// The same, with egress rules.
+    #[must_use]
+    pub fn under(self, rules: Arc<Rules>) -> Self {
+        Self { rules, ..self }
     }
 
     /// How much of its traffic was understood until now.
@@ -83,11 +124,23 @@ impl Agent {
         self.connections.load(Ordering::Relaxed)
     }
 
-    /// Takes a place for one more connection, if the bound allows it.
-    pub(super) fn take_place(self: &Arc<Self>) -> Option<Place> {
-        let place = Place(Arc::clone(self));
+    /// Takes a place for one more connection; fails with the bound that leaves none.
+    pub(super) fn take_place(self: &Arc<Self>) -> Result<Place, Bound> {
         let before = self.connections.fetch_add(1, Ordering::Relaxed);
-        (before < limits::CONNECTIONS_PER_AGENT).then_some(place)
+        match self.bounds.enter(before) {
+            Ok(()) => Ok(Place(Arc::clone(self))),
+            Err(bound) => {
+                self.connections.fetch_sub(1, Ordering::Relaxed);
+                Err(bound)
+            }
+        }
+    }
+
+    /// A connection is reset because of a handshake that took too long.
+    pub(super) fn tls_late(&self) {
+        add(&self.coverage.connections_reset, 1);
+        add(&self.coverage.tls_late, 1);
+        self.bounds.hit(Bound::HandshakeTime);
     }
 
     pub(super) fn lineage(&self) -> MutexGuard<'_, Lineage> {
@@ -97,6 +150,7 @@ impl Agent {
 
 impl Drop for Place {
     fn drop(&mut self) {
+        self.0.bounds.leave();
         self.0.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -113,6 +167,13 @@ impl Agents {
     #[must_use]
     pub fn get(&self, id: AgentId) -> Option<Arc<Agent>> {
         self.by_id.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+    }
+
+    /// Connections of the agent that has most.
+    #[must_use]
+    pub fn most_connections(&self) -> usize {
+        let agents = self.by_id.read().unwrap_or_else(PoisonError::into_inner);
+        agents.values().map(|agent| agent.connections()).max().unwrap_or(0)
     }
 
     /// Steps that lineage forgot to make room, of all agents.
@@ -165,10 +226,12 @@ pub enum OpaqueReason {
     Framing,
     /// The server switched to another protocol: an upgrade, or CONNECT.
     Switched,
+    /// WebSocket frames that break the protocol, or an extension that is not known.
+    WebSocket,
 }
 
 impl OpaqueReason {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 15] = [
         Self::Tls,
         Self::TlsHello,
         Self::TlsOffer,
@@ -183,6 +246,7 @@ impl OpaqueReason {
         Self::Unknown,
         Self::Framing,
         Self::Switched,
+        Self::WebSocket,
     ];
 
     /// In the form that `turnpike agents` shows.
@@ -203,6 +267,7 @@ impl OpaqueReason {
             Self::Unknown => "opaque_unknown",
             Self::Framing => "opaque_framing",
             Self::Switched => "opaque_switched",
+            Self::WebSocket => "opaque_websocket",
         }
     }
 }
@@ -239,10 +304,38 @@ pub struct Coverage {
     tls_late: AtomicU64,
     /// Requests inside TLS for another host than the client had asked for.
     pub(super) tls_host_differs: AtomicU64,
-    /// Connections that were refused because they could not be read.
-    refused_unread: AtomicU64,
+    /// TLS connections that were refused because they could not be read.
+    pub(super) refused_unread: AtomicU64,
     over_bound: AtomicU64,
     refused: AtomicU64,
+    egress_denied: AtomicU64,
+    /// Connections that an egress rule would have denied (audit).
+    pub(super) egress_would_deny: AtomicU64,
+    /// Connections whose client asked for a host that no DNS answer gave to their address.
+    pub(super) sni_unconfirmed: AtomicU64,
+    /// Connections that carried as much as their egress rule allows.
+    pub(super) opaque_bytes_exceeded: AtomicU64,
+    /// Connections that were ended because they were silent.
+    pub(super) idle: AtomicU64,
+    /// HTTP/1 requests whose target and Host name different hosts.
+    pub(super) h1_hosts_differ: AtomicU64,
+    /// HTTP/1 requests whose heads took too long.
+    pub(super) h1_slow_heads: AtomicU64,
+    /// HTTP/1 requests that were refused: ambiguous, misaddressed or slow.
+    pub(super) h1_refused: AtomicU64,
+    /// HTTP/1 responses that were not let through.
+    pub(super) h1_answers_refused: AtomicU64,
+    /// Tunnels through HTTP proxies that were looked into.
+    pub(super) tunnels: AtomicU64,
+    /// Connections that switched to WebSocket.
+    pub(super) websockets: AtomicU64,
+    /// Their messages, and the bytes of these, uncompressed.
+    pub(super) ws_messages: AtomicU64,
+    pub(super) ws_bytes: AtomicU64,
+    /// Messages that were too large to be read.
+    pub(super) ws_too_large: AtomicU64,
+    /// Connections of that kind that were cut because their frames broke the protocol.
+    pub(super) ws_refused: AtomicU64,
     /// HTTP/2 streams that were never requests: over a bound, or malformed.
     pub(super) h2_refused: AtomicU64,
     /// HTTP/2 connections that were ended because a peer flooded them.
@@ -295,22 +388,16 @@ impl Coverage {
         add(&self.refused, 1);
     }
 
+    /// A connection that was reset for want of an egress rule, or by one.
+    pub(super) fn egress_denied(&self) {
+        add(&self.connections_reset, 1);
+        add(&self.egress_denied, 1);
+    }
+
     /// A TLS connection that is decrypted, and whether the agent's roots vouch for its upstream.
     pub(super) fn tls_decrypted(&self, verified: bool) {
         add(&self.tls_decrypted, 1);
         add(&self.tls_unverified, u64::from(!verified));
-    }
-
-    /// Reset because of a handshake that took too long.
-    pub(super) fn tls_late(&self) {
-        add(&self.connections_reset, 1);
-        add(&self.tls_late, 1);
-    }
-
-    /// Refused because it could not be read.
-    pub(super) fn refused_unread(&self) {
-        add(&self.connections_reset, 1);
-        add(&self.refused_unread, 1);
     }
 
     /// The figures now.
@@ -325,12 +412,27 @@ impl Coverage {
         reasons.insert("reset_over_bound", get(&self.over_bound));
         reasons.insert("tls_unnamed", get(&self.tls_unnamed));
         reasons.insert("reset_refused", get(&self.refused));
+        reasons.insert("refused_unread", get(&self.refused_unread));
+        reasons.insert("egress_denied", get(&self.egress_denied));
+        reasons.insert("egress_would_deny", get(&self.egress_would_deny));
+        reasons.insert("sni_unconfirmed", get(&self.sni_unconfirmed));
+        reasons.insert("opaque_bytes_exceeded", get(&self.opaque_bytes_exceeded));
+        reasons.insert("ended_idle", get(&self.idle));
+        reasons.insert("h1_hosts_differ", get(&self.h1_hosts_differ));
+        reasons.insert("h1_slow_heads", get(&self.h1_slow_heads));
+        reasons.insert("h1_requests_refused", get(&self.h1_refused));
+        reasons.insert("h1_responses_refused", get(&self.h1_answers_refused));
+        reasons.insert("tunnels", get(&self.tunnels));
+        reasons.insert("websockets", get(&self.websockets));
+        reasons.insert("websocket_messages", get(&self.ws_messages));
+        reasons.insert("websocket_bytes", get(&self.ws_bytes));
+        reasons.insert("websocket_too_large", get(&self.ws_too_large));
+        reasons.insert("websocket_refused", get(&self.ws_refused));
         reasons.insert("tls_decrypted", get(&self.tls_decrypted));
         reasons.insert("tls_unverified", get(&self.tls_unverified));
         reasons.insert("tls_distrusted", get(&self.tls_distrusted));
         reasons.insert("tls_late", get(&self.tls_late));
         reasons.insert("tls_host_differs", get(&self.tls_host_differs));
-        reasons.insert("refused_unread", get(&self.refused_unread));
         reasons.insert("h2_streams_refused", get(&self.h2_refused));
         reasons.insert("h2_floods", get(&self.h2_floods));
         reasons.insert("h2_hosts_differ", get(&self.h2_hosts_differ));

@@ -14,14 +14,15 @@ use tokio::{io::Interest, net::TcpStream, time::sleep};
 
 use super::{
     admit::{ConnectAdmission, Refused},
-    agent::OpaqueReason,
+    agent::{OpaqueReason, add},
     connect::{dial, end_on_drop, reset_on_drop},
+    egress::Allowance,
     exchange::{Connection, Recording},
     h2::{Terms, bridge},
     leg::Leg,
     opening::{Opening, Rewound, hear},
     origin::{self, Origins},
-    relay::Relay,
+    relay::{Joined, Outcome, Relay},
     tap::Tap,
     tls::refuse,
     worker::Context,
@@ -74,7 +75,7 @@ pub(super) async fn carry<O: Origins>(
     };
     let (recording, names) = (Arc::clone(&context.recording), Arc::clone(&context.names));
     drop(context);
-    let mut upstream = tokio::select! {
+    let upstream = tokio::select! {
         // First, for the order of things: who resets a connection may have used it before.
         biased;
         dialled = reach(&admission) => match dialled {
@@ -86,31 +87,23 @@ pub(super) async fn carry<O: Origins>(
     };
     // Failing that, small writes wait a little longer.
     let _ = client.set_nodelay(true);
-    let mut path = Path { admission, client, recording, names, ending };
-    match path.opening(&mut upstream).await {
-        Opening::Plain(held) => path.relay(upstream, held, None).await,
-        // In boxes of their own: most connections need neither.
-        Opening::Http2(held) => Box::pin(path.bridge(upstream, held)).await,
-        Opening::Tls(hello, held) => Box::pin(path.tls(upstream, hello, held)).await,
-        Opening::Unreadable(held) => {
-            let no = Unread {
-                reason: OpaqueReason::TlsHello,
-                name: None,
-                alert: AlertDescription::DecodeError,
-            };
-            Box::pin(path.unread(Some(upstream), held, no)).await;
-        }
-        Opening::Gone => {}
-        Opening::Unsaid => {
-            end_on_drop(&path.client);
-            end_on_drop(&upstream);
-        }
+    let (of_client, of_upstream) = (Vec::new(), Vec::new());
+    let mut next = Some(Joined { admission, client, upstream, of_client, of_upstream });
+    // A tunnel through a proxy carries another connection.
+    while let Some(Joined { admission, client, upstream, of_client, of_upstream }) = next {
+        let (recording, names) = (Arc::clone(&recording), Arc::clone(&names));
+        let path = Path { admission, client, recording, names, ending: ending.as_mut() };
+        next = path.carry(upstream, of_client, of_upstream).await;
     }
 }
 
 /// Dials what was admitted. Counted if it can't be.
 async fn reach(admission: &ConnectAdmission) -> io::Result<TcpStream> {
-    dial(admission).await.inspect_err(|error| {
+    let dialled = match admission.through() {
+        None => dial(admission).await,
+        Some(_) => Err(io::Error::other("its tunnel is used up")),
+    };
+    dialled.inspect_err(|error| {
         tracing::debug!(destination = %admission.destination(), %error, "can't dial");
         admission.agent().coverage.refused();
     })
@@ -136,29 +129,73 @@ pub(super) struct Unread {
 }
 
 impl<E: Future<Output = ()>> Path<'_, E> {
-    async fn opening(&mut self, upstream: &mut TcpStream) -> Opening {
-        let into_tls = self.admission.agent().decryption.is_some();
-        hear(&mut self.client, upstream, into_tls, self.ending.as_mut()).await
+    /// Until it ends, or a tunnel begins.
+    async fn carry(
+        mut self,
+        mut upstream: TcpStream,
+        of_client: Vec<u8>,
+        of_upstream: Vec<u8>,
+    ) -> Option<Joined<TcpStream, TcpStream>> {
+        if !of_upstream.is_empty() {
+            return self.relay(upstream, (of_client, of_upstream), None).await;
+        }
+        match self.opening(&mut upstream, of_client).await {
+            Opening::Plain(held) => return self.relay(upstream, (held, Vec::new()), None).await,
+            // In boxes of their own: most connections need neither.
+            Opening::Http2(held) => Box::pin(self.bridge(upstream, held)).await,
+            Opening::Tls(hello, held) => Box::pin(self.tls(upstream, hello, held)).await,
+            Opening::Unreadable(held) => {
+                let no = Unread {
+                    reason: OpaqueReason::TlsHello,
+                    name: None,
+                    alert: AlertDescription::DecodeError,
+                };
+                Box::pin(self.unread(Some(upstream), held, no)).await;
+            }
+            Opening::Gone => {}
+            Opening::Unsaid => {
+                end_on_drop(&self.client);
+                end_on_drop(&upstream);
+            }
+        }
+        None
     }
 
-    /// As it is; from the beginning unread, if there is a reason.
+    async fn opening(&mut self, upstream: &mut TcpStream, held: Vec<u8>) -> Opening {
+        let into_tls = self.admission.agent().decryption.is_some();
+        hear(&mut self.client, upstream, held, into_tls, self.ending.as_mut()).await
+    }
+
+    /// As it is; from the beginning unread, if there is a reason. What it goes on with if a tunnel
+    /// begins.
     pub(super) async fn relay(
         self,
         upstream: TcpStream,
-        held: Vec<u8>,
-        unread: Option<OpaqueReason>,
-    ) {
+        (of_client, of_upstream): (Vec<u8>, Vec<u8>),
+        unread: Option<(OpaqueReason, Allowance)>,
+    ) -> Option<Joined<TcpStream, TcpStream>> {
         let local = upstream.local_addr().ok();
         let connection = connection(self.admission, local, self.recording);
         let tap = match unread {
-            Some(reason) => Tap::unread(connection, reason),
+            Some((reason, allowance)) => Tap::unread(connection, reason, allowance),
             None => Tap::new(connection),
         };
-        run(&mut Relay::new(self.client, held, upstream, tap), self.ending).await;
+        let mut relay = Relay::new(self.client, of_client, upstream, tap).after(of_upstream);
+        match run(&mut relay, self.ending).await {
+            Outcome::Over => None,
+            Outcome::Refused(refusal) => {
+                Box::pin(relay.refuse(refusal)).await;
+                None
+            }
+            Outcome::Tunnel => relay.into_tunnel(),
+        }
     }
 
     /// HTTP/2 without TLS.
     async fn bridge(self, mut upstream: TcpStream, held: Vec<u8>) {
+        if let Err(denied) = self.admission.agent().may_be_read(&self.admission.whither(), None) {
+            return tracing::debug!(%denied, "refused");
+        }
         let mut client = Rewound::new(held, self.client);
         let strict = self.admission.agent().mode == Mode::Enforce;
         let local = upstream.local_addr().ok();
@@ -178,11 +215,17 @@ impl<E: Future<Output = ()>> Path<'_, E> {
     pub(super) async fn unread(self, upstream: Option<TcpStream>, held: Vec<u8>, no: Unread) {
         let agent = self.admission.agent();
         let Unread { reason, name, alert } = no;
-        tracing::debug!(?reason, ?name, agent = %agent.reference.name, "TLS that is not read");
-        if !may_go_unread(agent.mode, reason) {
-            agent.coverage.refused_unread();
-            return refuse(&self.client, alert);
-        }
+        tracing::debug!(?reason, ?name, agent = %agent.reference().name, "TLS that is not read");
+        let meant = reason != OpaqueReason::Tls;
+        let whither = self.admission.whither();
+        let allowance = match agent.may_stay_unread(&whither, name.as_deref(), meant) {
+            Ok(allowance) => allowance,
+            Err(denied) => {
+                tracing::debug!(?reason, %denied, "refused");
+                add(&agent.coverage.refused_unread, 1);
+                return refuse(&self.client, alert);
+            }
+        };
         agent.coverage.tls_name(name);
         let upstream = if let Some(upstream) = upstream {
             Ok(upstream)
@@ -194,29 +237,27 @@ impl<E: Future<Output = ()>> Path<'_, E> {
             }
         };
         if let Ok(upstream) = upstream {
-            self.relay(upstream, held, Some(reason)).await;
+            self.relay(upstream, (held, Vec::new()), Some((reason, allowance))).await;
         }
     }
-}
-
-/// Whether what can't be read may go on. What is not meant to be read may, in any mode; what is
-/// meant to be and can't be, only where nothing is enforced.
-const fn may_go_unread(mode: Mode, reason: OpaqueReason) -> bool {
-    matches!((mode, reason), (Mode::Audit, _) | (Mode::Enforce, OpaqueReason::Tls))
 }
 
 /// Relays until the end; from when it is to end on, only what is under way.
 pub(super) async fn run<C: Leg, U: Leg>(
     relay: &mut Relay<C, U>,
     ending: Pin<&mut impl Future<Output = ()>>,
-) {
+) -> Outcome {
     tokio::select! {
         biased;
-        () = &mut *relay => return,
+        outcome = &mut *relay => return outcome,
         () = ending => {}
     }
     relay.drain();
-    relay.await;
+    match relay.await {
+        // Nothing is under way in it yet.
+        Outcome::Tunnel => Outcome::Over,
+        outcome => outcome,
+    }
 }
 
 pub(super) fn connection(
@@ -224,8 +265,10 @@ pub(super) fn connection(
     upstream_local: Option<SocketAddr>,
     recording: Arc<Recording>,
 ) -> Connection {
+    let (depth, whither) = (admission.depth(), admission.whither());
     let (agent, origin, destination, place) = admission.into_parts();
     Connection::new(agent, &origin, destination, upstream_local, place, recording)
+        .in_tunnels(depth, whither)
 }
 
 #[cfg(test)]
@@ -319,7 +362,7 @@ mod tests {
     async fn a_connection_costs_little_more_than_its_relay() {
         let mut ending = pin!(pending());
         let (way, upstream, _ends) = path(ending.as_mut()).await;
-        let plain = size_of_val(&way.relay(upstream, Vec::new(), None));
+        let plain = size_of_val(&way.relay(upstream, (Vec::new(), Vec::new()), None));
         let relay = size_of::<Relay<TcpStream, TcpStream>>();
         let mut ending = pin!(pending());
         let (way, upstream, _ends) = path(ending.as_mut()).await;

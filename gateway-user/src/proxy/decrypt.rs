@@ -1,6 +1,6 @@
 //! A connection whose TLS ends here, on both sides.
 
-use std::{future::Future, net::SocketAddr, sync::Arc, time::Instant};
+use std::{future::Future, net::SocketAddr, pin::Pin, sync::Arc, time::Instant};
 
 use http::uri::Scheme;
 use rustls::{AlertDescription, pki_types::ServerName};
@@ -11,14 +11,15 @@ use super::{
     agent::{Agent, OpaqueReason, add},
     carry::{Path, Unread, connection, run},
     connect::end_on_drop,
-    exchange::{Connection, Server},
+    exchange::{Connection, Recording, Server},
     h2::{Terms, bridge},
     leg::Leg as _,
     opening::Rewound,
-    relay::Relay,
+    relay::{Joined, Outcome, Relay},
     tap::Tap,
     tls::{
-        Binary, ClientHello, Decryption, Greeted, Inside, NoGuise, Said, TlsLeg, Unmet, Wanted, Why,
+        Binary, ClientHello, Decryption, Greeted, Inside, NoGuise, Said, TlsLeg, Unmet, Wanted,
+        Why, refuse,
     },
 };
 use crate::{call::Timestamp, config::Mode, limits};
@@ -39,19 +40,29 @@ impl<E: Future<Output = ()>> Path<'_, E> {
     pub(super) async fn tls(self, upstream: TcpStream, hello: ClientHello, held: Vec<u8>) {
         let agent = Arc::clone(self.admission.agent());
         let Some(decryption) = &agent.decryption else {
-            return self.relay(upstream, held, None).await;
+            self.relay(upstream, (held, Vec::new()), None).await;
+            return;
         };
-        let (destination, now) = (self.admission.destination(), self.recording.clock.now());
-        let called = || self.names.of(agent.id, destination.ip(), now);
+        let now = self.recording.clock.now();
+        let (address, port) = self.admission.leads_to();
+        let called = || match self.admission.through() {
+            Some(to) => vec![to.host().into()],
+            None => self.names.of(agent.id, address, now),
+        };
         let no = |reason, alert| Unread { reason, name: hello.server_name.clone(), alert };
-        let name = match decryption.wants(&hello, destination.ip(), called) {
+        let name = match decryption.wants(&hello, address, called) {
             Wanted::Decrypted(name) => name,
             Wanted::Unread(reason) => {
                 let no = no(reason, AlertDescription::AccessDenied);
                 return Box::pin(self.unread(Some(upstream), held, no)).await;
             }
         };
-        let host = decryption.host(&name, destination.port());
+        let asked = hello.server_name.as_deref();
+        if let Err(denied) = agent.may_be_read(&self.admission.whither(), asked) {
+            tracing::debug!(%denied, "refused");
+            return refuse(&self.client, AlertDescription::AccessDenied);
+        }
+        let host = decryption.host(&name, port);
         let pid = self.admission.origin().tgid;
         let case = Case { agent: &agent, decryption, name, binary: Binary::of(pid), pid };
         if let Some(unmet) = host.unmet(agent.mode, now).or_else(|| case.distrusts(now)) {
@@ -59,13 +70,14 @@ impl<E: Future<Output = ()>> Path<'_, E> {
             return Box::pin(self.unread(Some(upstream), held, no)).await;
         }
         let local = upstream.local_addr().ok();
+        let handshake_time = agent.bounds.limits().handshake_time;
         let greeting = decryption.greet(&host, &hello, Rewound::new(Vec::new(), upstream), now);
         let greeted = tokio::select! {
             biased;
-            greeted = timeout(limits::TLS_HANDSHAKE_TIME, Box::pin(greeting)) => greeted,
+            greeted = timeout(handshake_time, Box::pin(greeting)) => greeted,
             _ = self.client.ready(Interest::ERROR) => return,
         };
-        let Ok(greeted) = greeted else { return agent.coverage.tls_late() };
+        let Ok(greeted) = greeted else { return agent.tls_late() };
         let met = greeted.and_then(|greeted| {
             let guise = case.decryption.guise(&case.name, &greeted);
             Ok((greeted, guise.map_err(|error| unable(&error))?))
@@ -86,12 +98,13 @@ impl<E: Future<Output = ()>> Path<'_, E> {
         guise: TlsAcceptor,
         held: Vec<u8>,
     ) {
-        let Self { admission, client, recording, ending, .. } = self;
+        let Self { admission, client, recording, mut ending, .. } = self;
         let Greeted { leg: upstream, verified, inside, .. } = greeted;
         let clock = recording.clock;
+        let handshake_time = case.agent.bounds.limits().handshake_time;
         let accepting = guise.accept(Rewound::new(held, client)).into_fallible();
         let accepting = async { accepting.await.map(TlsLeg::new) };
-        let client = match timeout(limits::TLS_HANDSHAKE_TIME, Box::pin(accepting)).await {
+        let client = match timeout(handshake_time, Box::pin(accepting)).await {
             Ok(Ok(client)) => client,
             Ok(Err((error, client))) => {
                 if verified.for_agent {
@@ -100,19 +113,23 @@ impl<E: Future<Output = ()>> Path<'_, E> {
                 end_on_drop(&client.stream);
                 return end_on_drop(upstream.socket());
             }
-            Err(_) => return case.agent.coverage.tls_late(),
+            Err(_) => return case.agent.tls_late(),
         };
         case.agent.coverage.tls_decrypted(verified.for_agent);
         let since = Instant::now();
         let server = Server { name: case.name.to_str().into(), verified: verified.for_node };
-        let connection = connection(admission, local, recording).with(server);
+        let connection = connection(admission, local, Arc::clone(&recording)).with(server);
         let legs = (client, upstream);
         let said = match inside {
             Some(Inside::Http2) => Box::pin(both(legs, &connection, ending)).await,
             Some(Inside::Http1) | None => {
                 let mut relay = Relay::new(legs.0, Vec::new(), legs.1, Tap::new(connection));
-                run(&mut relay, ending).await;
-                (relay.client().said(), relay.upstream().said())
+                let outcome = run(&mut relay, ending.as_mut()).await;
+                let said = (relay.client().said(), relay.upstream().said());
+                if outcome != Outcome::Over {
+                    Box::pin(go_on(relay, outcome, &recording, ending)).await;
+                }
+                said
             }
         };
         if let Some(why) = left_silently(said, since)
@@ -120,6 +137,29 @@ impl<E: Future<Output = ()>> Path<'_, E> {
         {
             case.note(why, clock.now());
         }
+    }
+}
+
+/// What comes after HTTP/1 inside TLS: a tunnel through an HTTPS proxy carries a connection of its
+/// own, which is relayed as it is.
+async fn go_on(
+    mut relay: Relay<TlsLeg, TlsLeg>,
+    mut outcome: Outcome,
+    recording: &Arc<Recording>,
+    mut ending: Pin<&mut impl Future<Output = ()>>,
+) {
+    loop {
+        match outcome {
+            Outcome::Over => return,
+            Outcome::Refused(refusal) => return relay.refuse(refusal).await,
+            Outcome::Tunnel => {}
+        }
+        let Some(joined) = relay.into_tunnel() else { return };
+        let Joined { admission, client, upstream, of_client, of_upstream } = joined;
+        let local = upstream.socket().local_addr().ok();
+        let tap = Tap::new(connection(admission, local, Arc::clone(recording)));
+        relay = Relay::new(client, of_client, upstream, tap).after(of_upstream);
+        outcome = run(&mut relay, ending.as_mut()).await;
     }
 }
 
@@ -157,8 +197,8 @@ impl Case<'_> {
     /// The client did not trust us.
     fn note(&self, why: Why, now: Timestamp) {
         let host = self.name.to_str();
-        let (agent, binary) = (&self.agent.reference.name, &self.binary);
-        tracing::info!(agent, %host, pid = self.pid, ?binary, %why, "a client does not trust us");
+        let (agent, binary) = (self.agent.reference(), &self.binary);
+        tracing::info!(agent = agent.name, %host, pid = self.pid, ?binary, %why, "a client does not trust us");
         add(&self.agent.coverage.tls_distrusted, 1);
         self.decryption.distrusted().note((binary.clone(), self.pid), &host, why, now);
     }

@@ -14,6 +14,7 @@ use sha2::{Digest as _, Sha256};
 use super::{
     agent::{Agent, Place, add},
     clock::Clock,
+    egress::Whither,
 };
 use crate::{
     call::{
@@ -36,7 +37,12 @@ pub(super) struct Connection {
     /// Whose TLS was decrypted.
     pub(super) server: Option<Server>,
     pub(super) recording: Arc<Recording>,
-    _place: Place,
+    /// How many tunnels it is in, one in another.
+    pub(super) depth: usize,
+    /// Where it leads in the end.
+    pub(super) whither: Whither,
+    origin: Origin,
+    place: Arc<Place>,
 }
 
 /// The server of a decrypted connection.
@@ -141,7 +147,7 @@ impl Connection {
         origin: &Origin,
         destination: SocketAddr,
         upstream_local: Option<SocketAddr>,
-        place: Place,
+        place: Arc<Place>,
         recording: Arc<Recording>,
     ) -> Self {
         Self {
@@ -152,8 +158,21 @@ impl Connection {
             pid: origin.tgid,
             server: None,
             recording,
-            _place: place,
+            depth: 0,
+            whither: Whither { to: destination, proxied: None },
+            origin: *origin,
+            place,
         }
+    }
+
+    /// The same, in so many tunnels, which lead there.
+    pub(super) fn in_tunnels(self, depth: usize, whither: Whither) -> Self {
+        Self { depth, whither, ..self }
+    }
+
+    /// What it was admitted with.
+    pub(super) fn admitted(&self) -> (Origin, Arc<Place>) {
+        (self.origin, Arc::clone(&self.place))
     }
 
     /// The same, decrypted.
@@ -252,7 +271,7 @@ impl Exchange {
             confidence: placement.confidence,
             kind: placement.kind,
             call: CallKind::Model,
-            agent: agent.reference.name.clone(),
+            agent: agent.reference().name.clone(),
             dialect: Some(prompt.dialect),
             operation: Some(prompt.operation),
             request_model: prompt.model,
@@ -277,7 +296,7 @@ impl Exchange {
             evidence: take(&mut placement.evidence),
             retry: placement.retry,
         };
-        connection.recording.recorder.placed(&agent.reference, &placement, step, wish);
+        connection.recording.recorder.placed(&agent.reference(), &placement, step, wish);
         (placement.workflow, placement.step)
     }
 
@@ -354,7 +373,17 @@ impl Exchange {
             duration_ms: Some(at.since(self.started)),
         };
         let recorder = &connection.recording.recorder;
-        recorder.finished(&agent.reference, workflow, settlement, &completion, at);
+        recorder.finished(&agent.reference(), workflow, settlement, &completion, at);
+    }
+
+    /// Whether its request has ended.
+    pub(super) const fn is_asked(&self) -> bool {
+        self.request_over
+    }
+
+    /// Whether its response has begun.
+    pub(super) const fn is_answering(&self) -> bool {
+        self.status.is_some()
     }
 
     /// Whether both its request and its response have ended.

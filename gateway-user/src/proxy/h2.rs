@@ -131,19 +131,20 @@ where
     C: AsyncRead + AsyncWrite + Unpin,
     U: AsyncRead + AsyncWrite + Unpin,
 {
+    let limits = connection.agent.bounds.limits();
     let (upstream, opening) = Watched::new(upstream);
     let (requests, mut upstream) =
-        settings::ours().handshake(upstream).await.map_err(BridgeError::Upstream)?;
+        settings::ours(limits).handshake(upstream).await.map_err(BridgeError::Upstream)?;
     let announced = match announced(&mut upstream, &opening).await {
         Ok(announced) => announced,
         Err(error @ BridgeError::NotHttp2(_)) => {
-            let client = Announced::default().mirrored().handshake(client).await;
+            let client = Announced::default().mirrored(limits).handshake(client).await;
             turn_away(client.map_err(BridgeError::Client)?).await?;
             return Err(error);
         }
         Err(error) => return Err(error),
     };
-    let client = announced.mirrored().handshake(client).await.map_err(BridgeError::Client)?;
+    let client = announced.mirrored(limits).handshake(client).await.map_err(BridgeError::Client)?;
     Ok(Bridge {
         connection,
         terms,
@@ -443,6 +444,7 @@ where
     fn count_flood(&self, error: &::h2::Error) {
         if error.is_library() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM) {
             add(&self.connection.agent.coverage.h2_floods, 1);
+            self.connection.agent.bounds.hit(limits::Bound::H2Floods);
         }
     }
 }

@@ -9,7 +9,7 @@ use std::{
 
 use tokio::io::ReadBuf;
 
-use super::{leg::Leg, splice::Conduit};
+use super::{leg::Leg, splice::Conduit, way::Verdict};
 use crate::limits;
 
 /// Carries bytes from one stream to another, in order, and the end of the one to the other.
@@ -55,8 +55,22 @@ struct Bulk {
 pub(super) trait Watcher {
     /// Whether the bytes have to be shown. They need not be once, they never have to be again.
     fn wants_bytes(&self) -> bool;
+    /// Whether it is asked about the bytes before they go on, instead of being shown them after.
+    fn asks(&self) -> bool;
+    /// How many bytes, of so many, are to be read at once: at least one unless it holds.
+    fn at_most(&self, bytes: usize) -> usize;
+    /// Whether nothing more is to be read for now. Whoever changes that polls the lane.
+    fn holds(&self) -> bool;
+    /// Whether what is read is kept for now, so that no end may overtake it.
+    fn waits(&self) -> bool;
     /// These bytes went on their way.
     fn saw(&mut self, bytes: &[u8]);
+    /// What goes on of these bytes: some of them, or what is put into `out`, which is empty.
+    fn pass(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Verdict;
+    /// Puts into `out` what goes on of the bytes that were kept, now that they can be read.
+    fn pass_kept(&mut self, out: &mut Vec<u8>);
+    /// Puts into `out` what goes on of the bytes that were kept, although there are no more.
+    fn pass_last(&mut self, out: &mut Vec<u8>);
     /// So many bytes went on their way unseen.
     fn missed(&mut self, count: usize);
 }
@@ -109,18 +123,24 @@ impl Lane {
         watcher: &mut impl Watcher,
     ) -> Poll<Result<(), Failure>> {
         if !self.held.is_empty() {
-            let held = std::mem::take(&mut self.held);
+            let mut held = std::mem::take(&mut self.held);
+            if !watcher.asks() {
+                held.truncate(watcher.at_most(held.len()));
+            }
             self.forward(cx, sink, &held, watcher)?;
         }
         for _ in 0..limits::READS_PER_TURN {
             ready!(self.poll_flush(cx, sink)).map_err(Failure::Sink)?;
+            self.carry_kept(cx, sink, watcher)?;
             match self.state {
+                State::Open if watcher.holds() => return Poll::Pending,
                 State::Open if self.bulk.is_some() => {
                     ready!(self.poll_splice(cx, source, watcher)).map_err(Failure::Source)?;
                 }
                 State::Open => ready!(BUFFER.with_borrow_mut(|buffer| {
                     self.poll_carry(cx, source, sink, buffer, watcher)
                 }))?,
+                State::Ended(_) if watcher.waits() => return Poll::Pending,
                 State::Ended(end) => {
                     let told = match end {
                         End::Whole => Pin::new(&mut *sink).poll_shutdown(cx),
@@ -154,14 +174,24 @@ impl Lane {
         }
         BUFFER.with_borrow_mut(|buffer| {
             for _ in 0..limits::READS_OF_REST {
-                let read = source.read_now(buffer);
+                let most = watcher.at_most(buffer.len());
+                let read = source.read_now(&mut buffer[..most]);
                 if read == 0 {
                     return;
                 }
                 let bytes = &buffer[..read];
-                let taken = sink.write_now(bytes);
-                watcher.saw(bytes);
-                if !taken {
+                let taken = if watcher.asks() {
+                    let mut out = Vec::new();
+                    sink.write_now(match watcher.pass(bytes, &mut out) {
+                        Verdict::First(count) => &bytes[..count],
+                        Verdict::Instead => &out,
+                    })
+                } else {
+                    let taken = sink.write_now(bytes);
+                    watcher.saw(bytes);
+                    taken
+                };
+                if !taken || watcher.holds() {
                     return;
                 }
             }
@@ -176,7 +206,8 @@ impl Lane {
         buffer: &mut [u8],
         watcher: &mut impl Watcher,
     ) -> Poll<Result<(), Failure>> {
-        let mut read = ReadBuf::new(buffer);
+        let most = watcher.at_most(buffer.len());
+        let mut read = ReadBuf::new(&mut buffer[..most]);
         match ready!(Pin::new(&mut *source).poll_read(cx, &mut read)) {
             Ok(()) => {}
             // Only TLS knows of it: see [`End::Cut`].
@@ -189,7 +220,7 @@ impl Lane {
         let bytes = read.filled();
         if bytes.is_empty() {
             self.state = State::Ended(End::Whole);
-            return Poll::Ready(Ok(()));
+            return Poll::Ready(self.carry_last(cx, sink, watcher));
         }
         self.forward(cx, sink, bytes, watcher)?;
         let in_bulk = bytes.len() == limits::READ_BYTES && !watcher.wants_bytes();
@@ -200,7 +231,7 @@ impl Lane {
         Poll::Ready(Ok(()))
     }
 
-    /// Writes what the sink takes now, and keeps the rest. Shown in any case.
+    /// Passes on what goes on of the bytes.
     fn forward(
         &mut self,
         cx: &mut Context<'_>,
@@ -208,6 +239,52 @@ impl Lane {
         bytes: &[u8],
         watcher: &mut impl Watcher,
     ) -> Result<(), Failure> {
+        if watcher.asks() {
+            let mut out = Vec::new();
+            return match watcher.pass(bytes, &mut out) {
+                Verdict::First(count) => self.write(cx, sink, &bytes[..count]),
+                Verdict::Instead => self.write(cx, sink, &out),
+            };
+        }
+        self.write(cx, sink, bytes)?;
+        watcher.saw(bytes);
+        Ok(())
+    }
+
+    /// Passes on what had to be kept until now.
+    fn carry_kept(
+        &mut self,
+        cx: &mut Context<'_>,
+        sink: &mut impl Leg,
+        watcher: &mut impl Watcher,
+    ) -> Result<(), Failure> {
+        let mut out = Vec::new();
+        watcher.pass_kept(&mut out);
+        self.write(cx, sink, &out)
+    }
+
+    /// The same, and there are no more.
+    fn carry_last(
+        &mut self,
+        cx: &mut Context<'_>,
+        sink: &mut impl Leg,
+        watcher: &mut impl Watcher,
+    ) -> Result<(), Failure> {
+        let mut out = Vec::new();
+        watcher.pass_last(&mut out);
+        self.write(cx, sink, &out)
+    }
+
+    /// Writes what the sink takes now, and keeps the rest.
+    fn write(
+        &mut self,
+        cx: &mut Context<'_>,
+        sink: &mut impl Leg,
+        bytes: &[u8],
+    ) -> Result<(), Failure> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
         let mut rest = bytes;
         while !rest.is_empty() {
             match Pin::new(&mut *sink).poll_write(cx, rest) {
@@ -220,7 +297,6 @@ impl Lane {
             }
         }
         self.unflushed = true;
-        watcher.saw(bytes);
         Ok(())
     }
 
@@ -233,7 +309,8 @@ impl Lane {
         let (Some(bulk), Some(source)) = (&mut self.bulk, source.plain()) else {
             return Poll::Ready(Ok(()));
         };
-        let moved = ready!(bulk.conduit.poll_fill(cx, source))?;
+        let most = watcher.at_most(limits::SPLICED_BYTES);
+        let moved = ready!(bulk.conduit.poll_fill(cx, source, most))?;
         if moved == 0 {
             self.state = State::Ended(End::Whole);
         }

@@ -39,22 +39,24 @@ pub(super) enum Opening {
 
 /// Reads the first bytes of a client: until they tell how the connection begins, until they take too
 /// long, or until the server speaks. A byte is held back only as long as it may belong to what has to
-/// be known first: TLS, if TLS is looked into, and HTTP/2.
+/// be known first: TLS, if TLS is looked into, and HTTP/2. Some may have been `held` before.
 pub(super) async fn hear(
     client: &mut TcpStream,
     upstream: &TcpStream,
+    mut held: Vec<u8>,
     into_tls: bool,
     ending: impl Future<Output = ()>,
 ) -> Opening {
-    let mut held = Vec::new();
-    let first = tokio::select! {
-        biased;
-        read = read_more(client, &mut held) => read,
-        () = has_spoken(upstream) => return Opening::Plain(held),
-        () = ending => return Opening::Unsaid,
-    };
-    if first.is_err() {
-        return Opening::Gone;
+    if held.is_empty() {
+        let first = tokio::select! {
+            biased;
+            read = read_more(client, &mut held) => read,
+            () = has_spoken(upstream) => return Opening::Plain(held),
+            () = ending => return Opening::Unsaid,
+        };
+        if first.is_err() {
+            return Opening::Gone;
+        }
     }
     // In its own box: most connections are told by their first bytes.
     let mut hello = HelloReader::default();
@@ -230,7 +232,7 @@ mod tests {
             client.readable().await.expect("it comes");
         }
         server_end.write_all(answered).expect("it is open");
-        let opening = hear(&mut client, &upstream, into_tls, pending()).await;
+        let opening = hear(&mut client, &upstream, Vec::new(), into_tls, pending()).await;
         client_end.set_nonblocking(true).expect("an option");
         client_end.read(&mut [0; 1]).expect_err("nothing was said to the client");
         opening
@@ -273,11 +275,11 @@ mod tests {
         let ((mut client, client_end), (upstream, _server)) = (pair().await, pair().await);
         SockRef::from(&client_end).set_linger(Some(Duration::ZERO)).expect("an option");
         drop(client_end);
-        assert_eq!(hear(&mut client, &upstream, true, pending()).await, Opening::Gone);
+        assert_eq!(hear(&mut client, &upstream, Vec::new(), true, pending()).await, Opening::Gone);
 
         let ((mut client, client_end), (upstream, _server)) = (pair().await, pair().await);
         drop(client_end);
-        let opening = hear(&mut client, &upstream, true, pending()).await;
+        let opening = hear(&mut client, &upstream, Vec::new(), true, pending()).await;
         assert_eq!(opening, Opening::Plain(Vec::new()));
     }
 
@@ -291,7 +293,7 @@ mod tests {
         }
         let writing =
             std::thread::spawn(move || client_end.write_all(&records).map(|()| client_end));
-        let opening = hear(&mut client, &upstream, true, pending()).await;
+        let opening = hear(&mut client, &upstream, Vec::new(), true, pending()).await;
         let Opening::Unreadable(held) = opening else { panic!("{opening:?}") };
         let most = limits::HELLO_BYTES + limits::READ_BYTES;
         assert!((limits::HELLO_BYTES..=most).contains(&held.len()), "{}", held.len());

@@ -6,11 +6,17 @@ use std::{
     task::{Context, Poll},
 };
 
+use tokio::time::{Sleep, sleep};
+
 use super::{
+    admit::ConnectAdmission,
     connect::end_on_drop,
     lane::{End, Failure, Lane, Watcher},
     leg::Leg,
-    tap::Tap,
+    refusal::{Refusal, farewell},
+    silence::Silence,
+    tap::{Ending, Tap},
+    way::Verdict,
 };
 
 /// Carries a connection until it ends. Either direction may end before the other; an error on
@@ -28,6 +34,38 @@ pub(super) struct Relay<C, U> {
     down: Lane,
     tap: Tap,
     draining: bool,
+    late: Option<Late>,
+    /// Absent where connections may be silent for as long as they like.
+    silence: Option<Silence>,
+}
+
+/// How a relay ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(super) enum Outcome {
+    Over,
+    /// The client is still to be told: [`Relay::refuse`].
+    Refused(Refusal),
+    /// The two go on through a tunnel: [`Relay::into_tunnel`].
+    Tunnel,
+}
+
+/// The two sides of a connection, from which this was read and not passed on.
+#[derive(Debug)]
+pub(super) struct Joined<C, U> {
+    pub(super) admission: ConnectAdmission,
+    pub(super) client: C,
+    pub(super) upstream: U,
+    pub(super) of_client: Vec<u8>,
+    pub(super) of_upstream: Vec<u8>,
+}
+
+/// When the head of a request counts as late.
+#[derive(Debug)]
+struct Late {
+    head: u64,
+    /// Absent once it was.
+    at: Option<Pin<Box<Sleep>>>,
 }
 
 /// One of the two that a connection joins.
@@ -41,7 +79,13 @@ impl<C: Leg, U: Leg> Relay<C, U> {
     /// Of a client from which this was read already.
     pub(super) fn new(client: C, held: Vec<u8>, upstream: U, tap: Tap) -> Self {
         let (up, down) = (Lane::beginning_with(held), Lane::default());
-        Self { client, upstream, up, down, tap, draining: false }
+        let silence = tap.idle_time().map(Silence::new);
+        Self { client, upstream, up, down, tap, draining: false, late: None, silence }
+    }
+
+    /// The same, and from upstream too.
+    pub(super) fn after(self, of_upstream: Vec<u8>) -> Self {
+        Self { down: Lane::beginning_with(of_upstream), ..self }
     }
 
     pub(super) const fn client(&self) -> &C {
@@ -57,8 +101,35 @@ impl<C: Leg, U: Leg> Relay<C, U> {
         self.draining = true;
     }
 
-    /// Ready when both directions have ended, or with the side that failed.
+    /// Resets upstream, and tells the client why.
+    pub(super) async fn refuse(mut self, refusal: Refusal) {
+        drop(self.upstream);
+        farewell(&mut self.client, &refusal.answer()).await;
+    }
+
+    /// What the two go on with. `None` if there is no tunnel.
+    pub(super) fn into_tunnel(mut self) -> Option<Joined<C, U>> {
+        let (to, [of_client, of_upstream]) = self.tap.take_tunnel()?;
+        let connection = self.tap.connection();
+        tracing::debug!(connection = %connection.id, %to, "a tunnel");
+        let admission = ConnectAdmission::of_tunnel(connection, to);
+        let Self { client, upstream, .. } = self;
+        Some(Joined { admission, client, upstream, of_client, of_upstream })
+    }
+
+    /// The same as a [turn](Self::poll_turn), and again while one direction makes bytes of the
+    /// other readable.
     fn poll_lanes(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Side>> {
+        loop {
+            let turn = self.poll_turn(cx);
+            if turn.is_ready() || !self.tap.can_pass_kept(Side::Client) {
+                return turn;
+            }
+        }
+    }
+
+    /// Ready when both directions have ended, or with the side that failed.
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Side>> {
         let Self { client, upstream, tap, .. } = self;
         let up = self.up.poll(cx, client, upstream, &mut FromClient(tap));
         let up = match up {
@@ -74,7 +145,12 @@ impl<C: Leg, U: Leg> Relay<C, U> {
             }
             up => up.is_ready(),
         };
+        let waited = tap.waits(Side::Client);
         let down = self.down.poll(cx, upstream, client, &mut FromServer(tap));
+        if waited && !tap.waits(Side::Client) {
+            // Its next turn is now: nobody else would wake it.
+            cx.waker().wake_by_ref();
+        }
         match down {
             Poll::Ready(Err(failure)) => {
                 tracing::debug!(%failure, "upstream to client");
@@ -108,8 +184,36 @@ impl Watcher for FromClient<'_> {
         !self.0.is_opaque()
     }
 
+    fn asks(&self) -> bool {
+        self.0.asks()
+    }
+
+    fn at_most(&self, bytes: usize) -> usize {
+        self.0.at_most(bytes)
+    }
+
+    fn holds(&self) -> bool {
+        self.0.holds(Side::Client)
+    }
+
+    fn waits(&self) -> bool {
+        self.0.waits(Side::Client)
+    }
+
     fn saw(&mut self, bytes: &[u8]) {
-        self.0.client_sent(bytes);
+        self.0.saw(Side::Client, bytes);
+    }
+
+    fn pass(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Verdict {
+        self.0.pass(Side::Client, bytes, out)
+    }
+
+    fn pass_kept(&mut self, out: &mut Vec<u8>) {
+        self.0.pass_kept(Side::Client, out);
+    }
+
+    fn pass_last(&mut self, out: &mut Vec<u8>) {
+        self.0.pass_last(Side::Client, out);
     }
 
     fn missed(&mut self, count: usize) {
@@ -122,8 +226,36 @@ impl Watcher for FromServer<'_> {
         !self.0.is_opaque()
     }
 
+    fn asks(&self) -> bool {
+        self.0.asks()
+    }
+
+    fn at_most(&self, bytes: usize) -> usize {
+        self.0.at_most(bytes)
+    }
+
+    fn holds(&self) -> bool {
+        self.0.holds(Side::Upstream)
+    }
+
+    fn waits(&self) -> bool {
+        self.0.waits(Side::Upstream)
+    }
+
     fn saw(&mut self, bytes: &[u8]) {
-        self.0.server_sent(bytes);
+        self.0.saw(Side::Upstream, bytes);
+    }
+
+    fn pass(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Verdict {
+        self.0.pass(Side::Upstream, bytes, out)
+    }
+
+    fn pass_kept(&mut self, out: &mut Vec<u8>) {
+        self.0.pass_kept(Side::Upstream, out);
+    }
+
+    fn pass_last(&mut self, out: &mut Vec<u8>) {
+        self.0.pass_last(Side::Upstream, out);
     }
 
     fn missed(&mut self, count: usize) {
@@ -132,11 +264,12 @@ impl Watcher for FromServer<'_> {
 }
 
 impl<C: Leg, U: Leg> Future for Relay<C, U> {
-    type Output = ();
+    type Output = Outcome;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
         let this = &mut *self;
         let lanes = this.poll_lanes(cx);
+        this.poll_late(cx);
         if this.up.closed().is_some() {
             this.tap.client_ended();
         }
@@ -145,10 +278,19 @@ impl<C: Leg, U: Leg> Future for Relay<C, U> {
             Some(End::Cut) => this.tap.broken(Side::Upstream),
             None => {}
         }
+        if let Some(outcome) = this.ending() {
+            return Poll::Ready(outcome);
+        }
+        let (silent, idle) = (this.is_silent(cx), this.is_idle());
+        if silent {
+            this.tap.count_silent();
+        }
         match lanes {
             Poll::Ready(Err(side)) => this.tap.broken(side),
-            Poll::Pending if !(this.draining && this.is_idle()) => return Poll::Pending,
-            ended => {
+            // Who waits for the other to go on must not take it for whole.
+            Poll::Pending if silent && !idle => {}
+            Poll::Pending if !(silent || this.draining && idle) => return Poll::Pending,
+            ended @ (Poll::Ready(Ok(())) | Poll::Pending) => {
                 if ended.is_pending() {
                     this.client.say_end();
                     this.upstream.say_end();
@@ -157,7 +299,43 @@ impl<C: Leg, U: Leg> Future for Relay<C, U> {
                 end_on_drop(this.upstream.socket());
             }
         }
-        Poll::Ready(())
+        Poll::Ready(Outcome::Over)
+    }
+}
+
+impl<C: Leg, U: Leg> Relay<C, U> {
+    /// How it ends if the tap wants it to, and what comes before has been written.
+    fn ending(&self) -> Option<Outcome> {
+        match self.tap.ending()? {
+            Ending::Cut => Some(Outcome::Over),
+            Ending::Refused(refusal) => self.down.is_flushed().then_some(Outcome::Refused(refusal)),
+            Ending::Tunnel => {
+                (self.up.is_flushed() && self.down.is_flushed()).then_some(Outcome::Tunnel)
+            }
+        }
+    }
+
+    /// Whether nothing has moved for longer than it may.
+    fn is_silent(&mut self, cx: &mut Context<'_>) -> bool {
+        let moved = self.tap.has_moved();
+        self.silence.as_mut().is_some_and(|silence| silence.poll(cx, moved).is_ready())
+    }
+
+    /// Notices a head that takes too long. There is a timer only while one does not come at once.
+    fn poll_late(&mut self, cx: &mut Context<'_>) {
+        let Some(head) = self.tap.head_under_way() else {
+            self.late = None;
+            return;
+        };
+        let late = match self.late.take() {
+            Some(late) if late.head == head => late,
+            _ => Late { head, at: Some(Box::pin(sleep(self.tap.head_time()))) },
+        };
+        let late = self.late.insert(late);
+        if late.at.as_mut().is_some_and(|at| at.as_mut().poll(cx).is_ready()) {
+            late.at = None;
+            self.tap.head_late();
+        }
     }
 }
 
@@ -176,10 +354,13 @@ mod tests {
     use super::*;
     use crate::{
         call::{AgentRef, Timestamp, WorkflowId},
+        config::Mode,
         lineage::{Completion, Placement},
         proxy::{
-            Clock, Recorder, Recording, admit::tests::admission, connect::reset_on_drop,
-            exchange::Connection,
+            Agent, Clock, Recorder, Recording,
+            admit::tests::admission,
+            connect::reset_on_drop,
+            exchange::{Connection, Server},
         },
     };
 
@@ -189,12 +370,23 @@ mod tests {
 
     /// A relay, and the two ends that it joins. Its socket to the client holds little.
     fn relay() -> (Plain, StdStream, StdStream) {
+        relay_in(Mode::Audit, None)
+    }
+
+    /// In a mode, and as if it had been decrypted with that server.
+    fn relay_in(mode: Mode, server_name: Option<&str>) -> (Plain, StdStream, StdStream) {
         let (client, to_client) = pair(Some(4096));
         let (server, to_server) = pair(None);
         let (agent, origin, destination, place) = admission(to_server.0).into_parts();
+        let agent =
+            Arc::new(Agent::new(agent.id, AgentRef::clone(&agent.reference()), 1).in_mode(mode));
         let recorder = Box::new(Nowhere);
         let recording = Arc::new(Recording { clock: Clock::start(), key: [0; 32], recorder });
         let connection = Connection::new(agent, &origin, destination, None, place, recording);
+        let connection = match server_name {
+            Some(name) => connection.with(Server { name: name.into(), verified: true }),
+            None => connection,
+        };
         (Relay::new(to_client.1, Vec::new(), to_server.1, Tap::new(connection)), client, server)
     }
 
@@ -267,7 +459,7 @@ mod tests {
             let mut received = Vec::new();
             client.read_to_end(&mut received).map(|_| received)
         });
-        relay.await;
+        assert_eq!(relay.await, Outcome::Over);
         let received = reading.await.expect("it did not panic").expect("an orderly end");
         assert!(received == answer);
     }
@@ -280,7 +472,7 @@ mod tests {
         drop(server);
         client.write_all(b"much").expect("it is open");
         // Both are there before the first look, which finds out by writing.
-        relay.await;
+        assert_eq!(relay.await, Outcome::Over);
         let mut received = Vec::new();
         let end = client.read_to_end(&mut received);
         assert_eq!(received, b"too large");
@@ -296,10 +488,69 @@ mod tests {
         SockRef::from(&client).set_linger(Some(Duration::ZERO)).expect("an option");
         drop(client);
         server.write_all(b"more").expect("it is open");
-        relay.await;
+        assert_eq!(relay.await, Outcome::Over);
         let mut received = Vec::new();
         let end = server.read_to_end(&mut received);
         assert_eq!(received, b"half a mess");
         assert_eq!(end.expect_err("a reset").kind(), std::io::ErrorKind::ConnectionReset);
+    }
+
+    #[tokio::test]
+    async fn a_head_that_takes_too_long_is_answered_with_408_in_enforce() {
+        let (relay, mut client, _server) = relay_in(Mode::Enforce, None);
+        let mut relay = Box::pin(relay);
+        client.write_all(&REQUEST[..REQUEST.len() - 1]).expect("it is open");
+        until(&mut relay, |relay| relay.late.is_some()).await;
+        tokio::time::pause();
+        assert_eq!(relay.as_mut().await, Outcome::Refused(Refusal::SlowHead));
+        tokio::time::resume();
+        let reading = tokio::task::spawn_blocking(move || {
+            let mut received = String::new();
+            client.read_to_string(&mut received).map(|_| received)
+        });
+        Pin::into_inner(relay).refuse(Refusal::SlowHead).await;
+        let received = reading.await.expect("it did not panic").expect("an orderly end");
+        assert!(received.starts_with("HTTP/1.1 408 Request Timeout\r\n"), "{received}");
+    }
+
+    #[tokio::test]
+    async fn a_head_that_takes_too_long_is_only_counted_in_audit() {
+        let (relay, mut client, mut server) = relay();
+        let mut relay = Box::pin(relay);
+        client.write_all(&REQUEST[..REQUEST.len() - 1]).expect("it is open");
+        until(&mut relay, |relay| relay.late.is_some()).await;
+        tokio::time::pause();
+        tokio::time::advance(crate::limits::HEAD_TIME).await;
+        until(&mut relay, |relay| relay.late.as_ref().is_some_and(|late| late.at.is_none())).await;
+        tokio::time::resume();
+        client.write_all(&REQUEST[REQUEST.len() - 1..]).expect("it is open");
+        until(&mut relay, |relay| relay.late.is_none() && !relay.tap.is_idle()).await;
+        let mut received = [0; REQUEST.len()];
+        server.read_exact(&mut received).expect("it arrives");
+        assert_eq!(received, REQUEST);
+        let coverage = relay.tap.connection().agent.coverage.snapshot();
+        assert_eq!(coverage.reasons.get("h1_slow_heads"), Some(&1));
+    }
+
+    #[tokio::test]
+    async fn a_request_for_another_host_than_the_verified_one_is_misdirected_in_enforce() {
+        const OTHER: &[u8] = b"GET / HTTP/1.1\r\nHost: b\r\n\r\n";
+        let (mut relay, mut client, mut server) = relay_in(Mode::Enforce, Some("a"));
+        client.write_all(OTHER).expect("it is open");
+        assert_eq!((&mut relay).await, Outcome::Refused(Refusal::Misdirected));
+        let coverage = relay.tap.connection().agent.coverage.snapshot();
+        assert_eq!(coverage.reasons.get("tls_host_differs"), Some(&1));
+        drop(relay);
+        let mut received = Vec::new();
+        assert!(server.read_to_end(&mut received).is_err() && received.is_empty(), "a reset");
+
+        let (relay, mut client, mut server) = relay_in(Mode::Audit, Some("a"));
+        let mut relay = Box::pin(relay);
+        client.write_all(OTHER).expect("it is open");
+        until(&mut relay, |relay| !relay.tap.is_idle()).await;
+        let mut received = [0; OTHER.len()];
+        server.read_exact(&mut received).expect("it arrives");
+        let coverage = relay.tap.connection().agent.coverage.snapshot();
+        assert_eq!(coverage.reasons.get("tls_host_differs"), Some(&1));
     }
 }

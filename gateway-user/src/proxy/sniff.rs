@@ -40,6 +40,11 @@ impl Sniffer {
         Some((protocol, std::mem::take(&mut self.seen)))
     }
 
+    /// Gives up: what has been seen.
+    pub(super) fn take(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.seen)
+    }
+
     /// Whether nothing has been seen yet.
     pub(super) const fn is_empty(&self) -> bool {
         self.seen.is_empty()

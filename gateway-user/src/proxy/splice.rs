@@ -44,18 +44,19 @@ impl Conduit {
         Ok(Self { pipe: Some(pipe), held: 0 })
     }
 
-    /// Moves bytes from the source to the pipe, which must be empty. How many; 0 at the end of the
-    /// source.
+    /// Moves bytes from the source to the pipe, which must be empty, but no more than `most`. How
+    /// many; 0 at the end of the source.
     pub(super) fn poll_fill(
         &mut self,
         cx: &mut Context<'_>,
         source: &TcpStream,
+        most: usize,
     ) -> Poll<io::Result<usize>> {
         let Some(pipe) = &self.pipe else { return Poll::Ready(Ok(0)) };
         loop {
             ready!(source.poll_read_ready(cx))?;
             let moved = source.try_io(Interest::READABLE, || {
-                Ok(splice(source, None, &pipe.write, None, limits::SPLICED_BYTES, FLAGS)?)
+                Ok(splice(source, None, &pipe.write, None, most, FLAGS)?)
             });
             match moved {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}

@@ -61,7 +61,7 @@ pub struct Decryption {
     /// Which of them.
     hosts: Arc<HostList>,
     provider: Arc<CryptoProvider>,
-    verifiers: Verifiers,
+    verifiers: Mutex<Arc<Verifiers>>,
     certificates: Arc<dyn Certificates>,
     upstreams: Mutex<Upstreams>,
     guises: Mutex<Guises>,
@@ -93,13 +93,18 @@ impl Decryption {
         let provider = Arc::new(aws_lc_rs::default_provider());
         Self {
             hosts,
-            verifiers: Verifiers::new(roots, &provider),
+            verifiers: Mutex::new(Arc::new(Verifiers::new(roots, &provider))),
             provider,
             certificates,
             upstreams: Mutex::default(),
             guises: Mutex::default(),
             distrusts: Mutex::default(),
         }
+    }
+
+    /// Verifies upstream by these from here on.
+    pub fn trust(&self, roots: Roots) {
+        *lock(&self.verifiers) = Arc::new(Verifiers::new(roots, &self.provider));
     }
 
     /// The programs that did not trust us lately.

@@ -17,17 +17,32 @@ use socket2::{Domain, SockRef, Socket, Type};
 use tokio::sync::oneshot;
 use turnpike::{
     call::{AgentRef, Settlement, Step, Timestamp, WorkflowId},
+    config::Mode,
     drain::{self, Phase, Signal},
     lineage::{Completion, Placement},
     names::Directory,
+    policy::egress::{Action, Egress, Protocol, Rule},
     proxy::{
         self, Agent, Agents, Clock, Context, CoverageSnapshot, Listeners, Origins, Recorder,
-        Recording, SelfTests,
+        Recording, Rules, SelfTests,
     },
 };
 
 /// No step of a test takes so long, unless it hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// An egress rule that allows everything.
+pub(crate) fn everywhere() -> Arc<Rules> {
+    let rule = Rule {
+        agent: None,
+        host: None,
+        net: None,
+        ports: None,
+        protocol: Protocol::Tcp,
+        action: Action::Allow { opaque_bytes: None },
+    };
+    Arc::new(Rules::new(Egress::new(vec![rule]), Arc::default(), Clock::start()))
+}
 
 /// A running proxy with one agent.
 #[derive(Debug)]
@@ -49,6 +64,11 @@ pub(crate) const AGENT: u64 = 7;
 impl Bed {
     pub(crate) fn start() -> Self {
         Self::with(|agent| agent)
+    }
+
+    /// One whose agent is in enforce, and may leave whatever is not meant to be read unread.
+    pub(crate) fn enforcing() -> Self {
+        Self::with(|agent| agent.in_mode(Mode::Enforce).under(everywhere()))
     }
 
     /// With an agent that is made ready first.
@@ -123,6 +143,11 @@ impl Bed {
 
     pub(crate) fn is_over(&self) -> bool {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// How often that was counted, whether connections have ended or not.
+    pub(crate) fn counted(&self, reason: &str) -> u64 {
+        self.agent.coverage.snapshot().reasons.get(reason).copied().unwrap_or(0)
     }
 
     /// The coverage, once every connection has ended.

@@ -21,7 +21,7 @@ use rustls::{
 use turnpike::config::Mode;
 
 use self::pki::Pki;
-use super::bed::{Bed, Server};
+use super::bed::{Bed, Server, everywhere};
 
 type Client = StreamOwned<ClientConnection, TcpStream>;
 type Upstream = StreamOwned<ServerConnection, TcpStream>;
@@ -44,7 +44,7 @@ impl Rig {
     fn listing(mode: Mode, hosts: &[&str]) -> Self {
         let pki = Pki::new();
         let decryption = pki.decryption(hosts);
-        let bed = Bed::with(|agent| agent.in_mode(mode).decrypting(decryption));
+        let bed = Bed::with(|agent| agent.in_mode(mode).decrypting(decryption).under(everywhere()));
         Self { bed, pki, listener: Server::new() }
     }
 

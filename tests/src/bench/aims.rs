@@ -1,12 +1,14 @@
-//! What turnpike is held to: figures beside a peer's from the same run, or a plain bound.
+//! What turnpike is held to. A figure is judged beside a peer's, or beside its own under another
+//! load, from the same round of the same run: what the machine does meanwhile hits both alike.
 
 use std::fmt;
 
 use serde::Serialize;
 
 use super::{
-    plan::{LARGE, SMALL, Scenario},
-    report::Row,
+    load::{Bodies, Channel, Sample},
+    plan::{LARGE, Results, SMALL, Scenario},
+    statistics::Spread,
     subject::Subject,
     table::number,
     wire::Protocol,
@@ -15,179 +17,186 @@ use super::{
 /// One aim, and whether it is met.
 #[derive(Debug, PartialEq, Serialize)]
 pub(super) struct Aim {
-    what: &'static str,
+    what: String,
     unit: &'static str,
-    turnpike: f64,
-    /// Whose figure it is compared with.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    peer: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    peer_figure: Option<f64>,
-    /// At most this many times the peer's figure; without a peer, at most this.
+    /// In each round, as `measure` says.
+    figure: Spread,
+    #[serde(flatten)]
+    measure: Measure,
     at_most: f64,
     met: bool,
 }
 
+/// What a figure is.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(tag = "measure", rename_all = "snake_case")]
+enum Measure {
+    /// Turnpike's own.
+    Plain,
+    /// Turnpike's, as a multiple of a peer's.
+    Ratio { peer: Subject },
+    /// What turnpike's is more than under another load.
+    #[serde(rename = "more_than_other_load")]
+    More {
+        #[serde(skip)]
+        than: Scenario,
+    },
+}
+
 /// Judges every aim whose figures are there.
-pub(super) fn judge<'a>(rows: impl Fn(Scenario) -> &'a [Row]) -> Vec<Aim> {
-    let against = |goal: &Goal| {
-        let figure = |subject| {
-            let row = rows(goal.scenario).iter().find(|row| row.subject == subject)?;
-            (goal.figure)(row)
-        };
-        let turnpike = figure(Subject::Turnpike)?;
-        let peer_figure = match goal.peer {
-            Some(peer) => Some(figure(peer)?),
-            None => None,
-        };
-        Some(Aim {
-            what: goal.what,
-            unit: goal.unit,
-            turnpike,
-            peer: goal.peer.map(Subject::name),
-            peer_figure,
-            at_most: goal.at_most,
-            met: turnpike <= goal.at_most * peer_figure.unwrap_or(1.0),
-        })
-    };
-    GOALS.iter().filter_map(against).collect()
+pub(super) fn judge(results: &Results) -> Vec<Aim> {
+    goals().into_iter().filter_map(|goal| goal.judge(results)).collect()
 }
 
 impl fmt::Display for Aim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { what, unit, turnpike, at_most, .. } = self;
-        write!(f, "{}  {what}: turnpike {} {unit}", self.verdict(), number(*turnpike))?;
-        match self.peer.zip(self.peer_figure) {
-            Some((peer, figure)) => {
-                let ratio = turnpike / figure;
-                write!(f, ", {peer} {} {unit} → ratio {ratio:.2}", number(figure))?;
-                write!(f, " (aim ≤ {at_most:.1})")
+        let verdict = if self.met { "met   " } else { "MISSED" };
+        let Spread { median, min, max } = self.figure;
+        let range = format!("{} ({}–{})", number(median), number(min), number(max));
+        let at_most = number(self.at_most);
+        write!(f, "{verdict}  {}: ", self.what)?;
+        match self.measure {
+            Measure::Plain => write!(f, "{range} {} (aim ≤ {at_most})", self.unit),
+            Measure::Ratio { peer } => {
+                write!(f, "{range} × {} (aim ≤ {at_most})", peer.name())
             }
-            None => write!(f, " (aim ≤ {})", number(*at_most)),
+            Measure::More { .. } => write!(f, "+{range} {} (aim ≤ +{at_most})", self.unit),
         }
-    }
-}
-
-impl Aim {
-    const fn verdict(&self) -> &'static str {
-        if self.met { "met   " } else { "MISSED" }
     }
 }
 
 /// An aim before it is measured.
 struct Goal {
-    what: &'static str,
+    what: String,
     unit: &'static str,
     scenario: Scenario,
-    figure: fn(&Row) -> Option<f64>,
-    peer: Option<Subject>,
+    figure: fn(&Sample) -> Option<f64>,
+    measure: Measure,
     at_most: f64,
 }
 
-const CPU: fn(&Row) -> Option<f64> = |row| row.cpu_us.map(|spread| spread.median);
-const P50: fn(&Row) -> Option<f64> = |row| row.p50_us.map(|spread| spread.median);
-const STREAM_KB: fn(&Row) -> Option<f64> = |row| row.stream_kb.map(|spread| spread.median);
-#[allow(clippy::cast_precision_loss, reason = "memory in kB is far below 2^52")]
-const RSS_MB: fn(&Row) -> Option<f64> = |row| row.rss_kb.map(|kb| kb as f64 / 1024.0);
+impl Goal {
+    fn judge(self, results: &Results) -> Option<Aim> {
+        let figures = |scenario, subject| {
+            let samples = results.samples.get(&(scenario, subject));
+            samples.into_iter().flatten().filter_map(self.figure)
+        };
+        let own = figures(self.scenario, Subject::Turnpike);
+        let figure = match self.measure {
+            Measure::Plain => Spread::of(own),
+            Measure::Ratio { peer } => {
+                Spread::of(own.zip(figures(self.scenario, peer)).map(|(own, peer)| own / peer))
+            }
+            Measure::More { than } => {
+                let other = figures(than, Subject::Turnpike);
+                Spread::of(own.zip(other).map(|(own, other)| own - other))
+            }
+        }?;
+        let Self { what, unit, measure, at_most, .. } = self;
+        Some(Aim { what, unit, figure, measure, at_most, met: figure.median <= at_most })
+    }
+}
 
-const GOALS: [Goal; 8] = [
-    Goal {
-        what: "CPU per observed request at 2 kB",
+/// CPU time of a request is what a node pays; delay is what a user feels; memory is what decides
+/// how many agents fit.
+fn goals() -> Vec<Goal> {
+    use Channel::{Closed, Http2, Http2Shared, Plain, Tls};
+    use Protocol::{Archive, Binary, Chat};
+
+    const SMALL_TEXT: Bodies = Bodies::Text(SMALL);
+    const LARGE_TEXT: Bodies = Bodies::Text(LARGE);
+    let cpu = |what: &str, load: (Protocol, Channel, Bodies), peer, at_most| {
+        let scenario = Scenario::Saturate(load.0, load.1, load.2);
+        let (what, measure) = (format!("CPU per {what}"), Measure::Ratio { peer });
+        Goal { what, unit: "µs", scenario, figure: |it| it.cpu_us, measure, at_most }
+    };
+    let understanding = |what: &str, bodies, at_most| Goal {
+        what: format!("CPU of understanding {what}"),
         unit: "µs",
-        scenario: Scenario::Saturate(Protocol::Chat, SMALL),
-        figure: CPU,
-        peer: Some(Subject::Haproxy),
-        at_most: 1.0,
-    },
-    Goal {
-        what: "CPU per observed request at 200 kB",
+        scenario: Scenario::Saturate(Chat, Plain, bodies),
+        figure: |it| it.cpu_us,
+        measure: Measure::More { than: Scenario::Saturate(Archive, Plain, bodies) },
+        at_most,
+    };
+    let delay = |channel: Channel, peer, at_most| Goal {
+        what: format!("delay of an SSE event{}, p50", channel.suffix()),
         unit: "µs",
-        scenario: Scenario::Saturate(Protocol::Chat, LARGE),
-        figure: CPU,
-        peer: Some(Subject::Haproxy),
-        at_most: 1.5,
-    },
-    Goal {
-        what: "CPU per opaque request at 2 kB",
-        unit: "µs",
-        scenario: Scenario::Saturate(Protocol::Binary, SMALL),
-        figure: CPU,
-        peer: Some(Subject::Relay),
-        at_most: 1.0,
-    },
-    Goal {
-        what: "CPU per opaque request at 200 kB",
-        unit: "µs",
-        scenario: Scenario::Saturate(Protocol::Binary, LARGE),
-        figure: CPU,
-        peer: Some(Subject::Relay),
-        at_most: 0.5,
-    },
-    Goal {
-        what: "SSE event p50",
-        unit: "µs",
-        scenario: Scenario::Stream,
-        figure: P50,
-        peer: Some(Subject::Haproxy),
-        at_most: 1.0,
-    },
-    Goal {
-        what: "SSE event p50",
-        unit: "µs",
-        scenario: Scenario::Stream,
-        figure: P50,
-        peer: Some(Subject::Relay),
-        at_most: 1.1,
-    },
-    Goal {
-        what: "memory per open stream",
+        scenario: Scenario::Stream(channel),
+        figure: |it| it.delays.map(|delays| delays.p50_us),
+        measure: Measure::Ratio { peer },
+        at_most,
+    };
+    let memory = |channel: Channel, at_most| Goal {
+        what: format!("memory per open stream{}", channel.suffix()),
         unit: "kB",
-        scenario: Scenario::Idle,
-        figure: STREAM_KB,
-        peer: None,
-        at_most: 12.0,
-    },
-    Goal {
-        what: "resident when idle, with one agent",
-        unit: "MB",
-        scenario: Scenario::Idle,
-        figure: RSS_MB,
-        peer: None,
-        at_most: 25.0,
-    },
-];
+        scenario: Scenario::Idle(channel),
+        figure: |it| it.rss_kb,
+        measure: Measure::Plain,
+        at_most,
+    };
+    let (haproxy, relay) = (Subject::Haproxy, Subject::Relay);
+    vec![
+        cpu("observed request at 2 kB", (Chat, Plain, SMALL_TEXT), haproxy, 1.0),
+        cpu("observed request at 2 kB over TLS", (Chat, Tls, SMALL_TEXT), haproxy, 1.0),
+        cpu("observed request at 2 kB over HTTP/2", (Chat, Http2, SMALL_TEXT), haproxy, 1.0),
+        cpu(
+            "observed request at 2 kB over shared HTTP/2",
+            (Chat, Http2Shared, SMALL_TEXT),
+            haproxy,
+            1.0,
+        ),
+        cpu("framed request at 200 kB", (Archive, Plain, LARGE_TEXT), haproxy, 1.5),
+        understanding("200 kB each way", LARGE_TEXT, 300.0),
+        understanding("a new history of 170 kB", Bodies::Fresh(SMALL), 300.0),
+        understanding("a known history of 200 kB", Bodies::Growing(SMALL), 60.0),
+        cpu("opaque request at 2 kB", (Binary, Plain, SMALL_TEXT), relay, 1.0),
+        cpu("opaque request at 200 kB", (Binary, Plain, LARGE_TEXT), relay, 0.5),
+        cpu("opaque request at 2 kB in TLS", (Chat, Closed, SMALL_TEXT), relay, 1.0),
+        cpu("opaque request at 200 kB in TLS", (Chat, Closed, LARGE_TEXT), relay, 0.5),
+        delay(Plain, relay, 1.1),
+        delay(Tls, relay, 1.1),
+        memory(Plain, 12.0),
+        memory(Tls, 40.0),
+    ]
+}
+
+/// Resident memory when idle, with one agent attached.
+pub(super) fn judge_idle(results: &Results) -> Option<Aim> {
+    #[allow(clippy::cast_precision_loss, reason = "memory in kB is far below 2^52")]
+    let mb = results.rss_kb.get(&Subject::Turnpike).map(|kb| *kb as f64 / 1024.0)?;
+    let figure = Spread { median: mb, min: mb, max: mb };
+    let (what, at_most) = ("resident when idle, with one agent".to_owned(), 25.0);
+    Some(Aim { what, unit: "MB", figure, measure: Measure::Plain, at_most, met: mb <= at_most })
+}
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::statistics::Spread;
 
-    fn row(subject: Subject, cpu_us: f64) -> Row {
-        let cpu_us = Spread::of([cpu_us]);
-        let (p50_us, p99_us, per_second, stream_kb, rss_kb) = (None, None, None, None, None);
-        Row { subject, p50_us, p99_us, per_second, cpu_us, stream_kb, rss_kb }
+    const LOAD: Scenario = Scenario::Saturate(Protocol::Chat, Channel::Plain, Bodies::Text(SMALL));
+
+    fn samples(cpu_us: [f64; 3]) -> Vec<Sample> {
+        let sample = |cpu_us| Sample {
+            done: 1,
+            seconds: 1.0,
+            delays: None,
+            cpu_us: Some(cpu_us),
+            rss_kb: None,
+        };
+        cpu_us.map(sample).to_vec()
     }
 
-    fn verdicts(turnpike: f64) -> Vec<Aim> {
-        let rows = [row(Subject::Turnpike, turnpike), row(Subject::Haproxy, 20.0)];
-        judge(|scenario| {
-            let measured = scenario == Scenario::Saturate(Protocol::Chat, SMALL);
-            if measured { &rows } else { &[] }
-        })
-        .into_iter()
-        .collect()
+    fn verdicts(turnpike: [f64; 3]) -> Vec<String> {
+        let mut results = Results::default();
+        results.samples.insert((LOAD, Subject::Turnpike), samples(turnpike));
+        results.samples.insert((LOAD, Subject::Haproxy), samples([20.0, 40.0, 10.0]));
+        judge(&results).iter().map(Aim::to_string).collect()
     }
 
     #[test]
-    fn an_aim_is_met_up_to_its_bound_and_only_judged_when_measured() {
-        let line = |turnpike| verdicts(turnpike).iter().map(Aim::to_string).collect::<Vec<_>>();
-        assert_eq!(
-            line(20.0),
-            [
-                "met     CPU per observed request at 2 kB: turnpike 20.0 µs, HAProxy 20.0 µs → ratio \
-              1.00 (aim ≤ 1.0)"
-            ]
-        );
-        assert!(line(21.0)[0].starts_with("MISSED"));
+    fn an_aim_is_judged_by_rounds_and_only_when_measured() {
+        let line = "CPU per observed request at 2 kB: 1.00 (0.50–3.00) × HAProxy (aim ≤ 1.00)";
+        assert_eq!(verdicts([20.0, 20.0, 30.0]), [format!("met     {line}")]);
+        assert!(verdicts([21.0, 20.0, 30.0])[0].starts_with("MISSED"));
     }
 }

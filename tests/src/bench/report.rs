@@ -7,16 +7,12 @@ use serde::Serialize;
 use super::{
     aims::{self, Aim},
     load::Sample,
-    peer,
-    plan::{
-        CONNECTIONS, IDLE_STREAMS, PERIOD_MS, Plan, RATE, RATE_CONNECTIONS, Results, SMALL,
-        STREAMS, Scenario,
-    },
+    peer::Haproxy,
+    plan::{Plan, Results, Scenario},
     probe,
     statistics::{Percentiles, Spread},
     subject::Subject,
     table::{Table, added, number, ratio, spread},
-    wire::Protocol,
 };
 use crate::machine;
 
@@ -63,18 +59,15 @@ pub(super) struct Row {
 
 impl Report {
     pub(super) fn new(plan: &Plan, results: &Results) -> Self {
-        let scenarios: Vec<Measured> =
-            Scenario::ALL.into_iter().map(|scenario| Measured::new(scenario, results)).collect();
-        let rows = |scenario| {
-            let found = scenarios.iter().find(|measured| measured.scenario == scenario);
-            found.map_or(&[][..], |measured| measured.rows.as_slice())
-        };
-        let aims = aims::judge(rows);
+        let measured = |scenario: &Scenario| Measured::new(*scenario, results);
+        let scenarios = plan.scenarios.iter().map(measured).collect();
+        let mut aims = aims::judge(results);
+        aims.extend(aims::judge_idle(results));
         let turnpike = machine::run(Command::new(machine::turnpike()).arg("--version"));
         Self {
             machine: probe::machine(),
             turnpike: turnpike.trim().to_owned(),
-            haproxy: peer::version().unwrap_or_default(),
+            haproxy: Haproxy::version().unwrap_or_default(),
             rounds: plan.rounds,
             quick: plan.quick,
             scenarios,
@@ -85,9 +78,9 @@ impl Report {
 
 impl Measured {
     fn new(scenario: Scenario, results: &Results) -> Self {
-        let row = |subject| Row::new(scenario, subject, results);
-        let rows = scenario.subjects().into_iter().map(row).collect();
-        Self { scenario, title: title(scenario), rows }
+        let measured = results.samples.keys().filter(|(it, _)| *it == scenario);
+        let rows = measured.map(|(_, subject)| Row::new(scenario, *subject, results)).collect();
+        Self { scenario, title: scenario.to_string(), rows }
     }
 
     fn table(&self) -> Table {
@@ -100,10 +93,10 @@ impl Measured {
             Scenario::Saturate(..) => {
                 &["", "requests/s", "of direct", "CPU µs/request", "of HAProxy"]
             }
-            Scenario::Stream => {
+            Scenario::Stream(_) => {
                 &["", "p50 µs", "of HAProxy", "p99 µs", "CPU µs/event", "of HAProxy"]
             }
-            Scenario::Idle => &["", "kB/stream", "of HAProxy", "kB resident before"],
+            Scenario::Idle(_) => &["", "kB/stream", "of HAProxy", "kB resident before"],
         });
         for row in &self.rows {
             let more = |get: fn(&Row) -> Option<Spread>| {
@@ -131,7 +124,7 @@ impl Measured {
                     spread(row.cpu_us),
                     ratio(share(|row| row.cpu_us, haproxy)),
                 ],
-                Scenario::Stream => vec![
+                Scenario::Stream(_) => vec![
                     name,
                     spread(row.p50_us),
                     ratio(share(|row| row.p50_us, haproxy)),
@@ -139,7 +132,7 @@ impl Measured {
                     spread(row.cpu_us),
                     ratio(share(|row| row.cpu_us, haproxy)),
                 ],
-                Scenario::Idle => vec![
+                Scenario::Idle(_) => vec![
                     name,
                     row.stream_kb.map(|kb| number(kb.median)).unwrap_or_default(),
                     ratio(share(|row| row.stream_kb, haproxy)),
@@ -167,7 +160,11 @@ impl Row {
             per_second: spread_of(&rate),
             cpu_us: spread_of(&|sample| sample.cpu_us),
             stream_kb: spread_of(&|sample| sample.rss_kb),
-            rss_kb: results.rss_kb.get(&subject).copied().filter(|_| scenario == Scenario::Idle),
+            rss_kb: results
+                .rss_kb
+                .get(&subject)
+                .copied()
+                .filter(|_| matches!(scenario, Scenario::Idle(_))),
         }
     }
 }
@@ -182,27 +179,5 @@ impl fmt::Display for Report {
         }
         writeln!(f, "\nAims")?;
         self.aims.iter().try_for_each(|aim| writeln!(f, "  {aim}"))
-    }
-}
-
-fn title(scenario: Scenario) -> String {
-    let protocol = |protocol| match protocol {
-        Protocol::Chat => "HTTP/1 chat calls (observed)",
-        Protocol::Binary => "unknown binary protocol (opaque)",
-    };
-    match scenario {
-        Scenario::Fixed(what) => format!(
-            "Latency at {RATE}/s over {RATE_CONNECTIONS} connections, {SMALL} bytes each way: {}",
-            protocol(what)
-        ),
-        Scenario::Saturate(what, bytes) => format!(
-            "Throughput of {CONNECTIONS} connections, {bytes} bytes each way (requests/s: higher is \
-             better): {}",
-            protocol(what)
-        ),
-        Scenario::Stream => {
-            format!("Delay of SSE events, {STREAMS} streams with one every {PERIOD_MS} ms")
-        }
-        Scenario::Idle => format!("Memory of {IDLE_STREAMS} open streams that say nothing"),
     }
 }

@@ -1,31 +1,30 @@
 //! The ways from the load to the server that are compared.
 
+mod turnpike;
+
 use std::{
     env,
     net::SocketAddr,
+    path::PathBuf,
     process::{Command, Stdio},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use rustix::process::Signal;
 use serde::Serialize;
-use serde_json::Value;
+use tempfile::TempDir;
 
+use self::turnpike::Turnpike;
 use super::{
-    load::{Job, Sample, Work},
-    peer::Haproxy,
-    probe,
+    Guest,
+    load::{Bodies, Channel, Job, Sample, Work},
+    peer::{Haproxy, Mitmproxy, Upstream},
+    plan::{SMALL, Scenario},
+    probe, tls,
     wire::Protocol,
 };
-use crate::{
-    gateway::{Mode, Place},
-    machine,
-    process::Background,
-    sandbox::Sandbox,
-    wait,
-};
+use crate::{process::Background, wait};
 
 /// One of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -33,25 +32,24 @@ use crate::{
 pub(super) enum Subject {
     /// Nothing in between.
     Direct,
-    /// A bare relay of our own.
+    /// A bare relay of our own. Where TLS is opened, one that ends it on either side.
     Relay,
     /// With one thread.
     Haproxy,
     /// As it is by default: a thread for each core.
     HaproxyThreads,
+    Mitmproxy,
     Turnpike,
 }
 
 impl Subject {
-    /// Those that every load is put on.
-    pub(super) const ALL: [Self; 4] = [Self::Direct, Self::Relay, Self::Haproxy, Self::Turnpike];
-
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Direct => "direct",
             Self::Relay => "bare relay",
             Self::Haproxy => "HAProxy",
             Self::HaproxyThreads => "HAProxy, all cores",
+            Self::Mitmproxy => "mitmproxy, reverse",
             Self::Turnpike => "turnpike",
         }
     }
@@ -63,46 +61,79 @@ pub(super) struct Subjects {
     turnpike: Turnpike,
     haproxy: Haproxy,
     haproxy_threads: Haproxy,
-    relay: Background,
-    relay_address: SocketAddr,
+    mitmproxy: Option<Mitmproxy>,
+    relay: Relay,
+    closed_relay: Relay,
+    tls_relay: Relay,
     _server: Background,
-    server_address: SocketAddr,
+    upstream: Upstream,
+    _directory: TempDir,
 }
 
 impl Subjects {
-    pub(super) fn start() -> Result<Self> {
-        let (server, server_address) = start_part("model server", &["serve"])?;
-        let upstream = server_address.to_string();
-        let (relay, relay_address) = start_part("relay", &["relay", &upstream])?;
+    pub(super) fn start(guest: Option<Guest>) -> Result<Self> {
+        let directory = TempDir::with_prefix("tp-bench-")?;
+        let identity = directory.path().join("identity.pem");
+        tls::write_identity(&identity)?;
+        let (server, [plain, encrypted]) = start_part("model server", &["serve"], &[&identity])?;
+        let upstream = Upstream { plain, encrypted };
         let cores = thread::available_parallelism().map_or(1, usize::from);
+        let mitmproxy = match guest {
+            Some(Guest::Mitmproxy) => Some(Mitmproxy::start(upstream, &identity)?),
+            None => None,
+        };
         Ok(Self {
             turnpike: Turnpike::start()?,
-            haproxy: Haproxy::start(server_address, 1)?,
-            haproxy_threads: Haproxy::start(server_address, cores)?,
-            relay,
-            relay_address,
+            haproxy: Haproxy::start(upstream, &identity, 1)?,
+            haproxy_threads: Haproxy::start(upstream, &identity, cores)?,
+            mitmproxy,
+            relay: Relay::start(plain, &[])?,
+            closed_relay: Relay::start(encrypted, &[])?,
+            tls_relay: Relay::start(encrypted, &[&identity])?,
             _server: server,
-            server_address,
+            upstream,
+            _directory: directory,
         })
     }
 
+    /// Those that are there.
+    pub(super) fn all(&self) -> Vec<Subject> {
+        let mut all = vec![Subject::Direct, Subject::Relay, Subject::Haproxy];
+        all.extend(self.mitmproxy.is_some().then_some(Subject::Mitmproxy));
+        all.push(Subject::Turnpike);
+        all
+    }
+
+    /// Those that a load is put on.
+    pub(super) fn of(&self, scenario: Scenario) -> Vec<Subject> {
+        let mut subjects = self.all();
+        if scenario == Scenario::Saturate(Protocol::Chat, Channel::Plain, Bodies::Text(SMALL)) {
+            subjects.push(Subject::HaproxyThreads);
+        }
+        let opened = !matches!(scenario.channel(), Channel::Plain | Channel::Closed) && !INTERCEPTS;
+        subjects.retain(|subject| match subject {
+            Subject::Direct => !matches!(scenario, Scenario::Idle(_)),
+            // It holds an answer back until it is whole.
+            Subject::Mitmproxy => {
+                matches!(scenario, Scenario::Saturate(..)) && !scenario.is_opaque()
+            }
+            Subject::Turnpike => !opened,
+            Subject::Relay | Subject::Haproxy | Subject::HaproxyThreads => true,
+        });
+        subjects
+    }
+
     /// Puts a load on one of them.
-    pub(super) fn measure(&self, subject: Subject, work: Work) -> Result<Sample> {
-        let binary = matches!(
-            work,
-            Work::Fixed { protocol: Protocol::Binary, .. }
-                | Work::Saturate { protocol: Protocol::Binary, .. }
-        );
-        let of = |haproxy: &Haproxy| if binary { haproxy.tcp } else { haproxy.http };
-        let address = match subject {
-            Subject::Direct | Subject::Turnpike => self.server_address,
-            Subject::Relay => self.relay_address,
-            Subject::Haproxy => of(&self.haproxy),
-            Subject::HaproxyThreads => of(&self.haproxy_threads),
-        };
-        let job = Job { address, watched: self.pid(subject), work };
+    pub(super) fn measure(
+        &self,
+        subject: Subject,
+        scenario: Scenario,
+        work: Work,
+    ) -> Result<Sample> {
+        let (address, watched) = self.way(subject, scenario)?;
+        let job = Job { address, channel: scenario.channel(), watched, work };
         let mut command = match subject {
-            Subject::Turnpike => self.turnpike.sandbox.command(&own_path()?),
+            Subject::Turnpike => self.turnpike.command(&own_path()?),
             _ => Command::new(own_path()?),
         };
         command.arg("load").arg(serde_json::to_string(&job)?);
@@ -110,7 +141,7 @@ impl Subjects {
         let complaint = String::from_utf8_lossy(&output.stderr);
         ensure!(
             output.status.success(),
-            "{} under {work:?}: {}: {}",
+            "{} under {scenario}: {}: {}",
             subject.name(),
             output.status,
             complaint.trim_end()
@@ -118,92 +149,86 @@ impl Subjects {
         Ok(serde_json::from_slice(&output.stdout)?)
     }
 
+    /// Where the load connects to, and which process is in between.
+    fn way(&self, subject: Subject, scenario: Scenario) -> Result<(SocketAddr, Option<u32>)> {
+        let channel = scenario.channel();
+        let server = match channel {
+            Channel::Plain => self.upstream.plain,
+            _ => self.upstream.encrypted,
+        };
+        let haproxy = |haproxy: &Haproxy| {
+            let address = match channel {
+                Channel::Plain => haproxy.plain(scenario.is_opaque()),
+                Channel::Tls => haproxy.tls(),
+                Channel::Closed => haproxy.closed(),
+                Channel::Http2 | Channel::Http2Shared => haproxy.http2(),
+            };
+            (address, Some(haproxy.pid()))
+        };
+        Ok(match subject {
+            Subject::Direct => (server, None),
+            Subject::Turnpike => (server, Some(self.turnpike.pid())),
+            Subject::Haproxy => haproxy(&self.haproxy),
+            Subject::HaproxyThreads => haproxy(&self.haproxy_threads),
+            Subject::Relay => {
+                let relay = match channel {
+                    Channel::Plain => &self.relay,
+                    Channel::Closed => &self.closed_relay,
+                    Channel::Tls | Channel::Http2 | Channel::Http2Shared => &self.tls_relay,
+                };
+                (relay.address, Some(relay.process.pid()))
+            }
+            Subject::Mitmproxy => {
+                let peer = self.mitmproxy.as_ref().context("mitmproxy was not asked for")?;
+                let plain = channel == Channel::Plain;
+                (if plain { peer.plain } else { peer.tls }, Some(peer.pid()))
+            }
+        })
+    }
+
     /// Resident memory in kB; none where there is no proxy.
     pub(super) fn rss_kb(&self, subject: Subject) -> Result<Option<u64>> {
-        self.pid(subject).map(probe::rss_kb).transpose()
+        let scenario = Scenario::Idle(Channel::Plain);
+        self.way(subject, scenario)?.1.map(probe::rss_kb).transpose()
     }
 
-    /// Errors unless turnpike saw what it was measured with: figures for traffic that went round
-    /// it, or that it gave up on, would flatter it.
-    pub(super) fn check_coverage(&self) -> Result<()> {
-        let coverage = self.turnpike.coverage()?;
-        let figure = |name: &str| coverage[name].as_u64().unwrap_or(0);
-        ensure!(figure("calls") > 0, "turnpike saw no calls: {coverage}");
-        ensure!(figure("connections_opaque") > 0, "turnpike saw no binary connection: {coverage}");
-        for name in ["connections_reset", "left_direct", "denied", "lost"] {
-            ensure!(figure(name) == 0, "turnpike missed something ({name}): {coverage}");
-        }
-        // The streams that were closed in the middle are whole calls all the same, as far as they
-        // went; anything else is read to its end.
-        ensure!(figure("calls_not_understood") == 0, "turnpike did not follow: {coverage}");
-        Ok(())
-    }
-
-    fn pid(&self, subject: Subject) -> Option<u32> {
-        match subject {
-            Subject::Direct => None,
-            Subject::Relay => Some(self.relay.pid()),
-            Subject::Haproxy => Some(self.haproxy.pid()),
-            Subject::HaproxyThreads => Some(self.haproxy_threads.pid()),
-            Subject::Turnpike => Some(self.turnpike.daemon.pid()),
-        }
+    /// Errors unless turnpike saw what it was measured with.
+    pub(super) fn check_coverage(&self, scenarios: &[Scenario]) -> Result<()> {
+        self.turnpike.check_coverage(scenarios)
     }
 }
 
-/// A daemon that does not log, as it would run in earnest, and the agent that is the load.
+/// A bare relay.
 #[derive(Debug)]
-struct Turnpike {
-    daemon: Background,
-    sandbox: Sandbox,
-    place: Place,
+struct Relay {
+    process: Background,
+    address: SocketAddr,
 }
 
-impl Turnpike {
-    fn start() -> Result<Self> {
-        let place = Place::new(Mode::Audit);
-        let mut command = place.command(&["daemon", "--config"]);
-        let daemon = Background::spawn("turnpike daemon", command.arg(place.config()));
-        let mut this = Self { daemon, sandbox: Sandbox::new(), place };
-        wait::until(START, "turnpike to be ready", || {
-            assert!(this.daemon.status().is_none(), "turnpike ended: {}", this.daemon.stderr());
-            let status = this.place.command(&["status", "--json"]).output().ok()?;
-            let status: Value = serde_json::from_slice(&status.stdout).ok()?;
-            (status["ready"] == true).then_some(())
-        });
-        let cgroup = this.sandbox.cgroup().to_str().context("a cgroup's path")?;
-        machine::run(&mut this.place.command(&["attach", "--cgroup", cgroup, "--name", "bench"]));
-        Ok(this)
-    }
-
-    fn coverage(&self) -> Result<Value> {
-        let agents = machine::run(&mut self.place.command(&["agents", "--json"]));
-        let agents: Vec<Value> = serde_json::from_str(&agents)?;
-        let agent = agents.first().context("no agent is attached")?;
-        Ok(agent["coverage"].clone())
-    }
-}
-
-impl Drop for Turnpike {
-    fn drop(&mut self) {
-        // In good order, so that it detaches; if it does not end, it is killed as it is dropped.
-        if self.daemon.signal(Signal::TERM).is_err() {
-            return;
-        }
-        let start = Instant::now();
-        while self.daemon.status().is_none() && start.elapsed() < STOP {
-            thread::sleep(Duration::from_millis(10));
-        }
+impl Relay {
+    fn start(upstream: SocketAddr, identity: &[&PathBuf]) -> Result<Self> {
+        let upstream = upstream.to_string();
+        let (process, [address]) = start_part("relay", &["relay", &upstream], identity)?;
+        Ok(Self { process, address })
     }
 }
 
 /// Starts a part of the bench that listens, and gives where.
-fn start_part(name: &str, arguments: &[&str]) -> Result<(Background, SocketAddr)> {
-    let mut part = Background::spawn(name, Command::new(own_path()?).args(arguments));
-    let address = wait::until(Duration::from_secs(5), name, || {
+fn start_part<const N: usize>(
+    name: &str,
+    arguments: &[&str],
+    files: &[&PathBuf],
+) -> Result<(Background, [SocketAddr; N])> {
+    let mut command = Command::new(own_path()?);
+    let mut part = Background::spawn(name, command.args(arguments).args(files));
+    let addresses = wait::until(Duration::from_secs(5), name, || {
         assert!(part.status().is_none(), "{name} ended: {}", part.stderr());
-        part.stdout().strip_suffix('\n')?.parse().ok()
+        let line = part.stdout();
+        let line = line.strip_suffix('\n')?;
+        let addresses: Option<Vec<_>> = line.split(' ').map(|it| it.parse().ok()).collect();
+        addresses?.try_into().ok()
     });
-    Ok((part, address))
+    Ok((part, addresses))
 }
 
 fn own_path() -> Result<String> {
@@ -214,7 +239,5 @@ fn own_path() -> Result<String> {
     }
 }
 
-/// Loading the programs takes most of it.
-const START: Duration = Duration::from_secs(20);
-/// More than the configured drain.
-const STOP: Duration = Duration::from_secs(10);
+/// Whether turnpike opens TLS.
+const INTERCEPTS: bool = false;

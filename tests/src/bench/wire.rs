@@ -1,7 +1,10 @@
-//! The messages that are measured: chat calls over HTTP/1 as the `OpenAI` SDK makes them, and a
-//! binary protocol of the same sizes that no gateway can know.
+//! The messages that are measured: chat calls as the `OpenAI` SDK makes them, the same bytes to a
+//! path of no known API, and a binary protocol of the same sizes that no gateway can know.
 
-use std::fmt::Write as _;
+use std::{
+    fmt::{self, Write as _},
+    str::FromStr,
+};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::time::{ClockId, clock_gettime};
@@ -11,8 +14,10 @@ use serde_json::json;
 /// What client and server speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) enum Protocol {
-    /// Chat calls over HTTP/1.1 with keep-alive.
+    /// Chat calls over HTTP with keep-alive.
     Chat,
+    /// The same messages to a path that no API has: framed, and not understood.
+    Archive,
     /// Length-prefixed messages: the length of what follows (u32, big-endian), and in requests the
     /// length of the answer that is wanted (the same).
     Binary,
@@ -37,10 +42,23 @@ pub(super) struct Rhythm {
     pub(super) offset_ms: u32,
 }
 
+impl Protocol {
+    /// Where its requests go; none where that is not HTTP.
+    pub(super) const fn path(self) -> Option<&'static str> {
+        match self {
+            Self::Chat => Some("/v1/chat/completions"),
+            Self::Archive => Some("/v1/archive/documents"),
+            Self::Binary => None,
+        }
+    }
+}
+
 /// A request that can be sent again and again, each time as a task of its own.
 #[derive(Debug)]
 pub(super) struct Request {
     bytes: Vec<u8>,
+    /// Where its body begins.
+    body_at: usize,
     /// Where its text differs from the others'.
     nonce_at: Option<usize>,
 }
@@ -48,21 +66,7 @@ pub(super) struct Request {
 impl Request {
     /// One with a body of `size` bytes.
     pub(super) fn new(protocol: Protocol, size: usize, wanted: Wanted) -> Result<Self> {
-        match protocol {
-            Protocol::Chat => Self::chat(size, wanted),
-            Protocol::Binary => Self::binary(size, wanted),
-        }
-    }
-
-    /// Its bytes, with a text that no other request has: each opens a workflow of its own.
-    pub(super) fn with_nonce(&mut self, nonce: u64) -> &[u8] {
-        if let Some(field) = self.nonce_at.and_then(|at| self.bytes.get_mut(at..at + NONCE.len())) {
-            field.copy_from_slice(format!("{nonce:016x}").as_bytes());
-        }
-        &self.bytes
-    }
-
-    fn chat(size: usize, wanted: Wanted) -> Result<Self> {
+        let Some(path) = protocol.path() else { return Self::binary(size, wanted) };
         let stream = matches!(wanted, Wanted::Stream(_));
         let body = padded(size, |text| {
             let user = format!("Task {NONCE}. Please summarise this: {text}");
@@ -71,14 +75,14 @@ impl Request {
                 {"role": "user", "content": user},
             ]})
         })?;
-        let wanted = match wanted {
-            Wanted::Answer(size) => format!("answer {size}"),
-            Wanted::Stream(Rhythm { events, period_ms, offset_ms }) => {
-                format!("stream {events} {period_ms} {offset_ms}")
-            }
-        };
+        Ok(Self::http(path, &wanted.to_string(), &[&body]))
+    }
+
+    /// One over HTTP, whose body is these pieces together.
+    pub(super) fn http(path: &str, wanted: &str, body: &[&[u8]]) -> Self {
+        let length: usize = body.iter().map(|piece| piece.len()).sum();
         let mut bytes = format!(
-            "POST /v1/chat/completions HTTP/1.1\r\nHost: api.example.test\r\n\
+            "POST {path} HTTP/1.1\r\nHost: {HOST}\r\n\
              Accept-Encoding: gzip, deflate\r\nConnection: keep-alive\r\n\
              Accept: application/json\r\nContent-Type: application/json\r\n\
              User-Agent: OpenAI/Python 1.99.0\r\nX-Stainless-Lang: python\r\n\
@@ -86,13 +90,16 @@ impl Request {
              X-Stainless-Arch: x64\r\nX-Stainless-Runtime: CPython\r\n\
              X-Stainless-Runtime-Version: 3.11.2\r\nX-Stainless-Async: false\r\n\
              x-stainless-retry-count: 0\r\nAuthorization: Bearer sk-bench-000000000000\r\n\
-             {WANTED}{wanted}\r\nContent-Length: {}\r\n\r\n",
-            body.len()
+             {WANTED}: {wanted}\r\nContent-Length: {length}\r\n\r\n"
         )
         .into_bytes();
-        bytes.extend_from_slice(&body);
-        let nonce_at = find(&bytes, NONCE.as_bytes());
-        Ok(Self { bytes, nonce_at })
+        let body_at = bytes.len();
+        bytes.reserve_exact(length);
+        body.iter().for_each(|piece| bytes.extend_from_slice(piece));
+        // It comes early: a body may be too large to be looked through each time.
+        let beginning = bytes.get(..body_at + NONCE_WITHIN).unwrap_or(&bytes);
+        let nonce_at = find(beginning, NONCE.as_bytes());
+        Self { bytes, body_at, nonce_at }
     }
 
     fn binary(size: usize, wanted: Wanted) -> Result<Self> {
@@ -101,35 +108,88 @@ impl Request {
         bytes.resize(LENGTH + size, b'q');
         let answer = u32::try_from(answer)?.to_be_bytes();
         bytes.get_mut(LENGTH..2 * LENGTH).context("too small a request")?.copy_from_slice(&answer);
-        Ok(Self { bytes, nonce_at: None })
+        Ok(Self { bytes, body_at: LENGTH, nonce_at: None })
     }
+
+    /// Gives it a text that no other request has: each opens a workflow of its own.
+    pub(super) fn set_nonce(&mut self, nonce: u64) {
+        if let Some(field) = self.nonce_at.and_then(|at| self.bytes.get_mut(at..at + NONCE.len())) {
+            field.copy_from_slice(format!("{nonce:016x}").as_bytes());
+        }
+    }
+
+    /// Its bytes, with a text that no other request has.
+    pub(super) fn with_nonce(&mut self, nonce: u64) -> &[u8] {
+        self.set_nonce(nonce);
+        &self.bytes
+    }
+
+    /// Its head and its body, as they are sent over HTTP/1.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub(super) fn body(&self) -> &[u8] {
+        self.bytes.get(self.body_at..).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Answer(size) => write!(f, "answer {size}"),
+            Self::Stream(Rhythm { events, period_ms, offset_ms }) => {
+                write!(f, "stream {events} {period_ms} {offset_ms}")
+            }
+        }
+    }
+}
+
+impl FromStr for Wanted {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let words: Vec<&str> = text.split(' ').collect();
+        Ok(match words.as_slice() {
+            ["answer", size] => Self::Answer(size.parse()?),
+            ["stream", events, period, offset] => Self::Stream(Rhythm {
+                events: events.parse()?,
+                period_ms: period.parse()?,
+                offset_ms: offset.parse()?,
+            }),
+            _ => bail!("asks for {text}"),
+        })
+    }
+}
+
+/// The body of the server's answer.
+pub(super) fn answer_body(protocol: Protocol, size: usize) -> Result<Vec<u8>> {
+    if protocol == Protocol::Binary {
+        return Ok(vec![b'a'; size]);
+    }
+    padded(size, |text| {
+        json!({"id": "chatcmpl-0123456789abcdef", "object": "chat.completion",
+            "created": 1_760_000_000, "model": "gpt-4o-mini-2024-07-18",
+            "choices": [{"index": 0, "finish_reason": "stop", "logprobs": null,
+                "message": {"role": "assistant", "content": text, "refusal": null}}],
+            "usage": {"prompt_tokens": 412, "completion_tokens": 96, "total_tokens": 508,
+                "prompt_tokens_details": {"cached_tokens": 0},
+                "completion_tokens_details": {"reasoning_tokens": 0}}})
+    })
 }
 
 /// The server's whole answer with a body of `size` bytes.
 pub(super) fn answer(protocol: Protocol, size: usize) -> Result<Vec<u8>> {
-    let body = match protocol {
-        Protocol::Chat => padded(size, |text| {
-            json!({"id": "chatcmpl-0123456789abcdef", "object": "chat.completion",
-                "created": 1_760_000_000, "model": "gpt-4o-mini-2024-07-18",
-                "choices": [{"index": 0, "finish_reason": "stop", "logprobs": null,
-                    "message": {"role": "assistant", "content": text, "refusal": null}}],
-                "usage": {"prompt_tokens": 412, "completion_tokens": 96, "total_tokens": 508,
-                    "prompt_tokens_details": {"cached_tokens": 0},
-                    "completion_tokens_details": {"reasoning_tokens": 0}}})
-        })?,
-        Protocol::Binary => vec![b'a'; size],
-    };
     let mut bytes = match protocol {
-        Protocol::Chat => format!(
-            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
+        Protocol::Chat | Protocol::Archive => format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {size}\r\n\
              openai-processing-ms: 312\r\nopenai-version: 2020-10-01\r\n\
-             x-ratelimit-remaining-requests: 9999\r\nx-request-id: req_0123456789abcdef\r\n\r\n",
-            body.len()
+             x-ratelimit-remaining-requests: 9999\r\nx-request-id: req_0123456789abcdef\r\n\r\n"
         )
         .into_bytes(),
         Protocol::Binary => u32::try_from(size)?.to_be_bytes().to_vec(),
     };
-    bytes.extend_from_slice(&body);
+    bytes.extend(answer_body(protocol, size)?);
     Ok(bytes)
 }
 
@@ -170,9 +230,9 @@ pub(super) fn message_length(protocol: Protocol, beginning: &[u8]) -> Result<Opt
             let Some(length) = beginning.first_chunk::<LENGTH>() else { return Ok(None) };
             Ok(Some(LENGTH + usize::try_from(u32::from_be_bytes(*length))?))
         }
-        Protocol::Chat => {
+        Protocol::Chat | Protocol::Archive => {
             let Some(head) = head(beginning)? else { return Ok(None) };
-            let length = field(head, "content-length: ").context("a message without its length")?;
+            let length = field(head, "content-length").context("a message without its length")?;
             let length: usize = length.parse().context("its length")?;
             Ok(Some(head.len() + END_OF_HEAD.len() + length))
         }
@@ -187,17 +247,7 @@ pub(super) fn wanted(protocol: Protocol, beginning: &[u8]) -> Result<Wanted> {
         return Ok(Wanted::Answer(usize::try_from(size)?));
     }
     let head = head(beginning)?.context("half a head")?;
-    let text = field(head, WANTED).context("a request that asks for nothing")?;
-    let words: Vec<&str> = text.split(' ').collect();
-    Ok(match words.as_slice() {
-        ["answer", size] => Wanted::Answer(size.parse()?),
-        ["stream", events, period, offset] => Wanted::Stream(Rhythm {
-            events: events.parse()?,
-            period_ms: period.parse()?,
-            offset_ms: offset.parse()?,
-        }),
-        _ => bail!("asks for {text}"),
-    })
+    field(head, WANTED).context("a request that asks for nothing")?.parse()
 }
 
 /// Errors unless the answer that begins so is a success.
@@ -217,11 +267,11 @@ pub(super) fn head(beginning: &[u8]) -> Result<Option<&str>> {
     Ok(None)
 }
 
-/// The value of a field. `name` is in lower case with its colon and space; proxies may change case.
+/// The value of a field, whatever the case of its name: proxies may change it.
 fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     head.split("\r\n").find_map(|line| {
-        let start = line.get(..name.len())?;
-        start.eq_ignore_ascii_case(name).then(|| line.get(name.len()..))?
+        let (start, value) = line.split_once(": ")?;
+        start.eq_ignore_ascii_case(name).then_some(value)
     })
 }
 
@@ -233,15 +283,23 @@ pub(super) fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
 fn padded(size: usize, document: impl Fn(&str) -> serde_json::Value) -> Result<Vec<u8>> {
     let bare = document("").to_string().len();
     let room = size.checked_sub(bare).with_context(|| format!("{size} bytes are too few"))?;
-    let words = "the quick brown fox jumps over the lazy dog and goes on its way ";
-    let text: String = words.chars().cycle().take(room).collect();
-    Ok(document(&text).to_string().into_bytes())
+    Ok(document(&words(room)).to_string().into_bytes())
 }
 
-/// Comes before what a request asks for.
-const WANTED: &str = "x-bench-want: ";
+/// Text of `length` bytes that needs no escapes.
+pub(super) fn words(length: usize) -> String {
+    let words = "the quick brown fox jumps over the lazy dog and goes on its way ";
+    words.chars().cycle().take(length).collect()
+}
+
+/// The field that says what a request asks for.
+pub(super) const WANTED: &str = "x-bench-want";
+/// Whom requests are for.
+pub(super) const HOST: &str = "api.example.test";
 /// Stands where the nonce goes.
-const NONCE: &str = "nonce-comes-here";
+pub(super) const NONCE: &str = "nonce-comes-here";
+/// Bytes of a body that the nonce is in.
+const NONCE_WITHIN: usize = 512;
 /// Bytes of a length in the binary protocol.
 const LENGTH: usize = 4;
 const END_OF_HEAD: &[u8] = b"\r\n\r\n";
@@ -253,7 +311,7 @@ mod tests {
 
     #[test]
     fn messages_have_the_size_asked_for_and_say_so() {
-        for protocol in [Protocol::Chat, Protocol::Binary] {
+        for protocol in [Protocol::Chat, Protocol::Archive, Protocol::Binary] {
             let wanted_size = Wanted::Answer(3000);
             let mut request = Request::new(protocol, 2000, wanted_size).expect("a request");
             let bytes = request.with_nonce(7);
@@ -269,6 +327,7 @@ mod tests {
     fn each_request_has_a_text_of_its_own() {
         let mut request =
             Request::new(Protocol::Chat, 2000, Wanted::Answer(2000)).expect("a request");
+        assert_eq!(request.body().len(), 2000);
         let one = request.with_nonce(1).to_vec();
         assert_ne!(one, request.with_nonce(2));
         assert!(find(&one, b"Task 0000000000000001.").is_some());

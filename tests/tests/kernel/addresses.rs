@@ -50,7 +50,7 @@ fn check(sandbox: &Sandbox, words: &[&str], to: &[SocketAddr], source: impl Fn(I
 
 #[test]
 fn every_form_of_address_is_reached_and_shown() {
-    let (gateway, sandbox) = (Gateway::start(Mode::Enforce), sandbox());
+    let (gateway, sandbox) = (Gateway::start_open(Mode::Enforce), sandbox());
     let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
     let server = serve(&sandbox, &[V4, V6, loopback[0], loopback[1]]);
     let [v4, v6, localhost, localhost6] = server.addresses[..] else { panic!("four addresses") };
@@ -86,7 +86,7 @@ fn agents_with_the_same_destination_are_told_apart() {
 
 #[test]
 fn the_same_address_in_two_namespaces_is_two_servers() {
-    let gateway = Gateway::start(Mode::Enforce);
+    let gateway = Gateway::start_open(Mode::Enforce);
     let pairs = [sandbox(), sandbox()].map(|sandbox| {
         let server = PeerServer::start(Some(sandbox.netns()), &[SocketAddr::new(V4, 7777)]);
         (sandbox, server)
@@ -119,7 +119,7 @@ fn a_cgroup_made_later_belongs_to_the_agent_around_it() {
 
 #[test]
 fn an_agent_on_the_hosts_network_reaches_the_hosts_loopback() {
-    let (gateway, sandbox) = (Gateway::start(Mode::Enforce), Sandbox::new());
+    let (gateway, sandbox) = (Gateway::start_open(Mode::Enforce), Sandbox::new());
     let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let server = PeerServer::start(None, &[loopback]);
     gateway.attach_cgroup(sandbox.cgroup(), "a", &[]);

@@ -110,7 +110,7 @@ fn a_killed_gateway_leaves_audit_open_and_enforce_closed_and_its_successor_goes_
 
 #[test]
 fn what_another_version_pinned_is_replaced_and_the_agent_is_never_open() {
-    let mut gateway = Gateway::start(Mode::Enforce);
+    let mut gateway = Gateway::start_open(Mode::Enforce);
     let agent = Agent::start();
     gateway.attach_cgroup(agent.sandbox.cgroup(), "a", &[]);
     agent.becomes("proxied");
@@ -187,7 +187,7 @@ fn attaching_and_detaching_under_load_is_not_noticed() {
 
 #[test]
 fn an_agent_whose_cgroup_goes_away_is_detached() {
-    let gateway = Gateway::start(Mode::Enforce);
+    let gateway = Gateway::start_open(Mode::Enforce);
     let agent = Agent::start();
     let before = Held::by(gateway.pid());
     gateway.attach_cgroup(agent.sandbox.cgroup(), "a", &[]);

@@ -5,11 +5,12 @@ use std::{fs::File, net::IpAddr, os::unix::fs::MetadataExt as _, time::Duration}
 use gateway_common::{AgentId, Counter, MODE_AUDIT, MODE_ENFORCE};
 use turnpike::{
     attach::{
-        direct::{DirectRules, Direction, Network, Protocol, Rule},
+        direct::{DirectRules, Direction, Protocol, Rule},
         ebpf::{Answer, EbpfFailure, Hooks, Links, OBJECT},
         pins::Instance,
     },
     names,
+    policy::Network,
 };
 use turnpike_tests::{
     gateway::{Mode, Place},

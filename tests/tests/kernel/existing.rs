@@ -203,7 +203,7 @@ fn reset_sockets_are_aborted_and_their_owners_come_back_through_the_gateway() {
 
 #[test]
 fn enforce_always_resets_and_refuses_to_keep() {
-    let (gateway, site) = (Gateway::start(Mode::Enforce), Site::new());
+    let (gateway, site) = (Gateway::start_open(Mode::Enforce), Site::new());
     let client = site.pings();
     let cgroup = path(site.sandbox.cgroup());
     for mode in [&["--mode", "enforce"][..], &[]] {
@@ -241,7 +241,7 @@ fn nested_cgroups_are_reset_and_siblings_and_listeners_are_not() {
 #[test]
 fn connections_that_are_opened_all_the_while_end_up_covered() {
     for mode in [Mode::Audit, Mode::Enforce] {
-        let (gateway, site) = (Gateway::start(mode), Site::new());
+        let (gateway, site) = (Gateway::start_open(mode), Site::new());
         let hoard = Client::start(&site.sandbox, site.sandbox.cgroup(), HOARD, &site.v4());
         let load = site.sandbox.spawn(site.sandbox.command(&program()).arg("load").arg(site.v4()));
         wait::until_true(SOON, "some load", || tries(&load).len() > 20);

@@ -15,7 +15,8 @@ use std::{
 
 use aya::maps::{HashMap, Map, MapData};
 use gateway_common::{
-    AgentId, Counter, Endpoint, Listener, MODE_AUDIT, MODE_ENFORCE, Origin, PeerKey, Redirected,
+    AgentId, Counter, Endpoint, Listener, MAX_SOCKETS_PER_AGENT, MODE_AUDIT, MODE_ENFORCE, Origin,
+    PeerKey, Redirected,
 };
 use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::oneshot;
@@ -212,6 +213,26 @@ struct Nowhere;
 impl Recorder for Nowhere {
     fn placed(&self, _: &AgentRef, _: &Placement, _: Step, _: Option<String>) {}
     fn finished(&self, _: &AgentRef, _: WorkflowId, _: Settlement, _: &Completion, _: Timestamp) {}
+}
+
+#[test]
+fn an_agent_that_holds_its_share_of_sockets_gets_no_more_until_one_ends() {
+    let bed = Bed::start(MODE_ENFORCE);
+    let mut held: HashMap<_, AgentId, u64> = bed.map("HELD");
+    let count =
+        |held: &HashMap<MapData, AgentId, u64>| held.get(&bed.id, 0).expect("it is entered");
+    bed.call();
+    assert_eq!(count(&held), 0, "the socket is gone");
+    held.insert(bed.id, u64::from(MAX_SOCKETS_PER_AGENT) - 1, 0).expect("it is entered");
+    bed.call();
+    assert_eq!(bed.counted(Counter::DeniedFull), 0, "the last one");
+    held.insert(bed.id, u64::from(MAX_SOCKETS_PER_AGENT), 0).expect("it is entered");
+    let said = bed.failure(bed.server.addresses[0]);
+    assert!(said.contains("refused"), "{said}");
+    assert_eq!(bed.counted(Counter::DeniedFull), 1);
+    assert_eq!(count(&held), u64::from(MAX_SOCKETS_PER_AGENT), "what was refused is not held");
+    held.insert(bed.id, u64::from(MAX_SOCKETS_PER_AGENT) - 1, 0).expect("it is entered");
+    bed.call();
 }
 
 #[test]

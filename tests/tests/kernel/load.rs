@@ -28,7 +28,7 @@ fn site(gateway: &Gateway) -> (Sandbox, PeerServer, Background) {
 
 #[test]
 fn two_thousand_connections_at_once_reach_their_own_destinations() {
-    let gateway = Gateway::start(Mode::Enforce);
+    let gateway = Gateway::start_open(Mode::Enforce);
     let (sandbox, server, _resident) = site(&gateway);
     let tallies: Vec<Tally> =
         client(&sandbox, &["many", "--connections", "2000"], &server.addresses);
@@ -37,7 +37,7 @@ fn two_thousand_connections_at_once_reach_their_own_destinations() {
 
 #[test]
 fn ten_thousand_connects_with_reused_ports_reach_their_own_destinations() {
-    let gateway = Gateway::start(Mode::Enforce);
+    let gateway = Gateway::start_open(Mode::Enforce);
     let (sandbox, server, _resident) = site(&gateway);
     // So few that each port comes again and again.
     let narrow = "echo 40000 40255 > /proc/sys/net/ipv4/ip_local_port_range";

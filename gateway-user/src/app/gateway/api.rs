@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, sync::PoisonError};
 
 use gateway_common::Counters;
 
-use super::{Gateway, GatewayError, everywhere::Everywhere, health::Shown, older};
+use super::{Gateway, GatewayError, distrust, everywhere::Everywhere, health::Shown, older, watch};
 use crate::{
-    app::agents::Candidate,
+    app::agents::{Candidate, Terms},
     attach::{
         cgroup::{self, Cgroup},
         exposure,
@@ -15,8 +15,12 @@ use crate::{
     call::{Workflow, WorkflowSummary},
     control::{
         api::{self, Peer},
-        model::{AgentInfo, AgentState, AttachRequest, Coverage, Refusal, Status},
+        model::{
+            AgentInfo, AgentState, AttachRequest, CaInfo, Coverage, EgressRefused, Refusal, Status,
+            attached_by,
+        },
     },
+    proxy::Decryption,
     store::Filter,
 };
 
@@ -31,6 +35,9 @@ impl api::Gateway for Gateway {
             started_at: self.0.started_at,
             agents: self.0.shown.read().unwrap_or_else(PoisonError::into_inner).len(),
             counters: self.counters(),
+            unattached: self.0.watched.unattached(),
+            bounds: self.bounds(),
+            egress: self.egress_rules(),
         }
     }
 
@@ -38,30 +45,36 @@ impl api::Gateway for Gateway {
         let shown = self.0.shown.read().unwrap_or_else(PoisonError::into_inner);
         shown
             .iter()
-            .map(|agent| info(agent, self.0.hooks.counters(agent.held.cgroup_id).as_ref()))
+            .map(|agent| self.info(agent, self.0.hooks.counters(agent.held.cgroup_id).as_ref()))
             .collect()
     }
 
     async fn attach(&self, peer: Peer, request: AttachRequest) -> Result<AgentInfo, Refusal> {
         // It may ask a container runtime for a name, which takes as long as it takes.
         let asked = request.clone();
-        let found = tokio::task::spawn_blocking(move || Candidate::find(&asked)).await;
-        let candidate =
-            found.map_err(|error| Refusal::new(error.to_string()))?.map_err(GatewayError::from)?;
-        let mode = request.mode.unwrap_or(self.0.config.defaults.mode);
-        let existing = older::policy(mode, request.existing)?;
-        older::require(existing).await?;
+        let gateway = self.clone();
+        let found = tokio::task::spawn_blocking(move || gateway.find(&asked)).await;
+        let (candidate, terms) = found.map_err(|error| Refusal::new(error.to_string()))??;
+        older::require(terms.existing).await?;
         // Most likely what is started in an empty cgroup lives where its starter does.
         let empty = candidate.cgroup.processes().is_empty();
         let here = empty.then(|| Netns::of_process(peer.pid).ok()).flatten();
         let here = here.into_iter().collect();
-        let shown = self.enlist(peer.pid, candidate, (mode, existing), here).await?;
+        let shown = self.enlist(peer.pid, candidate, terms, here).await?;
         self.try_redirects_of(&shown.held.name).await;
-        Ok(info(&shown, None))
+        Ok(self.info(&shown, None))
     }
 
     async fn detach(&self, name: &str, _force: bool) -> Result<(), Refusal> {
         Ok(self.dismiss(name).await?)
+    }
+
+    fn ca(&self) -> CaInfo {
+        self.ca()
+    }
+
+    async fn rotate_ca(&self) -> Result<CaInfo, Refusal> {
+        Ok(self.rotate_ca().await?)
     }
 
     fn workflows(&self, filter: &Filter) -> Vec<WorkflowSummary> {
@@ -94,6 +107,34 @@ impl api::Gateway for Gateway {
 }
 
 impl Gateway {
+    /// What a request means, and on which terms: where it says nothing, a rule that matches does.
+    fn find(&self, request: &AttachRequest) -> Result<(Candidate, Terms), GatewayError> {
+        let mut candidate = Candidate::find(request)?;
+        let ruled = self.rule_for(&candidate.cgroup);
+        let rule = ruled.as_ref().and_then(|(place, _)| self.0.config.agents.get(*place));
+        if let Some((_, inquiry)) = &ruled {
+            candidate.container = candidate.container.or_else(|| inquiry.container().cloned());
+            if request.name.is_none() && rule.is_some_and(|rule| rule.name.is_some()) {
+                candidate.name = watch::name_by(rule, inquiry)?;
+            }
+        }
+        let mode = request.mode.or_else(|| rule?.mode).unwrap_or(self.0.config.defaults.mode);
+        let asked = request.existing.or_else(|| watch::existing_by(rule?, mode));
+        let decrypt = request.decrypt.or_else(|| rule?.decrypt);
+        let terms = Terms {
+            mode,
+            decrypt: decrypt.unwrap_or_else(|| self.0.config.defaults.decrypt(mode)),
+            bundle: request.bundle.clone(),
+            existing: older::policy(mode, asked)?,
+            tenant: rule.and_then(|rule| rule.tenant.clone()),
+            container_name: ruled.and_then(|(_, inquiry)| inquiry.told().name.clone()),
+            rule: None,
+            late_ms: None,
+            moving: false,
+        };
+        Ok((candidate, terms))
+    }
+
     fn counters(&self) -> BTreeMap<String, u64> {
         let (agents, store) = (&self.0.context.agents, self.0.workflows.counters());
         let counters = [
@@ -103,13 +144,27 @@ impl Gateway {
             ("steps_dropped", store.steps_dropped),
             ("calls_ended_too_late", store.late),
             ("names_forgotten", self.0.names.forgotten()),
+            ("leaves_forgotten", self.0.decrypting.authority.forgotten()),
         ];
-        counters.into_iter().filter(|(_, n)| *n > 0).map(|(name, n)| (name.into(), n)).collect()
+        let counters = counters.into_iter().chain(self.0.watched.counters());
+        counters.filter(|(_, n)| *n > 0).map(|(name, n)| (name.into(), n)).collect()
+    }
+
+    fn info(&self, shown: &Shown, kernel: Option<&Counters>) -> AgentInfo {
+        let mut info = info(shown, kernel);
+        info.notes.extend(self.hosts_note(shown));
+        info
     }
 }
 
 fn info(shown: &Shown, kernel: Option<&Counters>) -> AgentInfo {
-    let Shown { held, proxy, health } = shown;
+    let Shown { held, proxy, health, trust } = shown;
+    let report = trust.as_ref().map(|trust| trust.report()).unwrap_or_default();
+    let covered = report.covered();
+    let distrusts = proxy.as_ref().and_then(|agent| agent.decryption.as_ref());
+    let distrusts = distrusts.map(Decryption::distrusts).unwrap_or_default();
+    let mut undecrypted = if trust.is_some() { report.notes() } else { Vec::new() };
+    undecrypted.extend(distrusts.iter().map(|distrust| distrust::note(distrust, &covered)));
     let seen = proxy.as_ref().map(|agent| agent.seen()).unwrap_or_default();
     let mut coverage = Coverage {
         connections_observed: seen.connections_observed,
@@ -131,18 +186,30 @@ fn info(shown: &Shown, kernel: Option<&Counters>) -> AgentInfo {
         coverage.redirected = coverage.redirected.saturating_sub(health.tests());
     }
     let cgroup = Cgroup::open(held.cgroup.as_ref());
+    let refused = proxy.as_ref().map(|agent| agent.refusals.snapshot()).unwrap_or_default();
+    let refused = refused.into_iter();
     AgentInfo {
         name: held.name.clone(),
         mode: held.mode,
+        decrypt: held.decrypt,
         cgroup: held.cgroup.clone(),
         cgroup_id: held.cgroup_id,
         container_id: held.container_id.clone(),
         pod: held.pod.clone(),
+        container_name: held.container_name.clone(),
+        tenant: held.tenant.clone(),
+        attached_by: Some(attached_by(held.rule)),
+        late_ms: held.late_ms,
         state: if proxy.is_some() { AgentState::Attached } else { AgentState::Pinned },
         redirect: health.redirect(),
         gateway_pid: Some(std::process::id()),
         attached_at: Some(held.attached_at),
         coverage,
+        egress_refused: refused
+            .map(|(allow, connections)| EgressRefused { allow, connections })
+            .collect(),
+        covered,
+        undecrypted,
         notes: cgroup.map(|cgroup| exposure::notes(&cgroup)).unwrap_or_default(),
     }
 }

@@ -13,25 +13,22 @@ use super::{
     Gateway, GatewayError,
     everywhere::Everywhere,
     health::{Health, Shown},
+    trust::{self, Trust as Trusted},
 };
 use crate::{
     app::{
-        agents::{self, Candidate, namespaces},
+        agents::{self, AgentName, Candidate, Terms, namespaces},
         netns::Threads,
     },
     attach::{
         cgroup::Cgroup,
-        direct::DirectRules,
+        container::{Stage, running_for},
         ebpf::{Links, remove_agent_pins},
         netns::{Netns, NetnsId},
-        pins::{HeldAgent, StateFile},
+        pins::HeldAgent,
     },
-    call::AgentRef,
-    config::Mode,
-    control::model::Existing,
-    limits,
-    names::Trust,
-    proxy,
+    config::{Existing, Mode},
+    limits, proxy,
 };
 
 /// The agents, and the threads that serve them.
@@ -43,21 +40,23 @@ pub(super) struct Fleet {
     /// what is pinned of them stays pinned.
     pub(super) waiting: Vec<HeldAgent>,
     /// The gateway is ending: nothing is attached or detached any more.
-    over: bool,
+    pub(super) over: bool,
 }
 
 /// One agent.
 #[derive(Debug)]
 pub(super) struct Member {
-    held: HeldAgent,
+    pub(super) held: HeldAgent,
     pub(super) cgroup: Cgroup,
-    proxy: Arc<proxy::Agent>,
+    pub(super) proxy: Arc<proxy::Agent>,
     pub(super) health: Arc<Health>,
     pub(super) namespaces: BTreeSet<NetnsId>,
     /// `None` before they are attached, and once they are detached.
-    links: Option<Links>,
+    pub(super) links: Option<Links>,
     /// Connects that found no listener, when that was last looked into.
     missed: u64,
+    /// `None` where nothing is decrypted.
+    pub(super) trust: Option<Arc<Trusted>>,
 }
 
 impl Fleet {
@@ -97,14 +96,42 @@ impl Fleet {
         self.members.get(name)
     }
 
+    pub(super) fn member_mut(&mut self, name: &str) -> Option<&mut Member> {
+        self.members.get_mut(name)
+    }
+
+    /// Whether there is an agent of this name, or one that waits to be attached again.
+    pub(super) fn holds(&self, name: &str) -> bool {
+        self.members.contains_key(name) || self.waiting.iter().any(|agent| agent.name == name)
+    }
+
+    /// Refuses more agents by rule than the bound allows.
+    fn require_room(&self) -> Result<(), GatewayError> {
+        let by_rule = self.members.values().filter(|member| member.held.rule.is_some()).count();
+        if by_rule < limits::AGENTS_BY_RULE { Ok(()) } else { Err(GatewayError::NoRoom) }
+    }
+
+    /// Gives a member another name, which is free.
+    pub(super) fn rename(&mut self, name: &str, to: &AgentName) {
+        let Some(mut member) = self.members.remove(name) else { return };
+        to.as_str().clone_into(&mut member.held.name);
+        member.proxy.rename(to.as_str());
+        self.members.insert(to.as_str().to_owned(), member);
+    }
+
     pub(super) fn shown(&self) -> Vec<Shown> {
         let attached = self.members.values().map(Member::shown);
         let waiting = self.still_waiting().map(|agent| Shown {
             held: agent.clone(),
             proxy: None,
             health: Arc::default(),
+            trust: None,
         });
         attached.chain(waiting).collect()
+    }
+
+    pub(super) fn trusts(&self) -> impl Iterator<Item = Arc<Trusted>> {
+        self.members.values().filter_map(|member| member.trust.clone())
     }
 
     /// Agents whose cgroup is gone.
@@ -115,37 +142,58 @@ impl Fleet {
 }
 
 impl Member {
+    /// Or another cgroup.
+    pub(super) fn is_container(&self) -> bool {
+        self.held.container_id.is_some()
+    }
+
     fn shown(&self) -> Shown {
         Shown {
             held: self.held.clone(),
             proxy: Some(Arc::clone(&self.proxy)),
             health: Arc::clone(&self.health),
+            trust: self.trust.clone(),
         }
     }
 }
 
 impl Gateway {
-    /// Attaches an agent for the process `caller`. `existing` is what becomes of the sockets that it
-    /// has, as [`older::policy`] allows it; `here` are namespaces that it will live in,
-    /// beside those that its processes live in already.
+    /// Attaches an agent for the process `caller`; `here` are namespaces that it will live in, beside
+    /// those that its processes live in already. For a rule its name is made to be free.
     pub(in crate::app) async fn enlist(
         &self,
         caller: u32,
-        candidate: Candidate,
-        (mode, existing): (Mode, Existing),
+        mut candidate: Candidate,
+        mut terms: Terms,
         here: Vec<Netns>,
     ) -> Result<Shown, GatewayError> {
         let mut fleet = self.0.fleet.lock().await;
         if fleet.over {
             return Err(GatewayError::Ending);
         }
+        // It may be one of them, started again.
+        for orphan in fleet.orphans() {
+            if let Err(error) = self.dismiss_from(&mut fleet, &orphan).await {
+                tracing::error!(agent = orphan, %error, "can't let go of an agent that is gone");
+            }
+        }
+        if terms.rule.is_some() {
+            fleet.require_room()?;
+            candidate.name = candidate.name.free(|name| fleet.holds(name));
+        }
         let _lock = self.0.instance.lock()?;
         let held = fleet.held();
         let own: Vec<&str> = held.iter().map(|agent| agent.name.as_str()).collect();
         let Everywhere { cgroups, gateways } = self.everywhere()?;
         candidate.check(caller, &gateways, &own, &cgroups)?;
-        let resolvers = agents::resolvers(&candidate.cgroup, caller).await;
-        let joined = self.join(&mut fleet, candidate, (mode, existing), here, resolvers).await;
+        let stage = Stage::of(&candidate.cgroup, candidate.container.is_some());
+        terms.moving = terms.rule.is_some() && stage < Stage::Made;
+        let resolvers = match stage {
+            // They would be the runtime's.
+            Stage::Making | Stage::Entered => Vec::new(),
+            _ => agents::resolvers(&candidate.cgroup, caller).await,
+        };
+        let joined = self.join(&mut fleet, candidate, terms, here, resolvers).await;
         if let Err((name, _)) = &joined
             && let Err(further) = self.expel(&mut fleet, name).await
         {
@@ -160,26 +208,18 @@ impl Gateway {
         &self,
         fleet: &mut Fleet,
         candidate: Candidate,
-        (mode, existing): (Mode, Existing),
+        terms: Terms,
         here: Vec<Netns>,
         resolvers: Vec<IpAddr>,
     ) -> Result<Shown, (String, GatewayError)> {
         let Candidate { name, cgroup, container } = candidate;
-        let name = name.as_str().to_owned();
-        let held = HeldAgent {
-            name: name.clone(),
-            mode,
-            cgroup: cgroup.path().as_str().into(),
-            cgroup_id: cgroup.id(),
-            container_id: container.as_ref().map(|container| container.id.clone()),
-            pod: container.and_then(|container| container.pod),
-            attached_at: self.0.context.recording.clock.now(),
-            pinned: mode == Mode::Enforce,
-            settled: false,
-            resolvers,
-        };
-        let proxy = proxy::Agent::new(cgroup.id(), reference(&held), self.seed(&held));
-        let proxy = Arc::new(proxy.in_mode(mode));
+        let (name, existing) = (name.as_str().to_owned(), terms.existing);
+        let now = self.0.context.recording.clock.now();
+        let held = terms.held(&name, &cgroup, container, (now, resolvers));
+        let proxy = proxy::Agent::new(cgroup.id(), held.reference(), self.seed(&held));
+        let proxy = proxy.in_mode(held.mode).within(Arc::clone(&self.0.bounds));
+        let proxy = proxy.under(Arc::clone(&self.0.rules));
+        let (proxy, trust) = self.trusting(proxy, &held, &cgroup).await;
         let member = Member {
             held: held.clone(),
             cgroup,
@@ -188,8 +228,8 @@ impl Gateway {
             namespaces: BTreeSet::new(),
             links: None,
             missed: 0,
+            trust,
         };
-        let shown = member.shown();
         self.0.context.agents.insert(proxy);
         fleet.members.insert(name.clone(), member);
         // Written down before anything is pinned: whatever is pinned is listed.
@@ -206,8 +246,8 @@ impl Gateway {
         if let Err(error) = joined {
             return Err((name, error));
         }
-        tracing::info!(agent = name, cgroup = held.cgroup, %mode, "attached");
-        Ok(shown)
+        tracing::info!(agent = name, cgroup = held.cgroup, mode = %held.mode, "attached");
+        fleet.member(&name).map(Member::shown).ok_or((name, GatewayError::Ending))
     }
 
     async fn establish(
@@ -218,16 +258,14 @@ impl Gateway {
         here: Vec<Netns>,
     ) -> Result<(), GatewayError> {
         self.listen(fleet, name, here).await?;
+        // Written down by now: what is covered is found again. Before anything is decrypted.
+        if let Some(trust) = fleet.members.get(name).and_then(|member| member.trust.clone()) {
+            trust.cover(self.anchors()).await;
+        }
         let Some(member) = fleet.members.get_mut(name) else { return Ok(()) };
         let (id, mode) = (member.cgroup.id(), member.held.mode);
-        if let Some(netns) = agents::home(&member.cgroup).or(member.namespaces.first().copied())
-            && let Some(netns) = fleet.threads.cookie(netns)
-        {
-            let (resolvers, loopback) = (member.held.resolvers.clone(), mode == Mode::Audit);
-            self.0.names.enter(id, Trust { resolvers, netns, loopback });
-        }
         // Before anything is dropped.
-        self.0.hooks.set_direct(id, &DirectRules::to_resolvers(&member.held.resolvers))?;
+        self.introduce(&fleet.threads, member)?;
         self.0.hooks.set_agent(id, kernel_mode(mode))?;
         if member.held.pinned {
             self.0.instance.prepare_pins()?;
@@ -242,6 +280,9 @@ impl Gateway {
             }
         }
         let links = self.0.hooks.attach(member.cgroup.handle()?)?;
+        if member.held.rule.is_some() && !fleet.waiting.iter().any(|a| a.cgroup_id == id) {
+            member.held.late_ms = running_for(&member.cgroup, member.is_container()).map(in_ms);
+        }
         member.links = Some(if member.held.pinned { self.0.hooks.pin(id, links)? } else { links });
         // Only now: until here they kept the agent closed.
         if self.0.instance.remove_pins_of_others(id)? {
@@ -281,20 +322,30 @@ impl Gateway {
         let left: Vec<NetnsId> = member.namespaces.difference(&entered).copied().collect();
         member.namespaces = entered;
         for netns in left {
-            self.leave(fleet, netns).await?;
+            self.leave(fleet, netns, false).await?;
         }
         Ok(())
     }
 
-    /// Stops listening in a namespace, unless another agent lives there. Whether it did.
-    async fn leave(&self, fleet: &mut Fleet, netns: NetnsId) -> Result<bool, GatewayError> {
+    /// Stops listening in a namespace, unless another agent lives there. Whether it did. If the agent
+    /// is gone, nothing of it is yet to be accepted.
+    async fn leave(
+        &self,
+        fleet: &mut Fleet,
+        netns: NetnsId,
+        is_gone: bool,
+    ) -> Result<bool, GatewayError> {
         if fleet.members.values().any(|member| member.namespaces.contains(&netns)) {
             return Ok(false);
         }
         if let Some(cookie) = fleet.threads.cookie(netns) {
             self.0.hooks.remove_listener(cookie)?;
         }
-        fleet.threads.close(netns).await;
+        if is_gone {
+            fleet.threads.abandon(netns);
+        } else {
+            fleet.threads.close(netns).await;
+        }
         Ok(true)
     }
 
@@ -327,6 +378,9 @@ impl Gateway {
         if fleet.over {
             return Err(GatewayError::Ending);
         }
+        if let Some(member) = fleet.member(name) {
+            self.0.watched.leave_alone(member.cgroup.id());
+        }
         self.dismiss_from(&mut fleet, name).await
     }
 
@@ -339,6 +393,7 @@ impl Gateway {
         if let Some(place) = fleet.waiting.iter().position(|agent| agent.name == name) {
             let agent = fleet.waiting.remove(place);
             self.forget(&agent)?;
+            trust::uncover(&agent).await;
             return self.tidy(fleet);
         }
         self.expel(fleet, name).await
@@ -353,12 +408,16 @@ impl Gateway {
         if let Some(links) = member.links.take() {
             links.detach()?;
         }
-        let held = member.held.clone();
+        let (held, trust) = (member.held.clone(), member.trust.take());
+        let is_gone = !member.cgroup.is_alive();
+        if let Some(trust) = &trust {
+            trust.end().await;
+        }
         let mut shared = false;
         for netns in std::mem::take(&mut member.namespaces) {
-            shared |= !self.leave(fleet, netns).await?;
+            shared |= !self.leave(fleet, netns, is_gone).await?;
         }
-        if shared {
+        if shared && !is_gone {
             // What was redirected before the hooks were detached is yet to be accepted, by a
             // thread that stays.
             tokio::time::sleep(proxy::LAST_CALL).await;
@@ -367,6 +426,10 @@ impl Gateway {
         self.forget(&held)?;
         fleet.members.remove(name);
         self.tidy(fleet)?;
+        if trust.is_some() {
+            // Files that it shared with another agent are bare now.
+            self.refresh_trust(fleet, true);
+        }
         tracing::info!(agent = name, "detached");
         Ok(())
     }
@@ -389,64 +452,19 @@ impl Gateway {
         Ok(self.publish(fleet)?)
     }
 
-    /// Ends everything: agents are let go, connections drained within the deadline. Enforced agents
-    /// of the daemon stay closed, as they would with a dead one: ending it is no way out for them.
-    /// They and the others are written down for the next daemon.
-    pub(in crate::app) async fn stop(&self, deadline: Duration) -> Result<(), GatewayError> {
-        let mut fleet = self.0.fleet.lock().await;
-        fleet.over = true;
-        let lock = self.0.instance.lock()?;
-        let mut remembered = if self.0.embedded { Vec::new() } else { fleet.held() };
-        remembered.retain(|agent| Cgroup::open(agent.cgroup.as_ref()).is_ok_and(|c| c.is_alive()));
-        // Written first: if this takes too long and is killed, nothing is forgotten.
-        self.0.instance.write(&StateFile { agents: remembered.clone(), ..StateFile::own() })?;
-        let mut left = Vec::new();
-        for (name, member) in std::mem::take(&mut fleet.members) {
-            let stays = member.held.pinned && remembered.iter().any(|a| a.name == name);
-            if stays {
-                tracing::warn!(
-                    agent = name,
-                    "stays closed without the gateway; to open it: turnpike detach {name} --force"
-                );
-            } else if let Some(links) = member.links {
-                if let Err(error) = links.detach() {
-                    tracing::error!(agent = name, %error, "can't be detached");
-                }
-                left.push(member.held);
-            }
-        }
-        drop(lock);
-        // Dead before it stops listening: its ports may be another's a moment later.
-        self.0.heartbeat.stop();
-        fleet.threads.end(deadline).await;
-        let _lock = self.0.instance.lock()?;
-        left.iter().try_for_each(|held| self.forget(held))?;
-        if remembered.is_empty() {
-            self.0.instance.remove()?;
-        } else if !remembered.iter().any(|agent| agent.pinned) {
-            self.0.instance.remove_pins()?;
-        }
-        Ok(())
-    }
-
     /// Ids differ between agents and between starts of the gateway.
     fn seed(&self, held: &HeldAgent) -> u64 {
         u64::from_ne_bytes(self.0.boot) ^ held.cgroup_id.rotate_left(32) ^ held.attached_at.0
     }
 }
 
+fn in_ms(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
 const fn kernel_mode(mode: Mode) -> u32 {
     match mode {
         Mode::Audit => MODE_AUDIT,
         Mode::Enforce => MODE_ENFORCE,
-    }
-}
-
-fn reference(held: &HeldAgent) -> AgentRef {
-    AgentRef {
-        name: held.name.clone(),
-        cgroup: held.cgroup.clone(),
-        container_id: held.container_id.clone(),
-        pod: held.pod.clone(),
     }
 }

@@ -9,6 +9,7 @@ use crate::{
     app::{agents::namespaces, netns::Threads},
     attach::{
         cgroup::Cgroup,
+        container::Stage,
         netns::Netns,
         sockets::{self, SocketsError, Spared},
     },
@@ -57,7 +58,9 @@ impl Gateway {
             }
             Existing::Reset => {
                 let mut destroyed = destroy(&fleet.threads, &member.cgroup).await?;
-                if destroyed > 0 || !member.cgroup.processes().is_empty() {
+                if destroyed > 0
+                    || Stage::of(&member.cgroup, member.is_container()) == Stage::Running
+                {
                     // A process may have passed the hook before it was there, and not sent its SYN.
                     sleep(LAST_CALL).await;
                     destroyed += destroy(&fleet.threads, &member.cgroup).await?;

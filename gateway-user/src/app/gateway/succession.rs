@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use gateway_common::AgentId;
 
-use super::{Gateway, GatewayError, fleet::Fleet, older};
+use super::{Gateway, GatewayError, fleet::Fleet, older, trust};
 use crate::{
-    app::agents::{AgentName, Candidate},
+    app::agents::{AgentName, Candidate, Terms},
     attach::{
         cgroup::Cgroup,
-        container,
+        container::ContainerRef,
         pins::{HeldAgent, StateFile},
     },
 };
@@ -65,14 +65,26 @@ impl Gateway {
         let cgroup = Cgroup::open(held.cgroup.as_ref());
         let Some(cgroup) = cgroup.ok().filter(|cgroup| cgroup.id() == held.cgroup_id) else {
             tracing::info!(agent = held.name, "gone meanwhile");
+            trust::uncover(held).await;
             return self.forget(held);
         };
         let name = AgentName::parse(&held.name)?;
-        let container = container::of_cgroup(&held.cgroup);
+        let of_container = |id: &String| ContainerRef { id: id.clone(), pod: held.pod.clone() };
+        let container = held.container_id.as_ref().map(of_container);
         let candidate = Candidate { name, cgroup, container };
-        let existing = older::policy(held.mode, None)?;
+        let terms = Terms {
+            mode: held.mode,
+            existing: older::policy(held.mode, None)?,
+            decrypt: held.decrypt,
+            bundle: held.bundle.clone(),
+            tenant: held.tenant.clone(),
+            container_name: held.container_name.clone(),
+            rule: held.rule,
+            late_ms: held.late_ms,
+            moving: held.moving,
+        };
         let resolvers = held.resolvers.clone();
-        match self.join(fleet, candidate, (held.mode, existing), Vec::new(), resolvers).await {
+        match self.join(fleet, candidate, terms, Vec::new(), resolvers).await {
             Ok(_) => Ok(()),
             Err((name, error)) => {
                 // Dropping pinned links leaves them pinned, and the agent closed.

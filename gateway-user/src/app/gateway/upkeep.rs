@@ -7,8 +7,9 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::{Gateway, GatewayError};
 use crate::{
-    app::kernel::monotonic,
-    attach::{cgroup::Cgroup, ebpf::remove_agent_pins, pins::Instance},
+    app::{kernel::monotonic, run::Environment},
+    attach::{cgroup::Cgroup, ebpf::remove_agent_pins, pins::Instance, trust},
+    config::Decrypt,
     limits,
 };
 
@@ -36,6 +37,7 @@ impl Gateway {
             }
             let seldom = tick.is_multiple_of(SELDOM);
             for agent in fleet.names() {
+                report(&agent, self.house(&mut fleet, &agent).await.map(|_| ()));
                 report(&agent, self.follow(&mut fleet, &agent, seldom).await);
             }
             if !seldom {
@@ -45,6 +47,7 @@ impl Gateway {
                 report(&agent, self.recount(&fleet, &agent).await);
             }
             self.retry(&mut fleet).await;
+            self.refresh_trust(&fleet, false);
             let before = monotonic().saturating_sub(limits::HANDOFF_AGE);
             if let Err(error) = self.0.hooks.forget_handoffs(before) {
                 tracing::error!(%error, "old origins can't be forgotten");
@@ -71,6 +74,10 @@ fn report(agent: &str, result: Result<(), GatewayError>) {
 /// stays: it keeps the agent closed. The dead daemon's is the next daemon's to take over.
 pub(super) fn sweep(runtime: &Path, own: &Instance) -> Result<(), GatewayError> {
     let _lock = own.lock()?;
+    Environment::sweep(runtime).map_err(|source| GatewayError::System {
+        what: "the removal of what dead `turnpike run`s left",
+        source,
+    })?;
     for instance in Instance::all(runtime)?.iter().filter(|instance| instance.is_run()) {
         let Some(mut state) = instance.read()?.filter(|state| !state.is_alive()) else { continue };
         let (living, gone): (Vec<_>, Vec<_>) =
@@ -78,6 +85,11 @@ pub(super) fn sweep(runtime: &Path, own: &Instance) -> Result<(), GatewayError> 
         for agent in gone {
             remove_agent_pins(&instance.pins(), agent.cgroup_id)?;
             instance.remove_pins_of_others(agent.cgroup_id)?;
+            if agent.decrypt == Decrypt::On
+                && let Err(error) = trust::uncover(agent.cgroup_id)
+            {
+                tracing::error!(agent = agent.name, %error, "what covers its files stays");
+            }
         }
         state.agents = living;
         if state.agents.is_empty() {

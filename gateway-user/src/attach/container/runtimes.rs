@@ -1,6 +1,7 @@
 //! What the installed container runtimes know by a name.
 
 use std::{
+    collections::BTreeMap,
     io::Read as _,
     process::{Child, Command, Stdio},
     sync::mpsc,
@@ -10,7 +11,7 @@ use std::{
 
 use serde::Deserialize;
 
-use super::{Container, ContainerRef};
+use super::{Container, ContainerRef, Told};
 use crate::{attach::cgroup::Cgroup, limits};
 
 /// The running containers of exactly this name, each once. A runtime that does not answer knows
@@ -20,7 +21,7 @@ pub(super) fn named(name: &str, running: &[Container]) -> Vec<Container> {
     if name.is_empty() {
         return found;
     }
-    let inspected = ["podman", "docker", "nerdctl"].into_iter().filter_map(|runtime| {
+    let inspected = ENGINES.into_iter().filter_map(|runtime| {
         let answer = ask(Command::new(runtime).args(["container", "inspect", "--", name]))?;
         let id = inspected_id(&answer, name)?;
         running.iter().find(|(_, container)| container.id == id).cloned()
@@ -36,6 +37,79 @@ pub(super) fn named(name: &str, running: &[Container]) -> Vec<Container> {
         }
     }
     found
+}
+
+/// Adds what a container's runtime tells when it is asked: all labels, and names where its files told
+/// none.
+pub(super) fn complete(id: &str, told: &mut Told) {
+    if let Some(pod) = told.labels.get("io.kubernetes.cri.sandbox-id") {
+        let answer = ask(Command::new("crictl").args(["inspectp", "--output", "json", pod]));
+        add(told, answer.and_then(|answer| inspected_pod(&answer)).unwrap_or_default());
+        return;
+    }
+    let of_podman = told.labels.get("io.container.manager").is_some_and(|who| who == "libpod");
+    let runtimes = if of_podman { &ENGINES[..1] } else { &ENGINES[..] };
+    let inspected = runtimes.iter().find_map(|runtime| {
+        let answer = ask(Command::new(runtime).args(["container", "inspect", "--", id]))?;
+        inspected_container(&answer, id)
+    });
+    add(told, inspected.unwrap_or_default());
+}
+
+const ENGINES: [&str; 3] = ["podman", "docker", "nerdctl"];
+
+fn add(told: &mut Told, asked: Told) {
+    told.name = told.name.take().or(asked.name);
+    told.image = told.image.take().or(asked.image);
+    told.labels.extend(asked.labels);
+    told.all_labels = true;
+}
+
+/// What an engine's `inspect` prints of a container.
+fn inspected_container(answer: &[u8], id: &str) -> Option<Told> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Inspected {
+        #[serde(alias = "ID")]
+        id: String,
+        name: String,
+        /// Podman's; docker has it in its configuration, and an id where podman has one too.
+        image_name: Option<String>,
+        config: Config,
+    }
+
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Config {
+        image: Option<String>,
+        labels: Option<BTreeMap<String, String>>,
+    }
+
+    let found: Vec<Inspected> = serde_json::from_slice(answer).ok()?;
+    let Inspected { name, image_name, config, .. } = found.into_iter().find(|c| c.id == id)?;
+    Some(Told {
+        name: Some(name.trim_start_matches('/').to_owned()),
+        image: image_name.or(config.image).filter(|image| !image.is_empty()),
+        labels: config.labels.unwrap_or_default(),
+        ..Told::default()
+    })
+}
+
+/// What `crictl inspectp` prints of a pod: its labels are its containers'.
+fn inspected_pod(answer: &[u8]) -> Option<Told> {
+    #[derive(Deserialize)]
+    struct Inspected {
+        status: Status,
+    }
+
+    #[derive(Deserialize)]
+    struct Status {
+        #[serde(default)]
+        labels: BTreeMap<String, String>,
+    }
+
+    let Inspected { status } = serde_json::from_slice(answer).ok()?;
+    Some(Told { labels: status.labels, ..Told::default() })
 }
 
 /// The id in what `inspect` prints, unless the runtime took the name for the prefix of an id.
@@ -112,6 +186,35 @@ mod tests {
         assert_eq!(inspected_id(podman, "web").as_deref(), Some("abcd"));
         assert_eq!(inspected_id(podman, "abc"), None);
         assert_eq!(inspected_id(b"[]", "web"), None);
+    }
+
+    #[test]
+    fn what_an_engine_is_asked_completes_what_its_files_told() {
+        let podman = br#"[{"Id":"abcd","Name":"web","Image":"a52f","ImageName":"localhost/a:1",
+            "Config":{"Image":"localhost/a:1","Labels":{"app":"research"}}}]"#;
+        let docker = br#"[{"Id":"abcd","Name":"/web","Image":"sha256:a52f",
+            "Config":{"Image":"a:1","Labels":null}}]"#;
+        let told = inspected_container(podman, "abcd").expect("the container");
+        assert_eq!(told.image.as_deref(), Some("localhost/a:1"));
+        assert_eq!(told.labels["app"], "research");
+        let of_docker = inspected_container(docker, "abcd").expect("the container");
+        assert_eq!(of_docker.name.as_deref(), Some("web"));
+        assert_eq!(of_docker.image.as_deref(), Some("a:1"));
+        assert_eq!(inspected_container(docker, "abc"), None);
+
+        let mut known = Told { name: Some("renamed".into()), ..Told::default() };
+        add(&mut known, told);
+        assert_eq!(known.name.as_deref(), Some("renamed"));
+        assert!(known.all_labels && known.labels.contains_key("app"));
+    }
+
+    #[test]
+    fn a_pod_s_labels_are_read() {
+        let crictl =
+            br#"{"status":{"id":"446c","labels":{"app":"planner"},"state":"SANDBOX_READY"},
+            "info":{"pid":1}}"#;
+        assert_eq!(inspected_pod(crictl).expect("the pod").labels["app"], "planner");
+        assert_eq!(inspected_pod(b"FATA[0000]"), None);
     }
 
     #[test]

@@ -35,12 +35,13 @@ pub(super) struct Shape {
     entries: u32,
 }
 
-pub(super) const MAPS: [Shape; 9] = [
+pub(super) const MAPS: [Shape; 10] = [
     Shape::of::<AgentId, AgentEntry>("AGENTS", MapType::Hash, MAX_AGENTS),
     Shape::of::<AgentId, u64>("KILLED", MapType::Hash, MAX_AGENTS),
     Shape::of::<u64, Listener>("LISTENERS", MapType::Hash, MAX_AGENTS),
     Shape::of::<u32, Heartbeat>("HEARTBEAT", MapType::Array, 1),
     Shape::of::<u64, Redirected>("ORIGINS", MapType::Hash, MAX_SOCKETS),
+    Shape::of::<AgentId, u64>("HELD", MapType::Hash, MAX_AGENTS),
     Shape::of::<PeerKey, Origin>("HANDOFFS", MapType::Hash, MAX_SOCKETS),
     Shape::of::<AgentId, Counters>("COUNTERS", MapType::Hash, MAX_AGENTS),
     Shape::of::<AgentId, DirectTable>("DIRECT", MapType::Hash, MAX_AGENTS),

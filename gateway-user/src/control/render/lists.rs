@@ -7,8 +7,11 @@ use super::{
     table::{Align, Cell, Column, Table},
 };
 use crate::{
-    call::{State, WorkflowId, WorkflowSummary},
-    control::model::{self, AgentInfo, AgentState, Coverage, Redirect, Status},
+    authority::Certificate,
+    call::{Micros, State, WorkflowId, WorkflowSummary},
+    control::model::{
+        self, AgentInfo, AgentState, Coverage, EgressRefused, EgressRule, Redirect, Status, Unit,
+    },
 };
 
 /// What the gateway says of itself.
@@ -30,7 +33,36 @@ pub fn status(out: &mut dyn Write, screen: &Screen, status: &Status) -> io::Resu
     for (name, count) in &status.counters {
         writeln!(out, "{}  {count}", screen.paint(&name.replace('_', " "), Color::Busy))?;
     }
+    for bound in status.bounds.iter().filter(|bound| bound.hits > 0) {
+        let limit = bound.limit.map(|limit| match bound.unit {
+            Unit::Count => number::count(limit),
+            Unit::Bytes => number::bytes(limit),
+            Unit::Ms => format!("{limit} ms"),
+        });
+        let limit = limit.map(|limit| format!(" ({limit})")).unwrap_or_default();
+        let name = format!("bound {}{limit} hit", bound.name);
+        writeln!(out, "{}  {}", screen.paint(&name, Color::Busy), bound.hits)?;
+    }
+    for (number, rule) in (1..).zip(&status.egress) {
+        writeln!(out, "{}", egress_rule(number, rule).paint(screen, usize::MAX).0)?;
+    }
     Ok(())
+}
+
+/// A rule, and the connections on which it decided.
+fn egress_rule(number: usize, rule: &EgressRule) -> Cell {
+    let counts = [
+        ("allowed", rule.allowed, Color::Plain),
+        ("denied", rule.denied, Color::Busy),
+        ("would deny", rule.would_deny, Color::Busy),
+        ("over opaque_bytes", rule.exceeded, Color::Busy),
+    ];
+    let cell = Cell::default().and(&format!("egress {number}"), Color::Faint);
+    let cell = cell.and(&format!("  {}", rule.rule), Color::Plain);
+    let counted = counts.into_iter().filter(|(_, count, _)| *count > 0);
+    counted.fold(cell, |cell, (name, count, color)| {
+        cell.and(&format!("  {name}: {}", number::count(count)), color)
+    })
 }
 
 /// A table of agents, each with what was not covered.
@@ -62,11 +94,37 @@ pub fn agents(out: &mut dyn Write, screen: &Screen, agents: &[AgentInfo]) -> io:
         if let Some(Redirect::Failed { why }) = &agent.redirect {
             table.note(Cell::default().and(&format!("  redirect: failed ({why})"), Color::Bad));
         }
+        if let Some(note) = by_rule(agent) {
+            table.note(note);
+        }
+        for EgressRefused { allow, connections } in &agent.egress_refused {
+            let times = number::count(*connections);
+            let line = format!("  egress denied: {times}; to allow it: [[egress]] {allow}");
+            table.note(Cell::default().and(&line, Color::Busy));
+        }
+        for note in &agent.undecrypted {
+            table.note(Cell::default().and(&format!("  {note}"), Color::Busy));
+        }
         for note in &agent.notes {
             table.note(Cell::default().and(&format!("  {note}"), Color::Faint));
         }
     }
     table.write(out, screen)
+}
+
+/// The node's certificate authority.
+pub fn ca(out: &mut dyn Write, screen: &Screen, certificate: &Certificate) -> io::Result<()> {
+    let lines = [
+        ("sha256", certificate.sha256.clone()),
+        ("from", certificate.not_before.to_string()),
+        ("until", certificate.not_after.to_string()),
+        ("kept in", certificate.path.display().to_string()),
+    ];
+    for (name, value) in lines {
+        let value = Cell::new(&value).paint(screen, usize::MAX).0;
+        writeln!(out, "{}  {value}", screen.paint(&format!("{name:<7}"), Color::Faint))?;
+    }
+    Ok(())
 }
 
 /// That an agent has been attached, and as what.
@@ -101,6 +159,7 @@ fn noteworthy(agent: &AgentInfo) -> Vec<(String, Color)> {
         let count = number::count(seen.existing_reset);
         notes.push((format!("sockets that were open before and are reset: {count}"), Color::Plain));
     }
+    notes.extend(agent.undecrypted.iter().map(|note| (note.clone(), Color::Busy)));
     if let Some(Redirect::Failed { why }) = &agent.redirect {
         notes.push((format!("redirect: failed ({why})"), Color::Bad));
     }
@@ -183,6 +242,22 @@ fn workload(agent: &AgentInfo) -> String {
     }
 }
 
+/// Which rule attached it, for whom, and how late.
+fn by_rule(agent: &AgentInfo) -> Option<Cell> {
+    let rule = agent.attached_by.as_ref().filter(|by| *by != "command");
+    let tenant = agent.tenant.as_ref().map(|tenant| format!("tenant {tenant}"));
+    let rule = rule.map(|rule| format!("attached by {rule}"));
+    let who: Vec<String> = rule.into_iter().chain(tenant).collect();
+    let who = (!who.is_empty())
+        .then(|| Cell::default().and(&format!("  {}", who.join(", ")), Color::Faint))?;
+    let Some(ms) = agent.late_ms else { return Some(who) };
+    let late = format!(
+        "; late: what it did in up to {} before is not known",
+        number::duration(Micros(ms.saturating_mul(1000)))
+    );
+    Some(who.and(&late, Color::Busy))
+}
+
 /// What was not understood, missed or refused, in words.
 fn not_covered(seen: &Coverage) -> Option<String> {
     let mut causes: Vec<_> =
@@ -235,7 +310,7 @@ mod tests {
     use super::*;
     use crate::{
         call::{Micros, Timestamp},
-        control::sample,
+        control::{model::Bound, sample},
     };
 
     const PIPE: Screen = Screen { color: false, columns: None, now: Timestamp(0) };
@@ -264,6 +339,23 @@ mod tests {
           left dead: 3, sockets older than attach: 4, calls not understood: 2
           redirect: failed (the connect timed\nout)
         ");
+    }
+
+    #[test]
+    fn an_agent_of_a_rule_shows_for_whom_and_how_late() {
+        let mut agent = sample::agent("web");
+        agent.attached_by = Some("rule 2".to_owned());
+        let line = |agent: &AgentInfo| {
+            let text = shown(|out| agents(out, &PIPE, std::slice::from_ref(agent)));
+            text.lines().nth(2).unwrap_or_default().to_owned()
+        };
+        assert_eq!(line(&agent), "  attached by rule 2");
+        (agent.tenant, agent.late_ms) = (Some("acme".to_owned()), Some(35));
+        let late = "  attached by rule 2, tenant acme; late: what it did in up to 35 ms before is \
+                    not known";
+        assert_eq!(line(&agent), late);
+        agent.attached_by = Some("command".to_owned());
+        assert!(line(&agent).starts_with("  tenant acme"));
     }
 
     #[test]
@@ -299,5 +391,39 @@ mod tests {
         agents   1
         boot id  00ff
         ");
+    }
+
+    #[test]
+    fn the_status_tells_of_bounds_that_were_hit_and_of_egress_rules() {
+        let bound = |name: &str, hits| Bound {
+            name: name.into(),
+            limit: Some(8192),
+            unit: Unit::Count,
+            in_use: None,
+            hits,
+        };
+        let rule = |rule: &str, allowed, denied| EgressRule {
+            rule: rule.into(),
+            allowed,
+            denied,
+            would_deny: 0,
+            exceeded: 0,
+        };
+        let status_now = Status {
+            pid: 12,
+            bounds: vec![bound("connections", 0), bound("connections_per_agent", 3)],
+            egress: vec![rule("allow host=github.com", 2, 0), rule("deny", 0, 7)],
+            ..sample::status()
+        };
+        let text = shown(|out| status(out, &PIPE, &status_now));
+        let told: Vec<&str> = text.lines().skip(5).collect();
+        assert_eq!(
+            told,
+            [
+                "bound connections_per_agent (8.2k) hit  3",
+                "egress 1  allow host=github.com  allowed: 2",
+                "egress 2  deny  denied: 7",
+            ]
+        );
     }
 }

@@ -2,7 +2,7 @@
 
 use ::h2::{client, server};
 
-use crate::limits;
+use crate::limits::{self, Limits};
 
 /// What a server announced first, as far as a client acts on it (RFC 9113, section 6.5.2; RFC
 /// 8441, section 3). What was not announced has its default.
@@ -41,20 +41,20 @@ impl Announced {
     }
 
     /// How to be this server to the client, within our own bounds.
-    pub(super) fn mirrored(&self) -> server::Builder {
+    pub(super) fn mirrored(&self, limits: &Limits) -> server::Builder {
         let streams = self
             .max_concurrent_streams
-            .map_or(limits::H2_STREAMS, |announced| announced.min(limits::H2_STREAMS));
+            .map_or(limits.h2_streams, |announced| announced.min(limits.h2_streams));
         let head = self
             .max_header_list_size
-            .map_or(limits::H2_HEAD_BYTES, |announced| announced.min(limits::H2_HEAD_BYTES));
+            .map_or(limits.h2_head_bytes, |announced| announced.min(limits.h2_head_bytes));
         // A value outside the protocol's range is upstream's own error, which its side reports.
-        let frame = self.max_frame_size.clamp(MIN_FRAME_BYTES, limits::H2_FRAME_BYTES);
+        let frame = self.max_frame_size.clamp(MIN_FRAME_BYTES, limits.h2_frame_bytes);
         let mut builder = server::Builder::new();
         builder
             .max_concurrent_streams(streams)
-            .initial_window_size(self.initial_window_size.min(limits::H2_STREAM_WINDOW))
-            .initial_connection_window_size(limits::H2_CONNECTION_WINDOW)
+            .initial_window_size(self.initial_window_size.min(limits.h2_stream_window))
+            .initial_connection_window_size(limits.h2_connection_window)
             .max_frame_size(frame)
             .max_header_list_size(head)
             .max_send_buffer_size(limits::H2_SEND_BUFFER)
@@ -69,13 +69,13 @@ impl Announced {
 }
 
 /// How to be a client to upstream.
-pub(super) fn ours() -> client::Builder {
+pub(super) fn ours(limits: &Limits) -> client::Builder {
     let mut builder = client::Builder::new();
     builder
         .enable_push(false)
-        .initial_window_size(limits::H2_STREAM_WINDOW)
-        .initial_connection_window_size(limits::H2_CONNECTION_WINDOW)
-        .max_header_list_size(limits::H2_HEAD_BYTES)
+        .initial_window_size(limits.h2_stream_window)
+        .initial_connection_window_size(limits.h2_connection_window)
+        .max_header_list_size(limits.h2_head_bytes)
         .max_send_buffer_size(limits::H2_SEND_BUFFER)
         .max_local_error_reset_streams(Some(limits::H2_STREAM_ERRORS))
         .max_concurrent_reset_streams(limits::H2_RESET_STREAMS);
@@ -116,7 +116,7 @@ mod tests {
             max_header_list_size: Some(u32::MAX),
             enable_connect_protocol: true,
         };
-        let _ = announced.mirrored();
-        let _ = Announced { max_frame_size: 0, ..announced }.mirrored();
+        let _ = announced.mirrored(&Limits::default());
+        let _ = Announced { max_frame_size: 0, ..announced }.mirrored(&Limits::default());
     }
 }

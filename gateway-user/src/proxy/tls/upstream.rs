@@ -126,7 +126,7 @@ impl Decryption {
     fn greeted(&self, stream: TlsStream<Rewound>, name: &ServerName<'_>) -> Greeted {
         let connection = stream.get_ref().1;
         let chain = connection.peer_certificates().unwrap_or_default();
-        let verified = self.verifiers.verify(chain, name);
+        let verified = Arc::clone(&lock(&self.verifiers)).verify(chain, name);
         let inside = connection.alpn_protocol().and_then(Inside::named);
         let tls13 = connection.protocol_version() == Some(rustls::ProtocolVersion::TLSv1_3);
         let resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);

@@ -1,14 +1,9 @@
 //! What an open stream that says nothing costs in memory.
 
-use std::net::SocketAddr;
-
 use anyhow::{Context as _, Result, ensure};
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::{Job, Sample, block_on, connect, first_nonce, window::Meter};
+use super::{Io, Job, Sample, block_on, connect, first_nonce, window::Meter};
 use crate::bench::{
     probe,
     wire::{self, Protocol, Request, Rhythm, STAMP, Wanted},
@@ -20,12 +15,12 @@ pub(super) fn run(job: &Job, streams: u32) -> Result<Sample> {
         let first = first_nonce();
         let mut open = Vec::new();
         for number in 0..FIRST {
-            open.push(open_stream(job.address, first + number).await?);
+            open.push(open_stream(job, first + number).await?);
         }
         let before = rss()?;
         let meter = Meter::start(job.watched)?;
         for number in 0..u64::from(streams) {
-            open.push(open_stream(job.address, first + FIRST + number).await?);
+            open.push(open_stream(job, first + FIRST + number).await?);
         }
         let after = rss()?;
         let mut sample = meter.stop(streams.into())?;
@@ -38,11 +33,12 @@ pub(super) fn run(job: &Job, streams: u32) -> Result<Sample> {
 }
 
 /// Opens a stream and reads its first event: all that will ever come.
-async fn open_stream(address: SocketAddr, nonce: u64) -> Result<TcpStream> {
+async fn open_stream(job: &Job, nonce: u64) -> Result<Box<dyn Io>> {
     let silent = Rhythm { events: 0, period_ms: 1, offset_ms: 0 };
     let mut request = Request::new(Protocol::Chat, REQUEST, Wanted::Stream(silent))?;
-    let mut stream = connect(address).await?;
+    let mut stream = connect(job).await?;
     stream.write_all(request.with_nonce(nonce)).await?;
+    stream.flush().await?;
     let mut buffer = Vec::with_capacity(REQUEST);
     while !(buffer.contains(&STAMP) && buffer.ends_with(b"\r\n")) {
         ensure!(stream.read_buf(&mut buffer).await? > 0, "a stream ended before it began");

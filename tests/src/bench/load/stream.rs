@@ -5,11 +5,10 @@ use std::{sync::Arc, time::Duration};
 use anyhow::{Context as _, Result, ensure};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
     task::JoinSet,
 };
 
-use super::{BUFFER, Job, Sample, block_on, connect, first_nonce, window::Window};
+use super::{BUFFER, Io, Job, Sample, block_on, connect, first_nonce, window::Window};
 use crate::bench::{
     statistics::Percentiles,
     wire::{self, Protocol, Request, Rhythm, STAMP, STAMP_DIGITS, Wanted},
@@ -26,8 +25,9 @@ pub(super) fn run(job: &Job, streams: u32, period_ms: u32, millis: u32) -> Resul
             let offset_ms = period_ms * number / streams;
             let wanted = Wanted::Stream(Rhythm { events, period_ms, offset_ms });
             let mut request = Request::new(Protocol::Chat, REQUEST, wanted)?;
-            let mut stream = connect(job.address).await?;
+            let mut stream = connect(job).await?;
             stream.write_all(request.with_nonce(first + u64::from(number))).await?;
+            stream.flush().await?;
             let window = Arc::clone(&window);
             clients.spawn(async move { follow(stream, events, &window).await });
         }
@@ -43,7 +43,7 @@ pub(super) fn run(job: &Job, streams: u32, period_ms: u32, millis: u32) -> Resul
 }
 
 /// Reads a stream to its end. The delays, in nanoseconds, of events that came in the window.
-async fn follow(mut stream: TcpStream, events: u32, window: &Window) -> Result<Vec<u64>> {
+async fn follow(mut stream: Box<dyn Io>, events: u32, window: &Window) -> Result<Vec<u64>> {
     let mut delays = Vec::new();
     let mut seen = 0;
     let mut buffer = Vec::with_capacity(BUFFER);
