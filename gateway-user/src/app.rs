@@ -2,6 +2,7 @@
 //! others.
 
 mod agents;
+mod ca;
 mod daemon;
 mod doctor;
 mod gateway;
@@ -59,6 +60,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Command::Trace(args) => commands::trace(&mut console, &args).await?,
         Command::Doctor(args) => return doctor::run(args.json, control, console.out).await,
         Command::Probe(args) => probe::run(&args)?,
+        Command::Ca(command) => ca::run(&command, &mut console).await?,
         Command::Config(ConfigCommand::Check { file }) => {
             Config::load(file.as_deref())?;
             writeln!(console.out, "the configuration is valid")?;

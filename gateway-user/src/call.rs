@@ -2,6 +2,7 @@
 
 mod digest;
 mod facts;
+mod glob;
 mod ids;
 mod map;
 mod step;
@@ -10,6 +11,7 @@ mod workflow;
 
 pub use digest::{Digest, DigestParseError};
 pub use facts::{Answer, Dialect, Message, Operation, Prompt, Role, ToolCall, Usage};
+pub use glob::{Glob, GlobParseError};
 pub use ids::{ConnectionId, IdParseError, SessionId, StepId, TraceId, WorkflowId};
 pub use map::{Folding, Spread, SpreadMap};
 pub use step::{

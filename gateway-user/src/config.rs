@@ -1,5 +1,8 @@
 //! The configuration file: as written → valid.
 
+pub mod agent;
+pub mod intercept;
+
 use std::{
     fmt, fs, io,
     path::{Path, PathBuf},
@@ -8,6 +11,9 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+
+pub use self::agent::{AgentRule, Existing};
+pub use self::intercept::Intercepts;
 
 /// Where the daemon looks when no `--config` is given; it need not exist.
 pub const DEFAULT_PATH: &str = "/etc/turnpike/turnpike.toml";
@@ -18,6 +24,12 @@ pub const DEFAULT_PATH: &str = "/etc/turnpike/turnpike.toml";
 pub struct Config {
     pub defaults: Defaults,
     pub daemon: Daemon,
+    /// What is attached by itself, in order: the first that matches holds.
+    #[serde(rename = "agent", skip_serializing_if = "Vec::is_empty")]
+    pub agents: Vec<AgentRule>,
+    /// Which TLS connections are decrypted, of agents for whom that is on.
+    #[serde(rename = "intercept")]
+    pub intercepts: Intercepts,
 }
 
 /// What holds for an agent unless it is attached with something else.
@@ -25,6 +37,20 @@ pub struct Config {
 #[serde(deny_unknown_fields, default)]
 pub struct Defaults {
     pub mode: Mode,
+    /// Absent: on in enforce mode and for `turnpike run`, else off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decrypt: Option<Decrypt>,
+}
+
+impl Defaults {
+    /// For an agent that is attached in this mode and with nothing said of it.
+    #[must_use]
+    pub fn decrypt(&self, mode: Mode) -> Decrypt {
+        self.decrypt.unwrap_or(match mode {
+            Mode::Audit => Decrypt::Off,
+            Mode::Enforce => Decrypt::On,
+        })
+    }
 }
 
 /// The daemon's own settings.
@@ -65,6 +91,25 @@ impl fmt::Display for Mode {
         f.write_str(match self {
             Self::Audit => "audit",
             Self::Enforce => "enforce",
+        })
+    }
+}
+
+/// Whether an agent's TLS connections to listed hosts are opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Decrypt {
+    /// Nothing in the agent is touched; its TLS connections are opaque.
+    #[default]
+    Off,
+    On,
+}
+
+impl fmt::Display for Decrypt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Off => "off",
+            Self::On => "on",
         })
     }
 }
@@ -167,8 +212,12 @@ mod tests {
 
     #[test]
     fn what_is_shown_reads_back() {
-        let config = Config::parse("[defaults]\nmode = \"enforce\"\n[daemon]\ndrain = \"1500ms\"")
-            .expect("valid");
+        let config = Config::parse(
+            "[defaults]\nmode = \"enforce\"\n[daemon]\ndrain = \"1500ms\"\n[[agent]]\n\
+             match = { container = \"a*\", label = { app = \"b\" } }\nname = \"{pod}\"\n\
+             tenant = \"acme\"\nexisting = \"reset\"\ndecrypt = \"off\"",
+        )
+        .expect("valid");
         let shown = toml::to_string(&config).expect("shows");
         assert_eq!(Config::parse(&shown).expect("valid"), config);
     }
@@ -180,6 +229,17 @@ mod tests {
             ("[defaults]\nmode = \"strict\"", "unknown variant `strict`"),
             ("[daemon]\ndrain = \"10\"", "a span of time"),
             ("[daemon", "line 1"),
+            ("[[agent]]\nname = \"a\"", "missing field `match`"),
+            ("[[agent]]\nmatch = {}", "an empty match would attach everything; say what"),
+            ("[[agent]]\nmatch = { label = {} }", "an empty match"),
+            ("[[agent]]\nmatch = { container = \"\" }", "an empty pattern"),
+            ("[[agent]]\nmatch = { host = \"a\" }", "unknown field `host`"),
+            ("[[agent]]\nmatch = { pod = \"a\" }\nname = \"{host}\"", "may hold {container}"),
+            ("[[agent]]\nmatch = { pod = \"a\" }\ntenant = \"\"", "empty tenant"),
+            (
+                "[[agent]]\nmatch = { pod = \"a\" }\nmode = \"enforce\"\nexisting = \"keep\"",
+                "leave `existing` out",
+            ),
         ] {
             let source = Config::parse(text).expect_err("not valid");
             let message = ConfigError::Invalid { path: "x.toml".into(), source: Box::new(source) }

@@ -3,6 +3,7 @@
 
 pub mod app;
 pub mod attach;
+pub mod authority;
 pub mod call;
 pub mod config;
 pub mod control;
@@ -11,6 +12,7 @@ pub mod drain;
 pub mod limits;
 pub mod lineage;
 pub mod names;
+pub mod policy;
 pub mod proxy;
 pub mod store;
 pub mod sys;

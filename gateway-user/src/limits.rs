@@ -4,14 +4,32 @@
 pub const HEAD_BYTES: usize = 256 * 1024;
 /// Header fields of one HTTP/1 head. More: the connection becomes opaque.
 pub const HEAD_FIELDS: usize = 256;
+/// How long the head of an HTTP/1 request may take, from its first byte. Longer: it is answered with
+/// 408 (Request Timeout) in enforce, and only counted in audit.
+pub const HEAD_TIME: std::time::Duration = std::time::Duration::from_secs(30);
+/// How long a client that was refused may take to read the answer and to end. Longer: it is reset.
+pub const FAREWELL_TIME: std::time::Duration = std::time::Duration::from_secs(5);
+/// Bytes that it may still send meanwhile. More: it is reset.
+pub const FAREWELL_BYTES: usize = 16 * 1024 * 1024;
+/// How deep tunnels through HTTP proxies are looked into, one in another. Deeper: the connection
+/// becomes opaque.
+pub const TUNNELS: usize = 4;
 /// Empty lines before a request line, which are skipped (RFC 9112, section 2.2). More: the
 /// connection becomes opaque.
 pub const EMPTY_LINES: usize = 8;
 /// Bytes of the line that starts a chunk: its size and extensions. More: the connection becomes
 /// opaque.
 pub const CHUNK_LINE_BYTES: usize = 4096;
+/// Bytes of one chunk. Larger: the connection becomes opaque.
+pub const CHUNK_BYTES: u64 = u32::MAX as u64;
 /// Requests that wait for their response on one connection. More: the connection becomes opaque.
 pub const PIPELINED_REQUESTS: usize = 256;
+/// Bytes of one WebSocket message, uncompressed, that are kept to be understood. A larger one is
+/// only counted.
+pub const WS_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
+/// How many times as large the compressed messages of one direction may become, together, beyond
+/// one message's worth. More: the connection becomes opaque.
+pub const WS_INFLATE_RATIO: u64 = 64;
 /// Bytes of a request body that are kept to be understood. Larger: the call is not understood.
 pub const OBSERVED_REQUEST_BYTES: usize = 32 * 1024 * 1024;
 /// Bytes of a response body, or of one event of a stream, that are kept to be understood.
@@ -55,6 +73,32 @@ pub const READS_OF_REST: usize = 1024;
 pub const FIRST_WORD: std::time::Duration = std::time::Duration::from_secs(1);
 /// Bytes of a connection's beginning that are looked at to tell its protocol.
 pub const SNIFFED_BYTES: usize = 32 * 1024;
+/// Bytes of a connection's beginning that are held back while they may be a TLS `ClientHello` that
+/// has to be read before it is passed on. More: it is taken for one that can't be read.
+pub const HELLO_BYTES: usize = 64 * 1024;
+/// How long what is held back may take to be whole, from its first byte on.
+pub const HELLO_TIME: std::time::Duration = std::time::Duration::from_secs(10);
+/// Protocols of a client's ALPN list that are read; further ones are not.
+pub const HELLO_PROTOCOLS: usize = 64;
+/// How long a TLS handshake may take, with upstream and then with the client. Longer: the connection
+/// is reset.
+pub const TLS_HANDSHAKE_TIME: std::time::Duration = std::time::Duration::from_secs(30);
+/// Hosts of which each agent's TLS sessions with them are remembered, and what stands against
+/// decrypting them. The oldest makes room.
+pub const TLS_HOSTS_PER_AGENT: usize = 1024;
+/// How long a host is remembered as one that can't be decrypted.
+pub const TLS_UNFIT_AGE: std::time::Duration = std::time::Duration::from_mins(10);
+/// Servers that each agent's TLS clients are shown: a host, its protocol, its version. The oldest
+/// makes room; its clients begin new sessions.
+pub const TLS_GUISES_PER_AGENT: usize = 1024;
+/// Programs of each agent, and hosts, that are remembered because they did not trust us. The oldest
+/// makes room.
+pub const DISTRUSTS_PER_AGENT: usize = 256;
+/// How long they are, from the last time on. After that they are asked again.
+pub const DISTRUST_AGE: std::time::Duration = std::time::Duration::from_hours(1);
+/// A client that says nothing after its handshake, and leaves within so much time, did not trust us:
+/// some look at certificates only then.
+pub const SILENT_LEAVE: std::time::Duration = std::time::Duration::from_secs(1);
 /// Connections that wait to be accepted in each network namespace (the kernel bounds it further by
 /// `net.core.somaxconn`).
 pub const ACCEPT_BACKLOG: i32 = 4096;
@@ -150,3 +194,29 @@ pub const ADDRESSES_PER_ANSWER: usize = 64;
 pub const NAME_AGE_MIN: std::time::Duration = std::time::Duration::from_mins(2);
 /// How long a name is remembered at most, whatever its time to live.
 pub const NAME_AGE_MAX: std::time::Duration = std::time::Duration::from_hours(1);
+
+/// Leaves that are kept once they are signed. The oldest makes room, and is signed again when it is
+/// wanted.
+pub const LEAVES: usize = 4096;
+/// Replaced authorities that are still trusted, if they were replaced within a leaf's lifetime. The
+/// oldest makes room.
+pub const RETIRED_AUTHORITIES: usize = 4;
+
+/// Bytes of one file of certificates. A larger one is not added to, and that is noted.
+pub const BUNDLE_BYTES: u64 = 8 * 1024 * 1024;
+/// Files of certificates that are added to, in each mount namespace of an agent. More are noted.
+pub const BUNDLES_PER_NAMESPACE: usize = 128;
+/// Mount namespaces of one agent whose files are looked at. More are noted.
+pub const MOUNT_NAMESPACES_PER_AGENT: usize = 64;
+/// Directories that are looked into for libraries' certificates, in each root of an agent.
+pub const TRUST_DIRECTORIES: usize = 4096;
+/// Names that are read of one of them.
+pub const TRUST_NAMES: usize = 4096;
+/// Processes of an agent that are looked at at a time, to find the certificates that they use. Others
+/// have their turn later.
+pub const TRUST_PROCESSES: usize = 256;
+/// Bytes of a process's environment, command line or list of mappings that are read.
+pub const TRUST_PROCESS_BYTES: u64 = 1024 * 1024;
+/// How long looking for an agent's certificates, and adding to them, may take. Later: it is noted,
+/// and tried again.
+pub const TRUST_TIME: std::time::Duration = std::time::Duration::from_secs(10);

@@ -4,25 +4,33 @@
 
 mod admit;
 pub mod agent;
+mod carry;
 mod clock;
 mod connect;
+mod decrypt;
 mod exchange;
 pub mod h1;
-#[cfg_attr(not(test), allow(dead_code, reason = "nothing hands connections to it yet"))]
 pub mod h2;
 mod http;
 mod lane;
+mod leg;
+mod opening;
 mod origin;
+mod refusal;
 mod relay;
 mod selftest;
 mod sniff;
 mod splice;
 mod tap;
+pub mod tls;
+mod way;
 mod worker;
+pub mod ws;
 
 pub use agent::{Agent, Agents, Coverage, CoverageSnapshot, OpaqueReason};
 pub use clock::Clock;
 pub use exchange::{Recorder, Recording};
 pub use origin::Origins;
 pub use selftest::{Arrived, SelfTests, Word};
+pub use tls::{Binary, Certificates, Decryption, Distrust, NoLeaf, Roots, Why};
 pub use worker::{Context, LAST_CALL, Listeners, serve};

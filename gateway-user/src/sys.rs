@@ -14,7 +14,10 @@ use std::{
     sync::OnceLock,
 };
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::{
+    process::{Resource, Rlimit, getrlimit, setrlimit},
+    thread::{UnshareFlags, unshare_unsafe},
+};
 use tokio::io::unix::AsyncFd;
 
 /// The cookie of the network namespace that a socket lives in (`SO_NETNS_COOKIE`, Linux 5.14):
@@ -51,6 +54,19 @@ pub fn choose_port_on_connect(socket: impl AsFd) -> io::Result<()> {
             libc::socklen_t::try_from(size_of::<libc::c_int>()).unwrap_or(4),
         )
     })
+}
+
+/// Gives this thread a root and a working directory that it shares with no other, without which it
+/// may not enter a mount namespace.
+pub fn leave_shared_directories() -> io::Result<()> {
+    // SAFETY: descriptors stay shared.
+    Ok(unsafe { unshare_unsafe(UnshareFlags::FS) }?)
+}
+
+/// Moves this thread into a mount namespace of its own, a copy of the one that it is in.
+pub fn leave_shared_mounts() -> io::Result<()> {
+    // SAFETY: as above.
+    Ok(unsafe { unshare_unsafe(UnshareFlags::NEWNS) }?)
 }
 
 /// Watches a descriptor for being readable.

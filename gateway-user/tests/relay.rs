@@ -6,10 +6,13 @@ mod relay {
     mod chat;
     mod drain;
     mod ends;
+    mod enforce;
     mod http;
     mod large;
     mod opaque;
     mod properties;
     mod script;
+    mod smuggling;
     mod tls;
+    mod websocket;
 }

@@ -100,6 +100,13 @@ impl Container {
         command
     }
 
+    /// As `command`, for one that reads its standard input.
+    pub fn interactive(&self, program: &str) -> Command {
+        let mut command = podman();
+        command.args(["exec", "--interactive", &self.name, program]);
+        command
+    }
+
     /// Runs a command in the container to its end. What it prints; panics if it fails.
     #[track_caller]
     pub fn exec(&self, words: &[&str]) -> String {

@@ -45,13 +45,18 @@ pub enum Mode {
 
 impl Place {
     pub fn new(mode: Mode) -> Self {
+        Self::configured(mode, "")
+    }
+
+    /// With further lines of configuration, of which the first ones are of `[defaults]`.
+    pub fn configured(mode: Mode, lines: &str) -> Self {
         machine::require_root();
         let directory = TempDir::with_prefix("tp-gateway-").expect("room for temporary files");
         let place = Self { directory };
         let mode = if mode == Mode::Enforce { "enforce" } else { "audit" };
         let config = format!(
-            "[defaults]\nmode = \"{mode}\"\n\n[daemon]\nruntime_dir = \"{}\"\n\
-             state_dir = \"{}\"\ndrain = \"2s\"\n",
+            "[daemon]\nruntime_dir = \"{}\"\nstate_dir = \"{}\"\ndrain = \"2s\"\n\n\
+             [defaults]\nmode = \"{mode}\"\n{lines}",
             place.runtime_dir().display(),
             place.directory.path().join("state").display()
         );
@@ -109,7 +114,13 @@ impl Gateway {
     /// Starts a daemon and waits until it is ready.
     #[track_caller]
     pub fn start(mode: Mode) -> Self {
-        let mut gateway = Self { daemon: None, place: Place::new(mode) };
+        Self::start_at(Place::new(mode))
+    }
+
+    /// As `start`, where a configuration is already.
+    #[track_caller]
+    pub fn start_at(place: Place) -> Self {
+        let mut gateway = Self { daemon: None, place };
         gateway.restart();
         gateway
     }

@@ -5,9 +5,12 @@
 #![allow(clippy::must_use_candidate, reason = "a test may do something for its effect alone")]
 
 pub mod agent;
+pub mod authority;
 pub mod bench;
+pub mod clients;
 pub mod container;
 pub mod gateway;
+pub mod host;
 pub mod leaks;
 pub mod machine;
 pub mod model_server;
@@ -16,5 +19,6 @@ pub mod peer;
 pub mod process;
 pub mod routes;
 pub mod sandbox;
+pub mod site;
 pub mod trace;
 pub mod wait;

@@ -3,6 +3,7 @@
 
 use std::{
     env, fs,
+    io::{Seek as _, Write as _},
     path::{Path, PathBuf},
     process::Command,
     sync::atomic::{AtomicU32, Ordering},
@@ -31,11 +32,11 @@ pub fn cgroup_mount() -> PathBuf {
     found.expect("cgroup2 is mounted; if not: mount -t cgroup2 none /sys/fs/cgroup")
 }
 
-/// The containers' root file system, which has Python, curl, and the `openai` SDK in `/opt/agent`.
+/// The containers' root file system, which has Python, node, curl, git and clients of model servers.
 pub fn root_file_system() -> PathBuf {
     let path = env::var_os("TURNPIKE_ROOTFS").map(PathBuf::from);
     let path = path.or_else(newest_root_file_system);
-    path.filter(|path| path.join("opt/agent/openai").is_dir())
+    path.filter(|path| path.join("usr/local/bin/go-client").is_file())
         .expect("there is no root file system for containers: run `cargo xtask setup`")
 }
 
@@ -62,6 +63,15 @@ pub fn run(command: &mut Command) -> String {
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {}: {error}", output.status);
     String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// As `run`, with text for its standard input.
+#[track_caller]
+pub fn run_with(command: &mut Command, input: &str) -> String {
+    let mut file = tempfile::tempfile().expect("room for temporary files");
+    let written = file.write_all(input.as_bytes()).and_then(|()| file.rewind());
+    written.expect("room for temporary files");
+    run(command.stdin(file))
 }
 
 /// As `run`, with the command's words in one string.

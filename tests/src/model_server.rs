@@ -1,15 +1,23 @@
-//! A model server with a script: the Chat Completions on the wire, and answers that follow
-//! from the request alone.
+//! A model server with a script: Chat Completions, Messages and Responses on the wire, the last also
+//! over a WebSocket, in clear and over TLS; and answers that follow from the request alone.
 //!
 //! The last user message holds the script, e.g. `[steps=3 parallel=2 tag=w7]`; see [`Script`]. Each
 //! answer is logged with what a test wants to compare.
 
 pub mod answer;
+mod api;
 mod body;
 pub mod script;
 mod serve;
+mod socket;
+mod tls;
 
-use std::{net::SocketAddr, path::PathBuf, process::Command, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
@@ -17,15 +25,24 @@ use tempfile::TempDir;
 use crate::{machine, network::Netns, process::Background, wait};
 
 pub use script::Script;
-pub use serve::serve;
+pub use serve::{Service, serve};
+pub use tls::{Handshake, Identity};
 
-/// One answer, as the server logs it.
+/// One answer, as the server logs it. On a WebSocket: its opening, and then each message's.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Logged {
     pub peer: SocketAddr,
     pub local: SocketAddr,
+    pub tls: Option<Handshake>,
+    /// Of HTTP.
+    pub version: String,
+    pub path: String,
+    /// The names of the request's header fields, in order.
+    pub headers: Vec<String>,
     /// Of the request's body, in hex.
     pub request_sha256: String,
+    /// Of the answer's body. None: it was refused.
+    pub response_sha256: Option<String>,
     pub tag: Option<String>,
     pub status: u16,
     pub stream: bool,
@@ -41,6 +58,15 @@ pub struct Ready {
     pub listening: Vec<SocketAddr>,
 }
 
+/// What a `model-server` takes for TLS.
+#[derive(Clone, Copy, Debug)]
+pub struct Tls<'a> {
+    pub address: SocketAddr,
+    pub identity: &'a Path,
+    /// What it serves besides.
+    pub files: &'a Path,
+}
+
 /// A running `model-server`.
 #[derive(Debug)]
 pub struct ModelServer {
@@ -54,24 +80,37 @@ impl ModelServer {
     /// In the network namespace that we are in. Port 0 is any that is free.
     #[track_caller]
     pub fn start(listen: &[SocketAddr]) -> Self {
-        Self::spawn(Command::new(program()), listen)
+        Self::listen(Command::new(program()), listen)
     }
 
     /// In another network namespace.
     #[track_caller]
     pub fn start_in(netns: &Netns, listen: &[SocketAddr]) -> Self {
-        let program = program();
-        Self::spawn(netns.command(program.to_str().expect("our own path")), listen)
+        Self::listen(in_netns(netns), listen)
+    }
+
+    /// In another network namespace, over TLS.
+    #[track_caller]
+    pub fn start_tls_in(netns: &Netns, tls: &Tls<'_>) -> Self {
+        let mut command = in_netns(netns);
+        command.arg("--tls").arg(tls.address.to_string());
+        command.arg("--identity").arg(tls.identity).arg("--files").arg(tls.files);
+        Self::spawn(command)
     }
 
     #[track_caller]
-    fn spawn(mut command: Command, listen: &[SocketAddr]) -> Self {
-        let directory = TempDir::with_prefix("tp-model-").expect("room for temporary files");
-        let log = directory.path().join("log");
-        command.arg("--log").arg(&log);
+    fn listen(mut command: Command, listen: &[SocketAddr]) -> Self {
         for address in listen {
             command.arg("--listen").arg(address.to_string());
         }
+        Self::spawn(command)
+    }
+
+    #[track_caller]
+    fn spawn(mut command: Command) -> Self {
+        let directory = TempDir::with_prefix("tp-model-").expect("room for temporary files");
+        let log = directory.path().join("log");
+        command.arg("--log").arg(&log);
         let mut process = Background::spawn("the model server", &mut command);
         let ready: Ready = wait::until(Duration::from_secs(10), "the model server", || {
             assert!(process.status().is_none(), "the model server: {}", process.stderr());
@@ -108,6 +147,10 @@ impl ModelServer {
     pub fn logged_of(&self, tag: &str) -> Vec<Logged> {
         self.logged().into_iter().filter(|answer| answer.tag.as_deref() == Some(tag)).collect()
     }
+}
+
+fn in_netns(netns: &Netns) -> Command {
+    netns.command(program().to_str().expect("our own path"))
 }
 
 fn program() -> PathBuf {

@@ -82,7 +82,9 @@ fn nothing_gets_out_over_sockets_older_than_the_attach() {
         routes.go();
         assert_ne!(finish(old), "sent", "{route}");
         assert_eq!(routes.arrived(route), 0, "{route}");
-        assert!(figure(&gateway, "packets_dropped") > 0, "{route}");
+        // Reset when the agent was attached, or, where the kernel can't, without effect.
+        let stopped = ["existing_reset", "packets_dropped"].map(|name| figure(&gateway, name));
+        assert!(stopped.iter().any(|count| *count > 0), "{route}");
     }
 }
 

@@ -48,7 +48,7 @@ pub(super) async fn run(
     findings.push(configuration());
     findings.push(destruction());
     findings.push(daemon(control).await);
-    findings.extend(redirects(control).await);
+    findings.extend(agents(control).await);
     findings.extend(pinned(control));
     findings.extend(WAYS_OUT.map(open_way));
     if json {
@@ -100,8 +100,8 @@ fn destruction() -> Finding {
     }
 }
 
-/// Agents whose connections don't reach their gateway.
-async fn redirects(control: Option<&Path>) -> Vec<Finding> {
+/// Agents whose connections don't reach their gateway, or can't be decrypted.
+async fn agents(control: Option<&Path>) -> Vec<Finding> {
     let Ok(client) = Client::discover(control).await else { return Vec::new() };
     let agents = match client.agents().await {
         Ok(agents) => agents,
@@ -110,7 +110,11 @@ async fn redirects(control: Option<&Path>) -> Vec<Finding> {
             return vec![Finding { what, found, ok: false, fix: None }];
         }
     };
-    let finding = |agent: AgentInfo| match agent.redirect? {
+    agents.iter().flat_map(|agent| redirect(agent).into_iter().chain(undecrypted(agent))).collect()
+}
+
+fn redirect(agent: &AgentInfo) -> Option<Finding> {
+    match agent.redirect.as_ref()? {
         Redirect::Ok => None,
         Redirect::Failed { why } => Some(Finding {
             what: format!("agent {}", agent.name),
@@ -118,8 +122,17 @@ async fn redirects(control: Option<&Path>) -> Vec<Finding> {
             ok: false,
             fix: Some(format!("attach it again: turnpike detach {}, then attach", agent.name)),
         }),
-    };
-    agents.into_iter().filter_map(finding).collect()
+    }
+}
+
+/// No fault of the machine's. Each sentence says what would help.
+fn undecrypted(agent: &AgentInfo) -> impl Iterator<Item = Finding> {
+    agent.undecrypted.iter().map(|note| Finding {
+        what: format!("decryption of {}", agent.name),
+        found: note.clone(),
+        ok: true,
+        fix: None,
+    })
 }
 
 /// What turnpike can't close. No fault of the machine's: whether it matters is for its owner to say.

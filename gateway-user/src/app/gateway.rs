@@ -1,6 +1,7 @@
 //! The gateway: its agents, and what it takes to attach and detach them.
 
 mod api;
+mod distrust;
 mod everywhere;
 mod fleet;
 mod health;
@@ -8,6 +9,8 @@ mod heartbeat;
 mod hints;
 mod older;
 mod selftest;
+mod succession;
+mod trust;
 mod upkeep;
 
 use std::{
@@ -19,7 +22,8 @@ use std::{
 
 use tokio::sync::Mutex;
 
-use self::{fleet::Fleet, health::Shown, heartbeat::Heartbeat};
+use self::{fleet::Fleet, health::Shown, heartbeat::Heartbeat, trust::Decrypting};
+pub(super) use self::{fleet::Terms, trust::node_bundle};
 use super::{
     agents::Unfit,
     kernel::{KernelOrigins, ToStore, monotonic},
@@ -34,6 +38,7 @@ use crate::{
         preflight::{self, Unmet},
         sockets::SocketsError,
     },
+    authority::AuthorityError,
     call::Timestamp,
     config::Config,
     control::model::Refusal,
@@ -58,6 +63,7 @@ struct Inner {
     workflows: Arc<Workflows>,
     /// Names of the agents' addresses, as their DNS answers had them.
     names: Arc<Directory>,
+    decrypting: Arc<Decrypting>,
     /// Held while an agent is attached or detached: one at a time.
     fleet: Mutex<Fleet>,
     /// What `turnpike agents` shows, so that it need not wait for the fleet.
@@ -89,6 +95,8 @@ pub(super) enum GatewayError {
     KeepInEnforce,
     #[error(transparent)]
     Key(#[from] node::KeyError),
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
     #[error("a turnpike daemon runs already (pid {0}); stop it first, or use it")]
     Running(u32),
     #[error("the gateway is ending; ask the next one")]
@@ -136,17 +144,20 @@ impl Gateway {
         hooks.forget_handoffs(monotonic())?;
         let workflows = Arc::new(Workflows::new());
         let clock = Clock::start();
+        let decrypting = Arc::new(Decrypting::open(&config, clock)?);
         let recorder = Box::new(ToStore(Arc::clone(&workflows)));
+        let names = Arc::new(Directory::default());
         let context = Arc::new(proxy::Context {
             origins: KernelOrigins(Arc::clone(&hooks)),
             agents: Agents::default(),
             selftests: SelfTests::default(),
+            names: Arc::clone(&names),
             recording: Arc::new(Recording { clock, key, recorder }),
         });
-        let names = Arc::new(Directory::default());
         hints::listen(&hooks, Arc::clone(&names), clock)?;
         let gateway = Self(Arc::new(Inner {
             names,
+            decrypting,
             embedded,
             boot,
             started_at: clock.now(),

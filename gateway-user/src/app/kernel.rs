@@ -4,12 +4,14 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use gateway_common::{Origin, PeerKey};
 use rustix::time::{ClockId, clock_gettime};
+use rustls::{pki_types::ServerName, sign::CertifiedKey};
 
 use crate::{
     attach::{diag, ebpf::Hooks},
+    authority::Authority,
     call::{AgentRef, Settlement, Step, Timestamp, WorkflowId},
     lineage::{Completion, Placement},
-    proxy::{Origins, Recorder},
+    proxy::{Certificates, Clock, NoLeaf, Origins, Recorder},
     store::Workflows,
 };
 
@@ -69,5 +71,19 @@ impl Recorder for ToStore {
         at: Timestamp,
     ) {
         self.0.finish(agent, workflow, settlement, completion, at);
+    }
+}
+
+/// Leaves of the node's authority, at the time that it is.
+#[derive(Debug)]
+pub(super) struct Minting {
+    pub(super) authority: Arc<Authority>,
+    pub(super) clock: Clock,
+}
+
+impl Certificates for Minting {
+    fn leaf(&self, name: &ServerName<'_>, trusted: bool) -> Result<Arc<CertifiedKey>, NoLeaf> {
+        let leaf = self.authority.leaf(name, trusted, self.clock.now());
+        leaf.map_err(|error| NoLeaf(Box::new(error)))
     }
 }

@@ -10,8 +10,9 @@ use crate::{
     attach::{
         ebpf::{EbpfFailure, remove_agent_pins},
         pins::{HeldAgent, Instance, PinsError, StateFile},
+        trust,
     },
-    config::{Config, ConfigError},
+    config::{Config, ConfigError, Decrypt},
     control::{
         commands::Pinned,
         model::{AgentInfo, AgentState, Coverage, Refusal},
@@ -41,6 +42,10 @@ enum PinnedError {
     OthersWrite(PathBuf),
     #[error("can't look into {}: {source}; run as root (sudo)", path.display())]
     Directory { path: PathBuf, source: io::Error },
+    #[error(
+        "it is detached, but its container still trusts this node's CA: {0}; restart the container"
+    )]
+    Trust(io::Error),
     #[error("no pinned agent is called {0:?}; see `turnpike agents`")]
     NoAgent(String),
 }
@@ -94,6 +99,9 @@ impl PinnedAgents {
             } else {
                 instance.write(&state)?;
             }
+            if agent.decrypt == Decrypt::On {
+                trust::uncover(agent.cgroup_id).map_err(PinnedError::Trust)?;
+            }
             return Ok(());
         }
         Err(PinnedError::NoAgent(name.into()))
@@ -137,6 +145,7 @@ fn info(agent: &HeldAgent) -> AgentInfo {
     AgentInfo {
         name: agent.name.clone(),
         mode: agent.mode,
+        decrypt: agent.decrypt,
         cgroup: agent.cgroup.clone(),
         cgroup_id: agent.cgroup_id,
         container_id: agent.container_id.clone(),
@@ -146,6 +155,8 @@ fn info(agent: &HeldAgent) -> AgentInfo {
         attached_at: Some(agent.attached_at),
         redirect: None,
         coverage: Coverage::default(),
+        covered: Vec::new(),
+        undecrypted: Vec::new(),
         notes: Vec::new(),
     }
 }
@@ -165,6 +176,8 @@ mod tests {
             cgroup_id: 1,
             container_id: None,
             pod: None,
+            decrypt: Decrypt::Off,
+            bundle: None,
             attached_at: Timestamp(0),
             pinned: true,
             settled: true,

@@ -1,11 +1,13 @@
 //! `turnpike run`: a command as an agent, from its start to its trace.
 
+mod environment;
+
 use std::{
     ffi::OsStr,
     fs,
     io::{self, Write as _},
     os::unix::process::ExitStatusExt as _,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, ExitStatus},
     time::Duration,
 };
@@ -13,10 +15,11 @@ use std::{
 use anyhow::{Context as _, anyhow, bail};
 use tokio::{signal::unix::SignalKind, sync::oneshot, task::JoinHandle};
 
+use self::environment::Environment;
 use super::{
     agents::{AgentName, Candidate},
     daemon::Ending,
-    gateway::Gateway,
+    gateway::{Gateway, Terms},
 };
 use crate::{
     attach::{
@@ -26,7 +29,7 @@ use crate::{
         preflight,
     },
     call::Workflow,
-    config::{Config, Mode},
+    config::{Config, Decrypt},
     control::{
         cli::{Global, RunArgs},
         client::Client,
@@ -46,6 +49,7 @@ pub(super) async fn run(args: RunArgs, global: &Global) -> anyhow::Result<u8> {
     preflight::require()?;
     let user = user(args.user.as_deref())?;
     let mode = args.mode.unwrap_or(config.defaults.mode);
+    let decrypt = args.decrypt.or(config.defaults.decrypt).unwrap_or(Decrypt::On);
     let pid = std::process::id();
     let name = match &args.name {
         Some(name) => AgentName::parse(name)?.as_str().to_owned(),
@@ -62,9 +66,26 @@ pub(super) async fn run(args: RunArgs, global: &Global) -> anyhow::Result<u8> {
     // From here on signals are the command's: it decides whether to end, and we follow.
     let ending = Ending::new()?;
     let room = Room::make(pid)?;
+    let trust = config.daemon.runtime_dir.join(format!("run-{pid}.trust"));
     let keeper = Keeper::find(config, global).await?;
-    let status = match keeper.attach(&room.0, &name, mode).await {
-        Ok(()) => supervise(&args.command, &room.0, user, ending).await,
+    // Kept until the command has ended.
+    let environment = match decrypt {
+        Decrypt::On => keeper.environment(trust).await,
+        Decrypt::Off => Ok(None),
+    };
+    let status = match environment {
+        Ok(environment) => {
+            let bundle = environment.as_ref().map(Environment::own_bundle);
+            // Its cgroup is new: nothing in it is older.
+            let terms = Terms { mode, existing: Existing::Keep, decrypt, bundle };
+            match keeper.attach(&room.0, &name, terms).await {
+                Ok(()) => {
+                    let variables = environment.as_ref();
+                    supervise(&args.command, &room.0, user, variables, ending).await
+                }
+                Err(error) => Err(error),
+            }
+        }
         Err(error) => Err(error),
     };
     room.clear();
@@ -134,12 +155,26 @@ impl Keeper {
         Ok(Self::Own { gateway, server, upkeep, stop })
     }
 
-    async fn attach(&self, cgroup: &Cgroup, name: &str, mode: Mode) -> anyhow::Result<()> {
+    /// What makes the command trust the gateway.
+    async fn environment(&self, directory: PathBuf) -> anyhow::Result<Option<Environment>> {
+        let anchors = match self {
+            Self::Daemon(client) => client.ca().await?.anchors,
+            Self::Own { gateway, .. } => gateway.anchors(),
+        };
+        let made = Environment::make(directory, &anchors, |name| std::env::var_os(name));
+        made.map(Some).context(
+            "can't have the command trust this node's CA (to run it without: --decrypt off)",
+        )
+    }
+
+    async fn attach(&self, cgroup: &Cgroup, name: &str, terms: Terms) -> anyhow::Result<()> {
         match self {
             Self::Daemon(client) => {
                 let target = Target::Cgroup(cgroup.directory().into());
-                let (name, mode) = (Some(name.to_owned()), Some(mode));
-                client.attach(&AttachRequest { target, name, mode, existing: None }).await?;
+                let Terms { mode, decrypt, bundle, .. } = terms;
+                let (name, mode, decrypt) = (Some(name.to_owned()), Some(mode), Some(decrypt));
+                let request = AttachRequest { target, name, mode, existing: None, decrypt, bundle };
+                client.attach(&request).await?;
             }
             Self::Own { gateway, .. } => {
                 let candidate = Candidate {
@@ -148,9 +183,7 @@ impl Keeper {
                     container: None,
                 };
                 let here = vec![Netns::current().context("can't find the network namespace")?];
-                // Its cgroup is new: nothing in it is older.
-                let how = (mode, Existing::Keep);
-                gateway.enlist(std::process::id(), candidate, how, here).await?;
+                gateway.enlist(std::process::id(), candidate, terms, here).await?;
             }
         }
         Ok(())
@@ -248,11 +281,13 @@ async fn supervise(
     words: &[std::ffi::OsString],
     cgroup: &Cgroup,
     user: Option<User>,
+    environment: Option<&Environment>,
     mut ending: Ending,
 ) -> anyhow::Result<ExitStatus> {
     let (program, arguments) = words.split_first().ok_or_else(|| anyhow!("no command given"))?;
     let mut command = Command::new(program);
     command.args(arguments);
+    command.envs(environment.into_iter().flat_map(Environment::variables));
     if let Some(user) = &user {
         let text = |text: &std::ffi::CStr| text.to_string_lossy().into_owned();
         command.env("HOME", text(&user.home)).env("USER", text(&user.name));

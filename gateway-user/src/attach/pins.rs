@@ -30,7 +30,11 @@ use rustix::{
 use serde::{Deserialize, Serialize};
 
 use super::ebpf;
-use crate::{call::Timestamp, config::Mode, limits};
+use crate::{
+    call::Timestamp,
+    config::{Decrypt, Mode},
+    limits,
+};
 
 /// One gateway's place in the runtime directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +69,11 @@ pub struct HeldAgent {
     pub container_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod: Option<String>,
+    #[serde(default)]
+    pub decrypt: Decrypt,
+    /// The file of certificates by which upstream is verified, if not the agent's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<PathBuf>,
     pub attached_at: Timestamp,
     pub pinned: bool,
     /// Whether the sockets that it had before were dealt with. A gateway that is killed between that

@@ -1,45 +1,24 @@
 //! Which DNS servers a container was told to ask.
 
 use std::{
-    fs::File,
     io::{self, Read as _},
     net::IpAddr,
-    os::fd::{AsFd, AsRawFd as _},
+    path::Path,
 };
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, open, openat, openat2};
-
+use super::root::Root;
 use crate::limits;
 
-/// The name servers in the `/etc/resolv.conf` that a process sees; none if there is no such file.
-///
-/// The file is the container's, which may be hostile: links are followed inside of its root only,
-/// nothing but a regular file is opened, and so much of it is read. A file system of the
-/// container's own (FUSE) can still make this wait, so it is for a thread that may be left behind.
+/// The name servers in the `/etc/resolv.conf` that a process sees; none if there is no such file. It
+/// is read as [`Root`] reads, and so may wait.
 pub fn of_process(pid: u32) -> io::Result<Vec<IpAddr>> {
-    let root = open(
-        format!("/proc/{pid}/root"),
-        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?;
-    below(&root)
+    below(&Root::of_process(pid)?)
 }
 
-fn below(root: impl AsFd) -> io::Result<Vec<IpAddr>> {
-    let scope = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
-    let found = match openat2(root, "etc/resolv.conf", flags, Mode::empty(), scope) {
-        Err(rustix::io::Errno::NOENT) => return Ok(Vec::new()),
-        found => found?,
-    };
-    // Opening a pipe would wait, and opening a device may do anything.
-    if FileType::from_raw_mode(fstat(&found)?.st_mode) != FileType::RegularFile {
-        return Err(io::Error::other("/etc/resolv.conf is not a regular file"));
-    }
-    let itself = format!("/proc/self/fd/{}", found.as_raw_fd());
-    let file: File = openat(CWD, itself, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?.into();
+fn below(root: &Root) -> io::Result<Vec<IpAddr>> {
+    let Some(found) = root.find(Path::new("etc/resolv.conf"))? else { return Ok(Vec::new()) };
     let mut bytes = Vec::new();
-    file.take(limits::RESOLV_CONF_BYTES).read_to_end(&mut bytes)?;
+    found.open()?.take(limits::RESOLV_CONF_BYTES).read_to_end(&mut bytes)?;
     Ok(parse(&bytes))
 }
 
@@ -62,7 +41,7 @@ const MAXNS: usize = 3;
 mod tests {
     use std::{fs, os::unix::fs::symlink};
 
-    use rustix::fs::mknodat;
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
 
     use super::*;
 
@@ -87,7 +66,7 @@ mod tests {
     }
 
     fn read(root: &tempfile::TempDir) -> io::Result<Vec<IpAddr>> {
-        below(File::open(root.path()).expect("it is there"))
+        below(&Root::at(root.path()).expect("it is there"))
     }
 
     #[test]

@@ -6,6 +6,8 @@
 //! | `GET /v1/agents` | a list of [`AgentInfo`] |
 //! | `POST /v1/agents` with an [`AttachRequest`] | the [`AgentInfo`], 201 |
 //! | `DELETE /v1/agents/{name}?force=true` | 204 |
+//! | `GET /v1/ca` | a [`CaInfo`] |
+//! | `POST /v1/ca` | the [`CaInfo`] of the authority that takes its place |
 //! | `GET /v1/workflows?agent=&session=&state=&limit=` | a list of [`WorkflowSummary`] |
 //! | `GET /v1/workflows/{the id or its beginning}` | a [`Workflow`] |
 //! | `GET /v1/traces`, filtered as `/v1/workflows` is | each [`Workflow`] on a line of its own |
@@ -36,7 +38,7 @@ use hyper::body::Frame;
 use serde::Deserialize;
 use tokio::time;
 
-use super::model::{AgentInfo, AttachRequest, Refusal, Status};
+use super::model::{AgentInfo, AttachRequest, CaInfo, Refusal, Status};
 use crate::{
     call::{self, SessionId, Workflow, WorkflowSummary},
     limits,
@@ -58,6 +60,11 @@ pub trait Gateway: Send + Sync + 'static {
 
     /// Runs to its end even if the peer goes away meanwhile.
     fn detach(&self, name: &str, force: bool) -> impl Future<Output = Result<(), Refusal>> + Send;
+
+    fn ca(&self) -> CaInfo;
+
+    /// Replaces the certificate authority. Runs to its end even if the peer goes away meanwhile.
+    fn rotate_ca(&self) -> impl Future<Output = Result<CaInfo, Refusal>> + Send;
 
     fn workflows(&self, filter: &Filter) -> Vec<WorkflowSummary>;
 
@@ -83,6 +90,7 @@ pub fn router<G: Gateway>(gateway: Arc<G>) -> Router {
         .route("/v1/status", get(status::<G>))
         .route("/v1/agents", get(agents::<G>).post(attach::<G>))
         .route("/v1/agents/{name}", delete(detach::<G>))
+        .route("/v1/ca", get(ca::<G>).post(rotate_ca::<G>))
         .route("/v1/workflows", get(workflows::<G>))
         .route("/v1/workflows/{id}", get(workflow::<G>))
         .route("/v1/traces", get(traces::<G>))
@@ -190,6 +198,14 @@ async fn detach<G: Gateway>(
         query.map_err(|rejection| refuse(rejection.status(), rejection.body_text()))?;
     to_its_end(async move { gateway.detach(&name, query.force).await }).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+async fn ca<G: Gateway>(State(gateway): State<Arc<G>>) -> Json<CaInfo> {
+    Json(gateway.ca())
+}
+
+async fn rotate_ca<G: Gateway>(State(gateway): State<Arc<G>>) -> Result<Json<CaInfo>, Refused> {
+    to_its_end(async move { gateway.rotate_ca().await }).await.map(Json)
 }
 
 async fn workflows<G: Gateway>(

@@ -10,7 +10,7 @@ use clap::{
 use super::model::{AttachRequest, Existing, Target};
 use crate::{
     call::{SessionId, State},
-    config::Mode,
+    config::{Decrypt, Mode},
     store::Filter,
 };
 
@@ -86,6 +86,10 @@ pub enum Command {
     Trace(TraceArgs),
     /// Check whether this machine has what turnpike needs
     Doctor(Listing),
+    /// Show, export or replace this node's CA, which signs what agents are shown when their TLS is
+    /// decrypted
+    #[command(subcommand)]
+    Ca(CaCommand),
     /// Check or show the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -106,6 +110,9 @@ pub struct RunArgs {
     /// What becomes of traffic that can't be handled: let through (audit) or refused (enforce)
     #[arg(long, value_parser = mode_parser())]
     pub mode: Option<Mode>,
+    /// Whether TLS connections to the hosts listed under [[intercept]] are decrypted [default: on]
+    #[arg(long, value_name = "WHETHER", value_parser = decrypt_parser())]
+    pub decrypt: Option<Decrypt>,
     /// The configuration file
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -142,6 +149,11 @@ pub struct AttachArgs {
     /// [default: keep in audit mode; enforce mode always resets]
     #[arg(long, value_name = "WHAT")]
     pub existing: Option<Existing>,
+    /// Whether TLS connections to the hosts listed under [[intercept]] are decrypted, for which
+    /// the container is made to trust this node's CA until it is detached [default: on in enforce
+    /// mode, off in audit mode, or what the configuration says]
+    #[arg(long, value_name = "WHETHER", value_parser = decrypt_parser())]
+    pub decrypt: Option<Decrypt>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -173,8 +185,15 @@ impl AttachArgs {
                 Target::Container(container.clone().unwrap_or_default())
             }
         };
-        let Self { name, mode, existing, .. } = self;
-        Ok(AttachRequest { target, name: name.clone(), mode: *mode, existing: *existing })
+        let Self { name, mode, existing, decrypt, .. } = self;
+        Ok(AttachRequest {
+            target,
+            name: name.clone(),
+            mode: *mode,
+            existing: *existing,
+            decrypt: *decrypt,
+            bundle: None,
+        })
     }
 }
 
@@ -252,6 +271,32 @@ pub struct TraceArgs {
 }
 
 #[derive(Clone, Debug, Subcommand)]
+pub enum CaCommand {
+    /// Show its certificate's fingerprint, how long it holds, and where it is kept
+    Show(CaArgs),
+    /// Print its certificate in PEM, for whoever is to trust it by hand
+    Export {
+        #[command(flatten)]
+        ca: CaArgs,
+        /// Write it to this file
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Replace it; what trusts the old one trusts what the new one signs for another week
+    Rotate(CaArgs),
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct CaArgs {
+    /// The configuration file [default: /etc/turnpike/turnpike.toml, if it exists]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Clone, Debug, Subcommand)]
 pub enum ConfigCommand {
     /// Check a configuration file
     Check {
@@ -273,6 +318,13 @@ fn mode_parser() -> impl TypedValueParser<Value = Mode> {
     PossibleValuesParser::new(["audit", "enforce"]).map(|mode| match mode.as_str() {
         "enforce" => Mode::Enforce,
         _ => Mode::Audit,
+    })
+}
+
+fn decrypt_parser() -> impl TypedValueParser<Value = Decrypt> {
+    PossibleValuesParser::new(["on", "off"]).map(|decrypt| match decrypt.as_str() {
+        "on" => Decrypt::On,
+        _ => Decrypt::Off,
     })
 }
 

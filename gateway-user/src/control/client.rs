@@ -18,7 +18,7 @@ use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::{net::UnixStream, time};
 
-use super::model::{self, AgentInfo, AttachRequest, Refusal, Status};
+use super::model::{self, AgentInfo, AttachRequest, CaInfo, Refusal, Status};
 use crate::{
     call::{Workflow, WorkflowSummary},
     config::ConfigError,
@@ -111,6 +111,15 @@ impl Client {
         let path = format!("/v1/agents/{}?force={force}", encode(name));
         let sent = async { self.send(Method::DELETE, &path, None).await.map(drop) };
         self.within(CHANGE_TIMEOUT, sent).await
+    }
+
+    pub async fn ca(&self) -> Result<CaInfo, ClientError> {
+        self.get("/v1/ca").await
+    }
+
+    /// Replaces the gateway's certificate authority. The one that takes its place.
+    pub async fn rotate_ca(&self) -> Result<CaInfo, ClientError> {
+        self.within(CHANGE_TIMEOUT, self.fetch(Method::POST, "/v1/ca", None)).await
     }
 
     pub async fn workflows(&self, filter: &Filter) -> Result<Vec<WorkflowSummary>, ClientError> {

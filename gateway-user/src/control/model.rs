@@ -7,9 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use super::text;
 use crate::{
+    authority::Certificate,
     call::{State, Timestamp},
-    config::Mode,
+    config::{Decrypt, Mode},
 };
+
+pub use crate::config::Existing;
 
 /// The gateway itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +38,9 @@ pub struct Status {
 pub struct AgentInfo {
     pub name: String,
     pub mode: Mode,
+    /// Whether its TLS connections to listed hosts are opened.
+    #[serde(default)]
+    pub decrypt: Decrypt,
     /// The path below the cgroup2 mount, from `/`.
     pub cgroup: String,
     /// The inode number of the cgroup's directory.
@@ -55,6 +61,12 @@ pub struct AgentInfo {
     pub redirect: Option<Redirect>,
     #[serde(default)]
     pub coverage: Coverage,
+    /// Files of certificates to which this node's CA is added for it, as its containers have them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub covered: Vec<PathBuf>,
+    /// What of it is not decrypted that should be, why, and what would help, one sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub undecrypted: Vec<String>,
     /// What opens ways out of it that can't be closed from here, one sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
@@ -224,6 +236,15 @@ const KERNEL_COUNTERS: [(Counter, &str); Counter::COUNT] = [
     (Counter::DnsLost, "dns_lost"),
 ];
 
+/// The node's certificate authority.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CaInfo {
+    #[serde(flatten)]
+    pub certificate: Certificate,
+    /// Its certificate, and those that it had until lately, in PEM: what clients have to trust.
+    pub anchors: String,
+}
+
 /// What to attach, and how.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -238,6 +259,12 @@ pub struct AttachRequest {
     pub mode: Option<Mode>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub existing: Option<Existing>,
+    /// Absent: what the configuration says, as above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decrypt: Option<Decrypt>,
+    /// A file of certificates by which the agent tells whom to trust. Absent: the one of its container.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<PathBuf>,
 }
 
 /// What names the cgroup to attach.
@@ -250,16 +277,6 @@ pub enum Target {
     Pid(u32),
     /// The cgroup of a container: its name, its id, or the beginning of its id.
     Container(String),
-}
-
-/// What becomes of the connections that an agent has open when it is attached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "snake_case")]
-pub enum Existing {
-    /// They stay as they are, unseen, and are counted.
-    Keep,
-    /// They are reset, so that their owners connect again.
-    Reset,
 }
 
 /// A workflow's state as it is written.

@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use crate::call::Timestamp;
 
-pub use lists::{agents, attached, detached, status, workflows};
+pub use lists::{agents, attached, ca, detached, status, workflows};
 pub use trace::trace;
 
 /// Where the text goes.

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::model::{AgentInfo, AgentState, Coverage, Redirect, Status};
+use super::model::{AgentInfo, AgentState, CaInfo, Coverage, Redirect, Status};
 use crate::{
     call::{
         AgentRef, CallKind, Confidence, Evidence, EvidenceKind, Micros, SessionId, State, Step,
         StepId, StepKind, Timestamp, Tool, Totals, TraceId, Usage, Workflow, WorkflowId,
         WorkflowSummary,
     },
-    config::Mode,
+    config::{Decrypt, Mode},
 };
 
 /// 2023-11-14T22:13:20Z.
@@ -28,10 +28,20 @@ pub(super) fn status() -> Status {
     }
 }
 
+pub(super) fn ca() -> CaInfo {
+    let (not_before, not_after) = (START, START.after(Micros(86_400_000_000)));
+    let json = serde_json::json!({
+        "path": "/var/lib/turnpike/ca.pem", "sha256": "AB:CD", "pem": "PEM", "anchors": "PEM",
+        "not_before": not_before, "not_after": not_after,
+    });
+    serde_json::from_value(json).expect("as it is written")
+}
+
 pub(super) fn agent(name: &str) -> AgentInfo {
     AgentInfo {
         name: name.to_owned(),
         mode: Mode::Audit,
+        decrypt: Decrypt::Off,
         cgroup: format!("/machine.slice/{name}.scope"),
         cgroup_id: 4711,
         container_id: Some("0123456789abcdef0123".to_owned()),
@@ -47,6 +57,8 @@ pub(super) fn agent(name: &str) -> AgentInfo {
             existing_sockets: Some(0),
             ..Coverage::default()
         },
+        covered: Vec::new(),
+        undecrypted: Vec::new(),
         notes: Vec::new(),
     }
 }

@@ -23,7 +23,7 @@ use super::{
     cli::{Cli, Command},
     client::{Client, ClientError},
     commands::{self, CommandError, Console, Pinned},
-    model::{AgentInfo, AgentState, AttachRequest, Refusal, Status, Target},
+    model::{AgentInfo, AgentState, AttachRequest, CaInfo, Refusal, Status, Target},
     render::Screen,
     sample, server,
     socket::{BindError, ControlSocket, Owner},
@@ -376,6 +376,15 @@ impl Gateway for Fake {
         Ok(())
     }
 
+    fn ca(&self) -> CaInfo {
+        sample::ca()
+    }
+
+    async fn rotate_ca(&self) -> Result<CaInfo, Refusal> {
+        self.tell("rotate".to_owned());
+        Ok(sample::ca())
+    }
+
     fn workflows(&self, filter: &Filter) -> Vec<WorkflowSummary> {
         *self.filter.lock().unwrap_or_else(PoisonError::into_inner) = Some(filter.clone());
         vec![sample::workflow(1).summary]
@@ -404,6 +413,8 @@ const TRACES: u64 = 50;
 
 fn request(name: &str) -> AttachRequest {
     AttachRequest {
+        decrypt: None,
+        bundle: None,
         target: Target::Pid(1),
         name: Some(name.to_owned()),
         mode: None,

@@ -1,7 +1,7 @@
 //! Connect admission: the right to dial a destination.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
 };
 
@@ -9,6 +9,8 @@ use gateway_common::Origin;
 
 use super::{
     agent::{Agent, Agents, Place},
+    exchange::Connection,
+    h1::Authority,
     origin::{is_default_loopback, socket_addr},
 };
 
@@ -21,7 +23,11 @@ pub(super) struct ConnectAdmission {
     origin: Origin,
     destination: SocketAddr,
     source: Option<IpAddr>,
-    place: Place,
+    /// Where it leads to, through a proxy that it has been dialled to already.
+    through: Option<Authority>,
+    /// In how many tunnels, one in another.
+    depth: usize,
+    place: Arc<Place>,
 }
 
 /// Why a connection is not admitted.
@@ -55,7 +61,50 @@ impl ConnectAdmission {
         };
         // A socket that was bound to an address of its own keeps it.
         let source = Some(client.ip()).filter(|ip| !is_default_loopback(*ip));
-        Ok(Self { agent, origin, destination, source, place })
+        Ok(Self {
+            agent,
+            origin,
+            destination,
+            source,
+            through: None,
+            depth: 0,
+            place: Arc::new(place),
+        })
+    }
+
+    /// Of a tunnel through a connection that was admitted and dialled.
+    pub(super) fn of_tunnel(connection: &Connection, to: Authority) -> Self {
+        let (origin, place) = connection.admitted();
+        Self {
+            agent: Arc::clone(&connection.agent),
+            origin,
+            destination: connection.destination,
+            source: None,
+            through: Some(to),
+            depth: connection.depth + 1,
+            place,
+        }
+    }
+
+    /// Where it leads to, if that is not its destination.
+    pub(super) const fn through(&self) -> Option<&Authority> {
+        self.through.as_ref()
+    }
+
+    /// The address and port that it is for in the end. An address that only the proxy knows is
+    /// unspecified here.
+    pub(super) fn leads_to(&self) -> (IpAddr, u16) {
+        match &self.through {
+            None => (self.destination.ip(), self.destination.port()),
+            Some(to) => {
+                let address = to.host().parse().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+                (address, to.port())
+            }
+        }
+    }
+
+    pub(super) const fn depth(&self) -> usize {
+        self.depth
     }
 
     pub(super) const fn destination(&self) -> SocketAddr {
@@ -71,8 +120,12 @@ impl ConnectAdmission {
         &self.agent
     }
 
+    pub(super) const fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
     /// The admission is used up: the connection is dialled.
-    pub(super) fn into_parts(self) -> (Arc<Agent>, Origin, SocketAddr, Place) {
+    pub(super) fn into_parts(self) -> (Arc<Agent>, Origin, SocketAddr, Arc<Place>) {
         (self.agent, self.origin, self.destination, self.place)
     }
 }
@@ -89,10 +142,14 @@ pub(super) mod tests {
     use crate::{call::AgentRef, limits, proxy::origin::endpoint};
 
     fn agents() -> Agents {
+        holding(|agent| agent)
+    }
+
+    fn holding(prepare: impl FnOnce(Agent) -> Agent) -> Agents {
         let agents = Agents::default();
         let reference =
             AgentRef { name: "a".into(), cgroup: "/a".into(), container_id: None, pod: None };
-        agents.insert(Arc::new(Agent::new(7, reference, 1)));
+        agents.insert(Arc::new(prepare(Agent::new(7, reference, 1))));
         agents
     }
 
@@ -105,7 +162,15 @@ pub(super) mod tests {
 
     /// Of an agent of its own.
     pub(in crate::proxy) fn admission(destination: SocketAddr) -> ConnectAdmission {
-        decide(&agents(), 7, &destination.to_string()).expect("nothing speaks against it")
+        admission_of(|agent| agent, destination)
+    }
+
+    /// Of an agent that is made ready first.
+    pub(in crate::proxy) fn admission_of(
+        prepare: impl FnOnce(Agent) -> Agent,
+        destination: SocketAddr,
+    ) -> ConnectAdmission {
+        decide(&holding(prepare), 7, &destination.to_string()).expect("nothing speaks against it")
     }
 
     #[test]

@@ -11,13 +11,18 @@ use std::{
 
 use gateway_common::AgentId;
 
-use crate::{call::AgentRef, limits, lineage::Lineage};
+use super::tls::Decryption;
+use crate::{call::AgentRef, config::Mode, limits, lineage::Lineage};
 
 /// One agent, shared by its connections.
 #[derive(Debug)]
 pub struct Agent {
     pub id: AgentId,
     pub reference: AgentRef,
+    /// What becomes of what can't be handled.
+    pub mode: Mode,
+    /// Absent: its TLS is relayed as it is.
+    pub decryption: Option<Decryption>,
     pub coverage: Coverage,
     lineage: Mutex<Lineage>,
     connections: AtomicUsize,
@@ -35,16 +40,30 @@ pub struct Agents {
 pub(super) struct Place(Arc<Agent>);
 
 impl Agent {
-    /// An agent without connections. `seed` makes its ids differ from every other agent's.
+    /// An audited agent without connections or decryption. `seed` makes its ids differ from every other agent's.
     #[must_use]
     pub fn new(id: AgentId, reference: AgentRef, seed: u64) -> Self {
         Self {
             id,
             reference,
+            mode: Mode::Audit,
+            decryption: None,
             coverage: Coverage::default(),
             lineage: Mutex::new(Lineage::new(seed)),
             connections: AtomicUsize::new(0),
         }
+    }
+
+    /// The same, in another mode.
+    #[must_use]
+    pub fn in_mode(self, mode: Mode) -> Self {
+        Self { mode, ..self }
+    }
+
+    /// The same, with its TLS to some hosts decrypted.
+    #[must_use]
+    pub fn decrypting(self, decryption: Decryption) -> Self {
+        Self { decryption: Some(decryption), ..self }
     }
 
     /// Connections that are carried now.
@@ -106,9 +125,26 @@ impl Agents {
 /// Why a connection's bytes were forwarded without being understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum OpaqueReason {
-    /// The client began a TLS handshake.
+    /// The client began a TLS handshake with a host that is not decrypted.
     Tls,
-    /// The client began HTTP/2 without TLS.
+    /// The first bytes of TLS to an agent that is decrypted can't be read, or came too late.
+    TlsHello,
+    /// The client offers nothing in TLS that is known here.
+    TlsOffer,
+    /// The client names no host, or may name another, encrypted; and goes to an address that is
+    /// called one that is decrypted.
+    HiddenName,
+    /// Upstream wants a certificate of the client's.
+    ClientCertificate,
+    /// Upstream did not take our handshake.
+    UpstreamTls,
+    /// No certificate can be minted here.
+    NoCertificate,
+    /// The client's program did not trust our certificate before.
+    Distrust,
+    /// What was inside TLS is of no protocol that is known here.
+    InsideTls,
+    /// The client began HTTP/2, where it could not be taken up.
     Http2,
     /// The server spoke first.
     ServerFirst,
@@ -118,22 +154,48 @@ pub enum OpaqueReason {
     Framing,
     /// The server switched to another protocol: an upgrade, or CONNECT.
     Switched,
+    /// WebSocket frames that break the protocol, or an extension that is not known.
+    WebSocket,
 }
 
 impl OpaqueReason {
-    const ALL: [Self; 6] =
-        [Self::Tls, Self::Http2, Self::ServerFirst, Self::Unknown, Self::Framing, Self::Switched];
+    const ALL: [Self; 15] = [
+        Self::Tls,
+        Self::TlsHello,
+        Self::TlsOffer,
+        Self::HiddenName,
+        Self::ClientCertificate,
+        Self::UpstreamTls,
+        Self::NoCertificate,
+        Self::Distrust,
+        Self::InsideTls,
+        Self::Http2,
+        Self::ServerFirst,
+        Self::Unknown,
+        Self::Framing,
+        Self::Switched,
+        Self::WebSocket,
+    ];
 
     /// In the form that `turnpike agents` shows.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Tls => "opaque_tls",
+            Self::TlsHello => "opaque_tls_hello",
+            Self::TlsOffer => "opaque_tls_offer",
+            Self::HiddenName => "opaque_hidden_name",
+            Self::ClientCertificate => "opaque_client_certificate",
+            Self::UpstreamTls => "opaque_upstream_tls",
+            Self::NoCertificate => "opaque_no_certificate",
+            Self::Distrust => "opaque_distrust",
+            Self::InsideTls => "opaque_inside_tls",
             Self::Http2 => "opaque_http2",
             Self::ServerFirst => "opaque_server_first",
             Self::Unknown => "opaque_unknown",
             Self::Framing => "opaque_framing",
             Self::Switched => "opaque_switched",
+            Self::WebSocket => "opaque_websocket",
         }
     }
 }
@@ -156,12 +218,43 @@ pub struct Coverage {
     /// HTTP exchanges with no known API.
     pub exchanges_other: AtomicU64,
     opaque: [AtomicU64; OpaqueReason::ALL.len()],
-    /// TLS connections, by the name that the client asked for.
-    tls_names: Mutex<BTreeMap<String, u64>>,
+    /// Opaque TLS connections, by the name that the client asked for.
+    tls_names: Mutex<BTreeMap<Box<str>, u64>>,
     /// Those for whose name there was no room, or that named none.
     tls_unnamed: AtomicU64,
+    /// TLS connections that were decrypted.
+    tls_decrypted: AtomicU64,
+    /// Those whose upstream the agent's roots don't vouch for.
+    tls_unverified: AtomicU64,
+    /// Those whose client did not take our certificate.
+    pub(super) tls_distrusted: AtomicU64,
+    /// Those with a handshake that took too long.
+    tls_late: AtomicU64,
+    /// Requests inside TLS for another host than the client had asked for.
+    pub(super) tls_host_differs: AtomicU64,
+    /// Connections that were refused because they could not be read.
+    refused_unread: AtomicU64,
     over_bound: AtomicU64,
     refused: AtomicU64,
+    /// HTTP/1 requests whose target and Host name different hosts.
+    pub(super) h1_hosts_differ: AtomicU64,
+    /// HTTP/1 requests whose heads took too long.
+    pub(super) h1_slow_heads: AtomicU64,
+    /// HTTP/1 requests that were refused: ambiguous, misaddressed or slow.
+    pub(super) h1_refused: AtomicU64,
+    /// HTTP/1 responses that were not let through.
+    pub(super) h1_answers_refused: AtomicU64,
+    /// Tunnels through HTTP proxies that were looked into.
+    pub(super) tunnels: AtomicU64,
+    /// Connections that switched to WebSocket.
+    pub(super) websockets: AtomicU64,
+    /// Their messages, and the bytes of these, uncompressed.
+    pub(super) ws_messages: AtomicU64,
+    pub(super) ws_bytes: AtomicU64,
+    /// Messages that were too large to be read.
+    pub(super) ws_too_large: AtomicU64,
+    /// WebSockets that were cut because their frames broke the protocol.
+    pub(super) ws_refused: AtomicU64,
     /// HTTP/2 streams that were never requests: over a bound, or malformed.
     pub(super) h2_refused: AtomicU64,
     /// HTTP/2 connections that were ended because a peer flooded them.
@@ -184,7 +277,7 @@ pub struct CoverageSnapshot {
     pub calls_not_understood: u64,
     /// By reason; zeros left out.
     pub reasons: BTreeMap<&'static str, u64>,
-    /// TLS connections, by the name that the client asked for.
+    /// Opaque TLS connections, by the name that the client asked for.
     pub tls_names: BTreeMap<String, u64>,
 }
 
@@ -194,9 +287,8 @@ impl Coverage {
         add(&self.opaque[reason as usize], 1);
     }
 
-    /// A TLS connection, and the name that its client asked for.
-    pub(super) fn tls(&self, name: Option<String>) {
-        self.opaque(OpaqueReason::Tls);
+    /// An opaque TLS connection, and the name that its client asked for.
+    pub(super) fn tls_name(&self, name: Option<Box<str>>) {
         let mut names = self.tls_names.lock().unwrap_or_else(PoisonError::into_inner);
         let room = names.len() < limits::TLS_NAMES_PER_AGENT;
         match name {
@@ -215,6 +307,24 @@ impl Coverage {
         add(&self.refused, 1);
     }
 
+    /// A TLS connection that is decrypted, and whether the agent's roots vouch for its upstream.
+    pub(super) fn tls_decrypted(&self, verified: bool) {
+        add(&self.tls_decrypted, 1);
+        add(&self.tls_unverified, u64::from(!verified));
+    }
+
+    /// Reset because of a handshake that took too long.
+    pub(super) fn tls_late(&self) {
+        add(&self.connections_reset, 1);
+        add(&self.tls_late, 1);
+    }
+
+    /// Refused because it could not be read.
+    pub(super) fn refused_unread(&self) {
+        add(&self.connections_reset, 1);
+        add(&self.refused_unread, 1);
+    }
+
     /// The figures now.
     #[must_use]
     pub fn snapshot(&self) -> CoverageSnapshot {
@@ -227,11 +337,28 @@ impl Coverage {
         reasons.insert("reset_over_bound", get(&self.over_bound));
         reasons.insert("tls_unnamed", get(&self.tls_unnamed));
         reasons.insert("reset_refused", get(&self.refused));
+        reasons.insert("h1_hosts_differ", get(&self.h1_hosts_differ));
+        reasons.insert("h1_slow_heads", get(&self.h1_slow_heads));
+        reasons.insert("h1_requests_refused", get(&self.h1_refused));
+        reasons.insert("h1_responses_refused", get(&self.h1_answers_refused));
+        reasons.insert("tunnels", get(&self.tunnels));
+        reasons.insert("websockets", get(&self.websockets));
+        reasons.insert("websocket_messages", get(&self.ws_messages));
+        reasons.insert("websocket_bytes", get(&self.ws_bytes));
+        reasons.insert("websocket_too_large", get(&self.ws_too_large));
+        reasons.insert("websocket_refused", get(&self.ws_refused));
+        reasons.insert("tls_decrypted", get(&self.tls_decrypted));
+        reasons.insert("tls_unverified", get(&self.tls_unverified));
+        reasons.insert("tls_distrusted", get(&self.tls_distrusted));
+        reasons.insert("tls_late", get(&self.tls_late));
+        reasons.insert("tls_host_differs", get(&self.tls_host_differs));
+        reasons.insert("refused_unread", get(&self.refused_unread));
         reasons.insert("h2_streams_refused", get(&self.h2_refused));
         reasons.insert("h2_floods", get(&self.h2_floods));
         reasons.insert("h2_hosts_differ", get(&self.h2_hosts_differ));
         reasons.insert("h2_tunnels", get(&self.h2_tunnels));
         reasons.retain(|_, count| *count != 0);
+        let names = self.tls_names.lock().unwrap_or_else(PoisonError::into_inner);
         CoverageSnapshot {
             connections_observed: get(&self.connections_observed),
             connections_opaque: get(&self.connections_opaque),
@@ -241,7 +368,7 @@ impl Coverage {
             calls: get(&self.calls),
             calls_not_understood: get(&self.calls_not_understood),
             reasons,
-            tls_names: self.tls_names.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            tls_names: names.iter().map(|(name, count)| (name.to_string(), *count)).collect(),
         }
     }
 }

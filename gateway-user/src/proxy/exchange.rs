@@ -33,8 +33,23 @@ pub(super) struct Connection {
     /// The address that upstream sees.
     pub(super) upstream_local: Option<SocketAddr>,
     pub(super) pid: u32,
+    /// Whose TLS was decrypted.
+    pub(super) server: Option<Server>,
     pub(super) recording: Arc<Recording>,
-    _place: Place,
+    /// How many tunnels it is in, one in another.
+    pub(super) depth: usize,
+    origin: Origin,
+    place: Arc<Place>,
+}
+
+/// The server of a decrypted connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Server {
+    /// The name or address that the client asked for.
+    pub(super) name: Box<str>,
+    /// Whether the node's own roots vouch for it. Rules that go by a host's name hold only then, and
+    /// only for requests to this one: see [`Connection::is_for`].
+    pub(super) verified: bool,
 }
 
 /// What every exchange of the gateway shares.
@@ -129,7 +144,7 @@ impl Connection {
         origin: &Origin,
         destination: SocketAddr,
         upstream_local: Option<SocketAddr>,
-        place: Place,
+        place: Arc<Place>,
         recording: Arc<Recording>,
     ) -> Self {
         Self {
@@ -138,14 +153,48 @@ impl Connection {
             destination,
             upstream_local,
             pid: origin.tgid,
+            server: None,
             recording,
-            _place: place,
+            depth: 0,
+            origin: *origin,
+            place,
         }
+    }
+
+    /// The same, in so many tunnels.
+    pub(super) fn at_depth(self, depth: usize) -> Self {
+        Self { depth, ..self }
+    }
+
+    /// What it was admitted with.
+    pub(super) fn admitted(&self) -> (Origin, Arc<Place>) {
+        (self.origin, Arc::clone(&self.place))
+    }
+
+    /// The same, decrypted.
+    pub(super) fn with(self, server: Server) -> Self {
+        Self { server: Some(server), ..self }
+    }
+
+    /// Whether a request's host (RFC 9110, section 7.2) is the server that the client has asked for
+    /// in TLS, if it has.
+    pub(super) fn is_for(&self, host: &str) -> bool {
+        let Some(server) = &self.server else { return true };
+        let name = match host.rsplit_once(':') {
+            Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+            _ => host,
+        };
+        let name = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+        let plain = |name: &str| name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+        plain(name) == plain(&server.name)
     }
 }
 
 impl Exchange {
     pub(super) fn begin(connection: &Connection, seq: u64, request: Request<'_>) -> Self {
+        if request.host.as_deref().is_some_and(|host| !connection.is_for(host)) {
+            add(&connection.agent.coverage.tls_host_differs, 1);
+        }
         let observer = dialect::detect(&RequestInfo {
             method: request.method,
             target: request.target,
@@ -321,6 +370,16 @@ impl Exchange {
         };
         let recorder = &connection.recording.recorder;
         recorder.finished(&agent.reference, workflow, settlement, &completion, at);
+    }
+
+    /// Whether its request has ended.
+    pub(super) const fn is_asked(&self) -> bool {
+        self.request_over
+    }
+
+    /// Whether its response has begun.
+    pub(super) const fn is_answering(&self) -> bool {
+        self.status.is_some()
     }
 
     /// Whether both its request and its response have ended.

@@ -20,6 +20,7 @@
 //! (RFC 9110, sections 7.8 and 9.3.6), and one that does not is read as a server that declines
 //! would read it, or fails the framing.
 
+mod authority;
 mod body;
 mod error;
 mod head;
@@ -27,8 +28,9 @@ mod request;
 mod response;
 mod scan;
 
+pub use authority::{Authority, Misaddressed};
 pub use error::{Fault, FramingError};
-pub use head::{Framing, Method, RequestHead, ResponseHead, Version};
+pub use head::{Framing, Method, RequestHead, ResponseHead, Version, without_field};
 pub use request::{RequestFramer, RequestPiece};
 pub use response::{Awaited, ResponseFramer, ResponsePiece};
 

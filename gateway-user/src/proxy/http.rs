@@ -3,11 +3,15 @@
 use std::collections::VecDeque;
 
 use super::{
+    agent::add,
     exchange::{Connection, Ended, Exchange, Request, Response},
     h1::{
-        Awaited, Eof, FramingError, RequestFramer, RequestHead, RequestPiece, ResponseFramer,
-        ResponseHead, ResponsePiece,
+        Authority, Awaited, Eof, Fault, FramingError, Method, Misaddressed, RequestFramer,
+        RequestHead, RequestPiece, ResponseFramer, ResponseHead, ResponsePiece,
     },
+    refusal::Refusal,
+    way::Way,
+    ws::Deflate,
 };
 
 /// The exchanges of one connection, oldest first: answers come in the order of the requests
@@ -19,17 +23,38 @@ pub(super) struct Http {
     /// Every one but the last has its whole request; every one but the first waits for its answer.
     exchanges: VecDeque<Exchange>,
     next_seq: u64,
+    /// What the last request asks to switch to, until it is answered.
+    asked: Option<Switch>,
+}
+
+/// What the two sides do after HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Switch {
+    /// WebSocket, with what was agreed on.
+    WebSocket(Option<Deflate>),
+    /// A tunnel through a proxy, to there.
+    Connect(Authority),
+    /// Something else: another protocol, unknown extensions, a tunnel to nowhere.
+    Other,
 }
 
 /// Whether HTTP goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub(super) enum Outlook {
     Http,
-    /// The server has switched to another protocol.
-    Switched,
-    /// Where messages begin and end can't be said any more.
-    Unframed(FramingError),
+    Switched(Switch),
+    /// What was read last must not be taken for a message of this connection: where messages begin
+    /// and end, or for whom they are, is not certain.
+    Wrong(Refusal),
+}
+
+/// When the client can be told of a refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Chance {
+    Now,
+    Later,
+    Never,
 }
 
 impl Http {
@@ -39,72 +64,136 @@ impl Http {
             responses: ResponseFramer::new(),
             exchanges: VecDeque::new(),
             next_seq: 0,
+            asked: None,
         }
     }
 
-    pub(super) fn client_sent(&mut self, connection: &Connection, bytes: &[u8]) -> Outlook {
-        let mut rest = bytes;
+    pub(super) fn client_sent(&mut self, connection: &Connection, way: &mut Way<'_>) -> Outlook {
         loop {
-            let (taken, piece) = match self.requests.next(rest) {
+            let (taken, piece) = match self.requests.next(way.rest()) {
                 Ok(read) => read,
-                Err(error) => return Outlook::Unframed(error),
+                Err(error) => return Outlook::Wrong(error.into()),
             };
-            rest = &rest[taken..];
+            way.read(taken);
             match piece {
-                None => return Outlook::Http,
+                None => {
+                    way.pass_all_but(self.requests.undecided());
+                    return Outlook::Http;
+                }
                 Some(RequestPiece::Head(head)) => {
-                    if let Err(error) = self.responses.push(Awaited::from(&head)) {
-                        return Outlook::Unframed(error);
+                    if let Err(refusal) = self.begin(connection, head, way) {
+                        return Outlook::Wrong(refusal);
                     }
-                    self.exchanges.push_back(begin(connection, self.next_seq, head));
-                    self.next_seq += 1;
                 }
                 Some(RequestPiece::Body(body)) => {
                     if let Some(exchange) = self.exchanges.back_mut() {
                         exchange.request_body(body);
                     }
+                    way.pass();
                 }
                 Some(RequestPiece::End) => {
                     if let Some(exchange) = self.exchanges.back_mut() {
                         exchange.request_ended(connection);
                     }
                     self.forget_finished();
+                    way.pass();
+                    if way.is_asked() && self.awaits_switch() {
+                        return Outlook::Http;
+                    }
                 }
             }
         }
     }
 
-    pub(super) fn server_sent(&mut self, connection: &Connection, bytes: &[u8]) -> Outlook {
-        let mut rest = bytes;
+    fn begin(
+        &mut self,
+        connection: &Connection,
+        head: RequestHead,
+        way: &mut Way<'_>,
+    ) -> Result<(), Refusal> {
+        let addressed = check_host(connection, &head);
+        if way.is_asked() {
+            addressed?;
+            if head.authority().is_some_and(|host| !connection.is_for(host)) {
+                add(&connection.agent.coverage.tls_host_differs, 1);
+                return Err(Refusal::Misdirected);
+            }
+        }
+        self.responses.push(Awaited::from(&head))?;
+        self.asked = Switch::asked(&head);
+        if head.websocket {
+            // So that single messages can be changed or left out.
+            way.pass_head_without("sec-websocket-extensions");
+        } else {
+            way.pass();
+        }
+        self.exchanges.push_back(begin(connection, self.next_seq, head));
+        self.next_seq += 1;
+        Ok(())
+    }
+
+    pub(super) fn server_sent(&mut self, connection: &Connection, way: &mut Way<'_>) -> Outlook {
         loop {
-            let (taken, piece) = match self.responses.next(rest) {
+            let (taken, piece) = match self.responses.next(way.rest()) {
                 Ok(read) => read,
-                Err(error) => return Outlook::Unframed(error),
+                Err(error) => return Outlook::Wrong(error.into()),
             };
-            rest = &rest[taken..];
-            let Some(exchange) = self.exchanges.front_mut() else {
-                return match piece {
-                    None => Outlook::Http,
-                    // The framer gives no pieces without a request; were it wrong, nothing is lost.
-                    Some(_) => Outlook::Switched,
-                };
+            way.read(taken);
+            let Some(piece) = piece else {
+                way.pass_all_but(self.responses.undecided());
+                return Outlook::Http;
             };
+            if let ResponsePiece::Head(head) = &piece
+                && let Err(refusal) = self.answered(head, way.is_asked())
+            {
+                return Outlook::Wrong(refusal);
+            }
+            way.pass();
+            // The framer gives no pieces without a request; were it wrong, nothing is lost.
+            let Some(exchange) = self.exchanges.front_mut() else { continue };
             match piece {
-                None => return Outlook::Http,
-                Some(ResponsePiece::Interim(_)) => {}
-                Some(ResponsePiece::Head(head)) => exchange.response_head(&neutral(&head)),
-                Some(ResponsePiece::Body(body)) => exchange.response_body(connection, body),
-                Some(ResponsePiece::End) => {
+                ResponsePiece::Interim(_) => {}
+                ResponsePiece::Head(head) => exchange.response_head(&neutral(&head)),
+                ResponsePiece::Body(body) => exchange.response_body(connection, body),
+                ResponsePiece::End => {
                     exchange.finish(connection, Ended::Whole);
                     self.forget_finished();
                 }
-                Some(ResponsePiece::Tunnel) => {
+                ResponsePiece::Tunnel => {
                     self.requests.tunnel();
                     exchange.finish(connection, Ended::Whole);
-                    return Outlook::Switched;
+                    self.exchanges.clear();
+                    return Outlook::Switched(self.asked.take().unwrap_or(Switch::Other));
                 }
             }
         }
+    }
+
+    /// A final head has come: whether it may be believed.
+    fn answered(&mut self, head: &ResponseHead, asked: bool) -> Result<(), Refusal> {
+        if !self.responses.is_switching() {
+            if self.exchanges.len() == 1 {
+                self.asked = None;
+            }
+            return Ok(());
+        }
+        // What the client sent behind its request, or has still to send of it, was read as HTTP.
+        if self.exchanges.len() != 1 || !self.requests.is_at_start() {
+            return Err(FramingError::Server(Fault::EarlySwitch).into());
+        }
+        if let Some(Switch::WebSocket(agreed)) = &mut self.asked {
+            let extensions = head.websocket_extensions.as_deref();
+            match Deflate::accepted(extensions) {
+                Ok(None) => {}
+                _ if asked => return Err(Refusal::Extension),
+                Ok(deflate) => *agreed = deflate,
+                Err(_) => self.asked = Some(Switch::Other),
+            }
+            if head.status == 101 && !head.websocket {
+                self.asked = Some(Switch::Other);
+            }
+        }
+        Ok(())
     }
 
     /// The server sends no more: that may be the end of an answer, or its loss, which ended so.
@@ -129,6 +218,32 @@ impl Http {
         self.exchanges.is_empty() && self.requests.eof() == Eof::Clean
     }
 
+    /// Whether what the client sends next is not known to be HTTP before the server has answered.
+    pub(super) const fn awaits_switch(&self) -> bool {
+        self.asked.is_some() && self.requests.is_at_start()
+    }
+
+    /// Whether the client can be told of a refusal: not before it has the answers to what it sent
+    /// before, and not if it has a part of the one that is refused.
+    pub(super) fn chance_to(&self, refusal: Refusal) -> Chance {
+        // The head of the request that is refused may have gone on.
+        let broken = self.exchanges.back().filter(|exchange| !exchange.is_asked());
+        let refused = if refusal.blames_client() { broken } else { self.exchanges.front() };
+        let before = self.exchanges.len() - usize::from(broken.is_some());
+        match refused {
+            _ if refusal.blames_client() && before > 0 => Chance::Later,
+            Some(exchange) if exchange.is_answering() => Chance::Never,
+            // What is wrong with a server that was asked nothing is of no use to the client.
+            None if !refusal.blames_client() => Chance::Never,
+            _ => Chance::Now,
+        }
+    }
+
+    /// The number of the request whose head has begun and is not complete.
+    pub(super) fn head_under_way(&self) -> Option<u64> {
+        self.requests.is_in_head().then_some(self.next_seq)
+    }
+
     /// An answer may end before its request does; the exchange stays until both have.
     fn forget_finished(&mut self) {
         while self.exchanges.front().is_some_and(Exchange::is_over) {
@@ -137,11 +252,31 @@ impl Http {
     }
 }
 
+impl Switch {
+    fn asked(head: &RequestHead) -> Option<Self> {
+        match head.method {
+            Method::Connect => Some(head.target.parse().map_or(Self::Other, Self::Connect)),
+            _ if head.websocket => Some(Self::WebSocket(None)),
+            _ => head.upgrade.then_some(Self::Other),
+        }
+    }
+}
+
+/// Whether it is certain for whom a request is. Counted if its hosts differ.
+fn check_host(connection: &Connection, head: &RequestHead) -> Result<(), Refusal> {
+    let addressed = head.check_authority();
+    if addressed == Err(Misaddressed::HostsDiffer) {
+        add(&connection.agent.coverage.h1_hosts_differ, 1);
+    }
+    Ok(addressed?)
+}
+
 fn begin(connection: &Connection, seq: u64, head: RequestHead) -> Exchange {
+    let host = head.authority().map(str::to_owned);
     let request = Request {
         method: head.method.as_str(),
         target: &head.target,
-        host: head.host,
+        host,
         content_encoding: head.content_encoding.as_deref(),
         retry_count: head.retry_count,
         stream_id: None,

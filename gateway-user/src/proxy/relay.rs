@@ -6,13 +6,18 @@ use std::{
     task::{Context, Poll},
 };
 
-use tokio::net::TcpStream;
+use tokio::time::{Sleep, sleep};
 
 use super::{
+    admit::ConnectAdmission,
     connect::end_on_drop,
-    lane::{Failure, Lane, Watcher},
-    tap::Tap,
+    lane::{End, Failure, Lane, Watcher},
+    leg::Leg,
+    refusal::{Refusal, farewell},
+    tap::{Ending, Tap},
+    way::Verdict,
 };
+use crate::limits;
 
 /// Carries a connection until it ends. Either direction may end before the other; an error on
 /// either side becomes a reset of both, as it would have been one for the two without us. What the
@@ -22,13 +27,43 @@ use super::{
 /// Both streams come to it as ones that are reset when they are dropped, and stay so until the
 /// connection has ended in good order.
 #[derive(Debug)]
-pub(super) struct Relay {
-    client: TcpStream,
-    upstream: TcpStream,
+pub(super) struct Relay<C, U> {
+    client: C,
+    upstream: U,
     up: Lane,
     down: Lane,
     tap: Tap,
     draining: bool,
+    late: Option<Late>,
+}
+
+/// How a relay ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(super) enum Outcome {
+    Over,
+    /// The client is still to be told: [`Relay::refuse`].
+    Refused(Refusal),
+    /// The two go on through a tunnel: [`Relay::into_tunnel`].
+    Tunnel,
+}
+
+/// The two sides of a connection, from which this was read and not passed on.
+#[derive(Debug)]
+pub(super) struct Joined<C, U> {
+    pub(super) admission: ConnectAdmission,
+    pub(super) client: C,
+    pub(super) upstream: U,
+    pub(super) of_client: Vec<u8>,
+    pub(super) of_upstream: Vec<u8>,
+}
+
+/// When the head of a request counts as late.
+#[derive(Debug)]
+struct Late {
+    head: u64,
+    /// Absent once it was.
+    at: Option<Pin<Box<Sleep>>>,
 }
 
 /// One of the two that a connection joins.
@@ -38,9 +73,24 @@ pub(super) enum Side {
     Upstream,
 }
 
-impl Relay {
-    pub(super) fn new(client: TcpStream, upstream: TcpStream, tap: Tap) -> Self {
-        Self { client, upstream, up: Lane::default(), down: Lane::default(), tap, draining: false }
+impl<C: Leg, U: Leg> Relay<C, U> {
+    /// Of a client from which this was read already.
+    pub(super) fn new(client: C, held: Vec<u8>, upstream: U, tap: Tap) -> Self {
+        let (up, down) = (Lane::beginning_with(held), Lane::default());
+        Self { client, upstream, up, down, tap, draining: false, late: None }
+    }
+
+    /// The same, and from upstream too.
+    pub(super) fn after(self, of_upstream: Vec<u8>) -> Self {
+        Self { down: Lane::beginning_with(of_upstream), ..self }
+    }
+
+    pub(super) const fn client(&self) -> &C {
+        &self.client
+    }
+
+    pub(super) const fn upstream(&self) -> &U {
+        &self.upstream
     }
 
     /// From now on the connection ends as soon as no exchange is under way on it.
@@ -48,8 +98,35 @@ impl Relay {
         self.draining = true;
     }
 
-    /// Ready when both directions have ended, or with the side that failed.
+    /// Resets upstream, and tells the client why.
+    pub(super) async fn refuse(mut self, refusal: Refusal) {
+        drop(self.upstream);
+        farewell(&mut self.client, &refusal.answer()).await;
+    }
+
+    /// What the two go on with. `None` if there is no tunnel.
+    pub(super) fn into_tunnel(mut self) -> Option<Joined<C, U>> {
+        let (to, [of_client, of_upstream]) = self.tap.take_tunnel()?;
+        let connection = self.tap.connection();
+        tracing::debug!(connection = %connection.id, %to, "a tunnel");
+        let admission = ConnectAdmission::of_tunnel(connection, to);
+        let Self { client, upstream, .. } = self;
+        Some(Joined { admission, client, upstream, of_client, of_upstream })
+    }
+
+    /// The same as a [turn](Self::poll_turn), and again while one direction makes bytes of the
+    /// other readable.
     fn poll_lanes(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Side>> {
+        loop {
+            let turn = self.poll_turn(cx);
+            if turn.is_ready() || !self.tap.can_pass_kept(Side::Client) {
+                return turn;
+            }
+        }
+    }
+
+    /// Ready when both directions have ended, or with the side that failed.
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Side>> {
         let Self { client, upstream, tap, .. } = self;
         let up = self.up.poll(cx, client, upstream, &mut FromClient(tap));
         let up = match up {
@@ -65,7 +142,12 @@ impl Relay {
             }
             up => up.is_ready(),
         };
+        let held = tap.holds(Side::Client);
         let down = self.down.poll(cx, upstream, client, &mut FromServer(tap));
+        if held && !tap.holds(Side::Client) {
+            // Its next turn is now: nobody else would wake it.
+            cx.waker().wake_by_ref();
+        }
         match down {
             Poll::Ready(Err(failure)) => {
                 tracing::debug!(%failure, "upstream to client");
@@ -99,8 +181,28 @@ impl Watcher for FromClient<'_> {
         !self.0.is_opaque()
     }
 
+    fn asks(&self) -> bool {
+        self.0.asks()
+    }
+
+    fn holds(&self) -> bool {
+        self.0.holds(Side::Client)
+    }
+
     fn saw(&mut self, bytes: &[u8]) {
-        self.0.client_sent(bytes);
+        self.0.saw(Side::Client, bytes);
+    }
+
+    fn pass(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Verdict {
+        self.0.pass(Side::Client, bytes, out)
+    }
+
+    fn pass_kept(&mut self, out: &mut Vec<u8>) {
+        self.0.pass_kept(Side::Client, out);
+    }
+
+    fn pass_last(&mut self, out: &mut Vec<u8>) {
+        self.0.pass_last(Side::Client, out);
     }
 
     fn missed(&mut self, count: usize) {
@@ -113,8 +215,28 @@ impl Watcher for FromServer<'_> {
         !self.0.is_opaque()
     }
 
+    fn asks(&self) -> bool {
+        self.0.asks()
+    }
+
+    fn holds(&self) -> bool {
+        self.0.holds(Side::Upstream)
+    }
+
     fn saw(&mut self, bytes: &[u8]) {
-        self.0.server_sent(bytes);
+        self.0.saw(Side::Upstream, bytes);
+    }
+
+    fn pass(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Verdict {
+        self.0.pass(Side::Upstream, bytes, out)
+    }
+
+    fn pass_kept(&mut self, out: &mut Vec<u8>) {
+        self.0.pass_kept(Side::Upstream, out);
+    }
+
+    fn pass_last(&mut self, out: &mut Vec<u8>) {
+        self.0.pass_last(Side::Upstream, out);
     }
 
     fn missed(&mut self, count: usize) {
@@ -122,27 +244,67 @@ impl Watcher for FromServer<'_> {
     }
 }
 
-impl Future for Relay {
-    type Output = ();
+impl<C: Leg, U: Leg> Future for Relay<C, U> {
+    type Output = Outcome;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
         let this = &mut *self;
         let lanes = this.poll_lanes(cx);
-        if this.up.is_closed() {
+        this.poll_late(cx);
+        if this.up.closed().is_some() {
             this.tap.client_ended();
         }
-        if this.down.is_closed() {
-            this.tap.server_ended();
+        match this.down.closed() {
+            Some(End::Whole) => this.tap.server_ended(),
+            Some(End::Cut) => this.tap.broken(Side::Upstream),
+            None => {}
+        }
+        if let Some(outcome) = this.ending() {
+            return Poll::Ready(outcome);
         }
         match lanes {
             Poll::Ready(Err(side)) => this.tap.broken(side),
             Poll::Pending if !(this.draining && this.is_idle()) => return Poll::Pending,
-            Poll::Ready(Ok(())) | Poll::Pending => {
-                end_on_drop(&this.client);
-                end_on_drop(&this.upstream);
+            ended => {
+                if ended.is_pending() {
+                    this.client.say_end();
+                    this.upstream.say_end();
+                }
+                end_on_drop(this.client.socket());
+                end_on_drop(this.upstream.socket());
             }
         }
-        Poll::Ready(())
+        Poll::Ready(Outcome::Over)
+    }
+}
+
+impl<C: Leg, U: Leg> Relay<C, U> {
+    /// How it ends if the tap wants it to, and what comes before has been written.
+    fn ending(&self) -> Option<Outcome> {
+        match self.tap.ending()? {
+            Ending::Cut => Some(Outcome::Over),
+            Ending::Refused(refusal) => self.down.is_flushed().then_some(Outcome::Refused(refusal)),
+            Ending::Tunnel => {
+                (self.up.is_flushed() && self.down.is_flushed()).then_some(Outcome::Tunnel)
+            }
+        }
+    }
+
+    /// Notices a head that takes too long. There is a timer only while one does not come at once.
+    fn poll_late(&mut self, cx: &mut Context<'_>) {
+        let Some(head) = self.tap.head_under_way() else {
+            self.late = None;
+            return;
+        };
+        let late = match self.late.take() {
+            Some(late) if late.head == head => late,
+            _ => Late { head, at: Some(Box::pin(sleep(limits::HEAD_TIME))) },
+        };
+        let late = self.late.insert(late);
+        if late.at.as_mut().is_some_and(|at| at.as_mut().poll(cx).is_ready()) {
+            late.at = None;
+            self.tap.head_late();
+        }
     }
 }
 
@@ -156,6 +318,7 @@ mod tests {
     };
 
     use socket2::{SockRef, Socket};
+    use tokio::net::TcpStream;
 
     use super::*;
     use crate::{
@@ -169,15 +332,17 @@ mod tests {
 
     const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
+    type Plain = Relay<TcpStream, TcpStream>;
+
     /// A relay, and the two ends that it joins. Its socket to the client holds little.
-    fn relay() -> (Relay, StdStream, StdStream) {
+    fn relay() -> (Plain, StdStream, StdStream) {
         let (client, to_client) = pair(Some(4096));
         let (server, to_server) = pair(None);
         let (agent, origin, destination, place) = admission(to_server.0).into_parts();
         let recorder = Box::new(Nowhere);
         let recording = Arc::new(Recording { clock: Clock::start(), key: [0; 32], recorder });
         let connection = Connection::new(agent, &origin, destination, None, place, recording);
-        (Relay::new(to_client.1, to_server.1, Tap::new(connection)), client, server)
+        (Relay::new(to_client.1, Vec::new(), to_server.1, Tap::new(connection)), client, server)
     }
 
     /// Two ends of a connection, the second with the address of the first's peer. Neither holds
@@ -220,7 +385,7 @@ mod tests {
     }
 
     /// Drives the relay, which must go on, until it is so.
-    async fn until(relay: &mut Pin<Box<Relay>>, so: impl Fn(&Relay) -> bool) {
+    async fn until(relay: &mut Pin<Box<Plain>>, so: impl Fn(&Plain) -> bool) {
         let driven = std::future::poll_fn(|cx| {
             assert!(relay.as_mut().poll(cx).is_pending(), "it has ended");
             if so(relay) { Poll::Ready(()) } else { Poll::Pending }
@@ -249,7 +414,7 @@ mod tests {
             let mut received = Vec::new();
             client.read_to_end(&mut received).map(|_| received)
         });
-        relay.await;
+        assert_eq!(relay.await, Outcome::Over);
         let received = reading.await.expect("it did not panic").expect("an orderly end");
         assert!(received == answer);
     }
@@ -262,7 +427,7 @@ mod tests {
         drop(server);
         client.write_all(b"much").expect("it is open");
         // Both are there before the first look, which finds out by writing.
-        relay.await;
+        assert_eq!(relay.await, Outcome::Over);
         let mut received = Vec::new();
         let end = client.read_to_end(&mut received);
         assert_eq!(received, b"too large");
@@ -278,7 +443,7 @@ mod tests {
         SockRef::from(&client).set_linger(Some(Duration::ZERO)).expect("an option");
         drop(client);
         server.write_all(b"more").expect("it is open");
-        relay.await;
+        assert_eq!(relay.await, Outcome::Over);
         let mut received = Vec::new();
         let end = server.read_to_end(&mut received);
         assert_eq!(received, b"half a mess");

@@ -1,7 +1,6 @@
 //! Telling a connection's protocol by its first bytes.
 
-use rustls::server::Acceptor;
-
+use super::tls::{HelloReader, NotAHello};
 use crate::limits;
 
 /// What a client's first bytes begin.
@@ -12,7 +11,7 @@ pub(super) enum Protocol {
     Http2,
     /// TLS, with the name that the client asks for (RFC 6066, section 3), if it names one.
     Tls {
-        server_name: Option<String>,
+        server_name: Option<Box<str>>,
     },
     Unknown,
 }
@@ -21,10 +20,11 @@ pub(super) enum Protocol {
 #[derive(Debug, Default)]
 pub(super) struct Sniffer {
     seen: Vec<u8>,
+    hello: HelloReader,
 }
 
 /// RFC 9113, section 3.4.
-const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(super) const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Longer than any method in use, so that a line of another protocol is soon told apart.
 const MAX_METHOD: usize = 32;
@@ -34,60 +34,53 @@ impl Sniffer {
     /// seen so far.
     pub(super) fn look(&mut self, bytes: &[u8]) -> Option<(Protocol, Vec<u8>)> {
         self.seen.extend_from_slice(bytes);
-        let protocol = classify(&self.seen)
+        let protocol = self
+            .classify()
             .or_else(|| (self.seen.len() >= limits::SNIFFED_BYTES).then_some(Protocol::Unknown))?;
         Some((protocol, std::mem::take(&mut self.seen)))
+    }
+
+    /// Gives up: what has been seen.
+    pub(super) fn take(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.seen)
     }
 
     /// Whether nothing has been seen yet.
     pub(super) const fn is_empty(&self) -> bool {
         self.seen.is_empty()
     }
-}
 
-fn classify(seen: &[u8]) -> Option<Protocol> {
-    /// The content type of a TLS handshake record (RFC 8446, section 5.1).
-    const HANDSHAKE: u8 = 22;
+    fn classify(&mut self) -> Option<Protocol> {
+        /// The content type of a TLS handshake record (RFC 8446, section 5.1).
+        const HANDSHAKE: u8 = 22;
 
-    let first = *seen.first()?;
-    if first == HANDSHAKE {
-        return client_hello(seen);
-    }
-    let preface = seen.len().min(HTTP2_PREFACE.len());
-    if seen[..preface] == HTTP2_PREFACE[..preface] {
-        return (preface == HTTP2_PREFACE.len()).then_some(Protocol::Http2);
-    }
-    // Empty lines before a request are legal (RFC 9112, section 2.2).
-    let line = seen.iter().position(|b| !matches!(b, b'\r' | b'\n')).map(|at| &seen[at..])?;
-    match line.iter().take(MAX_METHOD).position(|b| !is_token(*b)) {
-        Some(at) if at > 0 && line[at] == b' ' => Some(Protocol::Http1),
-        None if line.len() < MAX_METHOD => None,
-        _ => Some(Protocol::Unknown),
+        let seen = self.seen.as_slice();
+        if *seen.first()? == HANDSHAKE {
+            return match self.hello.look(seen) {
+                Ok(Some(hello)) => Some(Protocol::Tls { server_name: hello.server_name }),
+                Ok(None) => None,
+                Err(NotAHello::Record | NotAHello::Message) => Some(Protocol::Unknown),
+                // TLS to look at, but not TLS that can be read.
+                Err(_) => Some(Protocol::Tls { server_name: None }),
+            };
+        }
+        let preface = seen.len().min(HTTP2_PREFACE.len());
+        if seen[..preface] == HTTP2_PREFACE[..preface] {
+            return (preface == HTTP2_PREFACE.len()).then_some(Protocol::Http2);
+        }
+        // Empty lines before a request are legal (RFC 9112, section 2.2).
+        let line = seen.iter().position(|b| !matches!(b, b'\r' | b'\n')).map(|at| &seen[at..])?;
+        match line.iter().take(MAX_METHOD).position(|b| !is_token(*b)) {
+            Some(at) if at > 0 && line[at] == b' ' => Some(Protocol::Http1),
+            None if line.len() < MAX_METHOD => None,
+            _ => Some(Protocol::Unknown),
+        }
     }
 }
 
 /// RFC 9110, section 5.6.2.
 fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
-}
-
-fn client_hello(seen: &[u8]) -> Option<Protocol> {
-    let mut acceptor = Acceptor::default();
-    let mut rest = seen;
-    while !rest.is_empty() {
-        if acceptor.read_tls(&mut rest).is_err() {
-            return Some(Protocol::Unknown);
-        }
-    }
-    match acceptor.accept() {
-        Ok(Some(accepted)) => {
-            let server_name = accepted.client_hello().server_name().map(str::to_owned);
-            Some(Protocol::Tls { server_name })
-        }
-        Ok(None) => None,
-        // TLS to look at, but not TLS that can be read.
-        Err(_) => Some(Protocol::Tls { server_name: None }),
-    }
 }
 
 #[cfg(test)]

@@ -1,74 +1,325 @@
-//! What looks on while a connection is relayed.
+//! What looks on while a connection is relayed, or is asked first.
+
+use std::mem::replace;
 
 use super::{
-    agent::{OpaqueReason, add},
+    agent::{Coverage, OpaqueReason, add},
     exchange::{Connection, Ended},
-    http::{Http, Outlook},
+    h1::Authority,
+    http::{Chance, Http, Outlook, Switch},
+    refusal::Refusal,
     relay::Side,
     sniff::{Protocol, Sniffer},
+    way::{Kept, Verdict, Way},
+    ws::{Content, Message, Messages, Peer, WebSocket},
 };
+use crate::{config::Mode, limits};
 
-/// Is shown every byte of a connection after it went on its way, and understands what it can.
-/// Nothing that it finds or fails to find changes what is forwarded.
+/// Understands what it can of a connection.
+///
+/// In audit it is shown every byte after that went on its way, and nothing that it finds or fails
+/// to find changes what is forwarded. In enforce it is asked first: what it does not understand of
+/// a protocol that it follows does not go on.
 ///
 /// ```text
-///               HTTP/1                ambiguous framing, upgrade, CONNECT
-///   Sniffing ────────────► Http ─────────────────────┐
-///      │                                             ▼
-///      └──────────────────────────────────────────► Opaque
+///               HTTP/1                  101
+///   Sniffing ────────────► Http ───────────────────► WebSocket
+///      │                    │ └─ CONNECT, 2xx ─► Tunnel   │ broken frames
+///      │                    │ ambiguous framing,          ▼
+///      └────────────────────┴─ another upgrade ────────► Opaque
 ///          TLS, HTTP/2, the server speaks first, anything else
 /// ```
+///
+/// What is ambiguous or broken makes a connection opaque in audit; in enforce it is refused.
 #[derive(Debug)]
 pub(super) struct Tap {
     connection: Connection,
     reading: Reading,
     /// The client sends no more: if the answers are not whole in the end, it most likely left.
     client_ended: bool,
+    /// What waits of either side's bytes, in enforce.
+    of_client: Kept,
+    of_server: Kept,
+    course: Course,
 }
 
 #[derive(Debug)]
 enum Reading {
     Sniffing(Sniffer),
     Http(Box<Http>),
+    WebSocket(Box<WebSocket>),
+    /// What comes is for whoever carries the tunnel: see [`Tap::ending`].
+    Tunnel(Authority),
     Opaque,
+}
+
+/// Whether the connection goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Course {
+    On,
+    /// The client is told, once it has the answers that come before.
+    Refusing(Refusal),
+    Cut,
+}
+
+/// How a connection ends, or stops to be this one, before either side has ended it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// With an answer of our own. Upstream is reset.
+    Refused(Refusal),
+    /// Reset, to both.
+    Cut,
+    /// A tunnel through an HTTP proxy begins.
+    Tunnel,
 }
 
 impl Tap {
     pub(super) fn new(connection: Connection) -> Self {
-        Self { connection, reading: Reading::Sniffing(Sniffer::default()), client_ended: false }
+        Self {
+            connection,
+            reading: Reading::Sniffing(Sniffer::default()),
+            client_ended: false,
+            of_client: Kept::default(),
+            of_server: Kept::default(),
+            course: Course::On,
+        }
     }
 
-    pub(super) fn client_sent(&mut self, bytes: &[u8]) {
-        match &mut self.reading {
-            Reading::Sniffing(sniffer) => {
-                if let Some((protocol, seen)) = sniffer.look(bytes) {
-                    self.told(protocol, &seen);
+    /// On a connection that is not to be read.
+    pub(super) fn unread(connection: Connection, reason: OpaqueReason) -> Self {
+        connection.agent.coverage.opaque(reason);
+        let mut tap = Self::new(connection);
+        tap.reading = Reading::Opaque;
+        tap
+    }
+
+    /// Whether it is asked about bytes before they go on.
+    pub(super) fn asks(&self) -> bool {
+        self.connection.agent.mode == Mode::Enforce && !self.is_opaque()
+    }
+
+    /// Whether nothing more is to be read of that side for now.
+    pub(super) fn holds(&self, side: Side) -> bool {
+        match (self.course, &self.reading) {
+            (Course::Cut, _) | (_, Reading::Tunnel(_)) => true,
+            (Course::Refusing(refusal), _) => match side {
+                Side::Client => true,
+                Side::Upstream => !refusal.blames_client() || self.ending().is_some(),
+            },
+            (Course::On, Reading::Http(http)) => {
+                side == Side::Client && self.asks() && http.awaits_switch()
+            }
+            (Course::On, _) => false,
+        }
+    }
+
+    /// How the connection is to end now, if it is.
+    pub(super) fn ending(&self) -> Option<Ending> {
+        match (self.course, &self.reading) {
+            (Course::Cut, _) => Some(Ending::Cut),
+            (Course::Refusing(refusal), Reading::Http(http)) => match http.chance_to(refusal) {
+                Chance::Later => None,
+                Chance::Now => Some(Ending::Refused(refusal)),
+                Chance::Never => Some(Ending::Cut),
+            },
+            (Course::Refusing(refusal), _) => Some(Ending::Refused(refusal)),
+            (Course::On, Reading::Tunnel(_)) => Some(Ending::Tunnel),
+            (Course::On, _) => None,
+        }
+    }
+
+    /// These bytes of that side went on their way.
+    pub(super) fn saw(&mut self, side: Side, bytes: &[u8]) {
+        self.count(side, bytes.len());
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            rest = match &mut self.reading {
+                Reading::Sniffing(sniffer) => {
+                    if side == Side::Upstream {
+                        return self.server_first();
+                    }
+                    let Some((protocol, seen)) = sniffer.look(rest) else { return };
+                    self.told(protocol, seen.len());
+                    if let Reading::Http(_) = self.reading {
+                        let mut way = Way::gone(&seen);
+                        self.read_http(side, &mut way);
+                    }
+                    return;
                 }
+                Reading::Http(_) => {
+                    let mut way = Way::gone(rest);
+                    self.read_http(side, &mut way);
+                    way.rest()
+                }
+                Reading::WebSocket(_) => return self.read_frames(side, rest),
+                // It came before anybody could have known that it is in a tunnel.
+                Reading::Tunnel(_) => return self.give_up(OpaqueReason::Switched),
+                Reading::Opaque => return,
             }
-            Reading::Http(http) => {
-                add(&self.connection.agent.coverage.bytes_observed, len(bytes));
-                let outlook = http.client_sent(&self.connection, bytes);
-                self.follow(outlook);
-            }
-            Reading::Opaque => add(&self.connection.agent.coverage.bytes_opaque, len(bytes)),
         }
     }
 
-    pub(super) fn server_sent(&mut self, bytes: &[u8]) {
+    /// What goes on of these bytes of that side: what is put into `out`, which is empty, or some
+    /// of them as they are.
+    pub(super) fn pass(&mut self, side: Side, bytes: &[u8], out: &mut Vec<u8>) -> Verdict {
+        self.count(side, bytes.len());
         match &mut self.reading {
-            Reading::Sniffing(sniffer) => {
-                // Else it answers bytes that don't tell their protocol yet.
-                let first = sniffer.is_empty();
-                self.give_up(if first { OpaqueReason::ServerFirst } else { OpaqueReason::Unknown });
-                add(&self.connection.agent.coverage.bytes_opaque, len(bytes));
+            Reading::Sniffing(sniffer) if side == Side::Client => {
+                // The sniffer keeps them until they tell.
+                let Some((protocol, seen)) = sniffer.look(bytes) else { return Verdict::First(0) };
+                self.told(protocol, seen.len());
+                let mut rewritten = Vec::new();
+                match self.pass_on(side, &seen, &mut rewritten) {
+                    Verdict::First(count) => {
+                        out.extend_from_slice(seen.get(..count).unwrap_or_default());
+                    }
+                    Verdict::Instead => out.append(&mut rewritten),
+                }
+                Verdict::Instead
             }
-            Reading::Http(http) => {
-                add(&self.connection.agent.coverage.bytes_observed, len(bytes));
-                let outlook = http.server_sent(&self.connection, bytes);
-                self.follow(outlook);
-            }
-            Reading::Opaque => add(&self.connection.agent.coverage.bytes_opaque, len(bytes)),
+            _ => self.pass_on(side, bytes, out),
         }
+    }
+
+    /// What goes on, in `out`, of the bytes that were kept until it was known how to read them.
+    pub(super) fn pass_kept(&mut self, side: Side, out: &mut Vec<u8>) {
+        if !self.can_pass_kept(side) {
+            return;
+        }
+        let kept = self.kept(side).take_unread();
+        if let Verdict::First(count) = self.pass_on(side, &kept, out) {
+            out.extend_from_slice(kept.get(..count).unwrap_or_default());
+        }
+    }
+
+    /// Whether there are such bytes.
+    pub(super) fn can_pass_kept(&self, side: Side) -> bool {
+        let kept = match side {
+            Side::Client => &self.of_client,
+            Side::Upstream => &self.of_server,
+        };
+        kept.has_unread() && !self.holds(side)
+    }
+
+    /// What goes on, in `out`, of what that side said last, although it did not say enough to be
+    /// understood.
+    pub(super) fn pass_last(&mut self, side: Side, out: &mut Vec<u8>) {
+        if side == Side::Client {
+            self.client_ended();
+            self.pass_kept(side, out);
+        }
+    }
+
+    fn pass_on(&mut self, side: Side, bytes: &[u8], out: &mut Vec<u8>) -> Verdict {
+        match &mut self.reading {
+            Reading::Sniffing(_) => {
+                self.server_first();
+                Verdict::First(bytes.len())
+            }
+            Reading::Http(_) => {
+                let mut kept = std::mem::take(self.kept(side));
+                let mut way = Way::asked(bytes, &mut kept, out);
+                self.read_http(side, &mut way);
+                let verdict = way.verdict();
+                if self.course == Course::On {
+                    *self.kept(side) = kept;
+                }
+                verdict
+            }
+            Reading::WebSocket(_) => {
+                self.read_frames(side, bytes);
+                Verdict::First(if self.course == Course::On { bytes.len() } else { 0 })
+            }
+            Reading::Tunnel(_) => Verdict::First(0),
+            Reading::Opaque => Verdict::First(bytes.len()),
+        }
+    }
+
+    fn read_http(&mut self, side: Side, way: &mut Way<'_>) {
+        let Reading::Http(http) = &mut self.reading else { return };
+        let outlook = match side {
+            Side::Client => http.client_sent(&self.connection, way),
+            Side::Upstream => http.server_sent(&self.connection, way),
+        };
+        match outlook {
+            Outlook::Http => {}
+            Outlook::Switched(Switch::Connect(to)) if self.connection.depth < limits::TUNNELS => {
+                add(&self.connection.agent.coverage.tunnels, 1);
+                self.reading = Reading::Tunnel(to);
+            }
+            Outlook::Switched(Switch::WebSocket(deflate)) => {
+                add(&self.connection.agent.coverage.websockets, 1);
+                self.reading = Reading::WebSocket(Box::new(WebSocket::new(deflate)));
+            }
+            Outlook::Switched(Switch::Other | Switch::Connect(_)) => {
+                self.give_up(OpaqueReason::Switched)
+            }
+            Outlook::Wrong(refusal) if way.is_asked() => self.refuse(refusal),
+            Outlook::Wrong(refusal) => {
+                tracing::debug!(connection = %self.connection.id, %refusal, "not HTTP/1 any more");
+                http.cut(&self.connection, Ended::Unseen);
+                self.give_up(OpaqueReason::Framing);
+            }
+        }
+    }
+
+    fn read_frames(&mut self, side: Side, bytes: &[u8]) {
+        let Reading::WebSocket(socket) = &mut self.reading else { return };
+        let by = match side {
+            Side::Client => Peer::Client,
+            Side::Upstream => Peer::Server,
+        };
+        let mut counted = Counted(&self.connection.agent.coverage);
+        if let Err(breach) = socket.sent(by, bytes, &mut counted) {
+            tracing::debug!(connection = %self.connection.id, %breach, "not WebSocket any more");
+            if self.asks() {
+                add(&self.connection.agent.coverage.ws_refused, 1);
+                self.course = Course::Cut;
+            } else {
+                self.give_up(OpaqueReason::WebSocket);
+            }
+        }
+    }
+
+    /// The head of a request takes too long.
+    pub(super) fn head_late(&mut self) {
+        add(&self.connection.agent.coverage.h1_slow_heads, 1);
+        match self.reading {
+            Reading::Http(_) if self.asks() => self.refuse(Refusal::SlowHead),
+            // Whoever says so little may not understand an answer.
+            Reading::Sniffing(_) if self.asks() => self.course = Course::Cut,
+            _ => {}
+        }
+    }
+
+    /// The tunnel that the connection has become: where to, and what came of either side that is
+    /// in it.
+    pub(super) fn take_tunnel(&mut self) -> Option<(Authority, [Vec<u8>; 2])> {
+        let Reading::Tunnel(to) = replace(&mut self.reading, Reading::Opaque) else { return None };
+        Some((to, [self.of_client.take_unread(), self.of_server.take_unread()]))
+    }
+
+    pub(super) const fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// The number of the request whose head has begun and is not complete.
+    pub(super) fn head_under_way(&self) -> Option<u64> {
+        match &self.reading {
+            Reading::Http(http) if self.course == Course::On => http.head_under_way(),
+            Reading::Sniffing(sniffer) if !sniffer.is_empty() => Some(0),
+            _ => None,
+        }
+    }
+
+    fn refuse(&mut self, refusal: Refusal) {
+        tracing::debug!(connection = %self.connection.id, %refusal, "refused");
+        let coverage = &self.connection.agent.coverage;
+        let blames_client = refusal.blames_client();
+        add(if blames_client { &coverage.h1_refused } else { &coverage.h1_answers_refused }, 1);
+        self.of_client = Kept::default();
+        self.of_server = Kept::default();
+        self.course = Course::Refusing(refusal);
     }
 
     /// So many bytes of an opaque connection went by.
@@ -88,7 +339,7 @@ impl Tap {
         if let Reading::Sniffing(sniffer) = &self.reading {
             // A connection that carried nothing is no blind spot.
             if !sniffer.is_empty() {
-                self.give_up(OpaqueReason::Unknown);
+                self.not_told(OpaqueReason::Unknown);
             }
         }
     }
@@ -115,55 +366,91 @@ impl Tap {
         }
     }
 
-    /// Whether no exchange is under way, as far as can be told: an opaque connection never is.
+    /// Whether no exchange is under way, as far as can be told: an opaque connection and a
+    /// WebSocket never are idle.
     pub(super) fn is_idle(&self) -> bool {
         match &self.reading {
             Reading::Sniffing(sniffer) => sniffer.is_empty(),
             Reading::Http(http) => http.is_idle(),
-            Reading::Opaque => false,
+            Reading::WebSocket(_) | Reading::Tunnel(_) | Reading::Opaque => false,
         }
     }
 
-    fn told(&mut self, protocol: Protocol, seen: &[u8]) {
+    fn told(&mut self, protocol: Protocol, seen: usize) {
+        let coverage = &self.connection.agent.coverage;
         match protocol {
             Protocol::Http1 => {
-                let coverage = &self.connection.agent.coverage;
                 add(&coverage.connections_observed, 1);
-                add(&coverage.bytes_observed, len(seen));
-                let mut http = Box::new(Http::new());
-                let outlook = http.client_sent(&self.connection, seen);
-                self.reading = Reading::Http(http);
-                self.follow(outlook);
+                add(&coverage.bytes_observed, seen as u64);
+                self.reading = Reading::Http(Box::new(Http::new()));
                 return;
             }
+            _ if self.connection.server.is_some() => self.give_up(OpaqueReason::InsideTls),
             Protocol::Tls { server_name } => {
                 tracing::debug!(connection = %self.connection.id, ?server_name, "TLS");
-                self.connection.agent.coverage.tls(server_name);
-                self.reading = Reading::Opaque;
+                coverage.tls_name(server_name);
+                self.give_up(OpaqueReason::Tls);
             }
             Protocol::Http2 => self.give_up(OpaqueReason::Http2),
             Protocol::Unknown => self.give_up(OpaqueReason::Unknown),
         }
-        add(&self.connection.agent.coverage.bytes_opaque, len(seen));
+        self.passed_unseen(seen);
     }
 
-    fn follow(&mut self, outlook: Outlook) {
-        match outlook {
-            Outlook::Http => {}
-            Outlook::Switched => self.give_up(OpaqueReason::Switched),
-            Outlook::Unframed(error) => {
-                tracing::debug!(connection = %self.connection.id, %error, "not HTTP/1 any more");
-                if let Reading::Http(http) = &mut self.reading {
-                    http.cut(&self.connection, Ended::Unseen);
-                }
-                self.give_up(OpaqueReason::Framing);
-            }
+    /// The server speaks before the client, or answers bytes that don't tell their protocol yet.
+    fn server_first(&mut self) {
+        let Reading::Sniffing(sniffer) = &self.reading else { return };
+        let first = sniffer.is_empty();
+        self.not_told(if first { OpaqueReason::ServerFirst } else { OpaqueReason::Unknown });
+    }
+
+    /// The client's first bytes will not tell.
+    fn not_told(&mut self, reason: OpaqueReason) {
+        let Reading::Sniffing(sniffer) = &mut self.reading else { return };
+        let seen = sniffer.take();
+        self.passed_unseen(seen.len());
+        if self.asks() {
+            self.of_client = Kept::unread(seen);
         }
+        self.give_up(reason);
     }
 
     fn give_up(&mut self, reason: OpaqueReason) {
         self.connection.agent.coverage.opaque(reason);
         self.reading = Reading::Opaque;
+    }
+
+    /// So many bytes have come of that side. What is only sniffed at is counted when it tells.
+    fn count(&self, side: Side, bytes: usize) {
+        let coverage = &self.connection.agent.coverage;
+        let counter = match &self.reading {
+            Reading::Sniffing(_) if side == Side::Client => return,
+            Reading::Sniffing(_) | Reading::Opaque => &coverage.bytes_opaque,
+            Reading::Http(_) | Reading::WebSocket(_) | Reading::Tunnel(_) => {
+                &coverage.bytes_observed
+            }
+        };
+        add(counter, bytes as u64);
+    }
+
+    const fn kept(&mut self, side: Side) -> &mut Kept {
+        match side {
+            Side::Client => &mut self.of_client,
+            Side::Upstream => &mut self.of_server,
+        }
+    }
+}
+
+/// Counts the messages of a WebSocket.
+struct Counted<'a>(&'a Coverage);
+
+impl Messages for Counted<'_> {
+    fn message(&mut self, message: Message<'_>) {
+        add(&self.0.ws_messages, 1);
+        add(&self.0.ws_bytes, message.content.size());
+        if let Content::TooLarge(_) = message.content {
+            add(&self.0.ws_too_large, 1);
+        }
     }
 }
 
@@ -172,8 +459,4 @@ impl Drop for Tap {
     fn drop(&mut self) {
         self.cut(Ended::Cut);
     }
-}
-
-fn len(bytes: &[u8]) -> u64 {
-    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }

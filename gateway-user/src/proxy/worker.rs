@@ -4,32 +4,29 @@ use std::{
     convert::Infallible,
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
-    pin::pin,
     sync::Arc,
     time::Duration,
 };
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
-    io::Interest,
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     sync::{mpsc, oneshot},
     time::sleep,
 };
 
 use super::{
-    admit::{ConnectAdmission, Refused},
     agent::Agents,
-    connect::{dial, reset_on_drop},
-    exchange::{Connection, Recording},
-    origin::{self, Origins},
-    relay::Relay,
+    carry::{Arrival, carry},
+    exchange::Recording,
+    origin::Origins,
     selftest::SelfTests,
-    tap::Tap,
 };
 use crate::{
     drain::{Phase, Watch},
-    limits, sys,
+    limits,
+    names::Directory,
+    sys,
 };
 
 /// What the data path needs from outside, the same in every network namespace.
@@ -38,6 +35,8 @@ pub struct Context<O> {
     pub origins: O,
     pub agents: Agents,
     pub selftests: SelfTests,
+    /// What the agents' addresses are called.
+    pub names: Arc<Directory>,
     pub recording: Arc<Recording>,
 }
 
@@ -170,75 +169,9 @@ impl<O: Origins> Door<O> {
     }
 }
 
-/// A connection as it was accepted.
-#[derive(Debug)]
-struct Arrival {
-    stream: TcpStream,
-    client: SocketAddr,
-    listener: SocketAddr,
-    netns: u64,
-}
-
 /// accept(2): errors that were pending on the connection itself.
 fn is_about_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
-}
-
-/// One connection, from its acceptance to its end, or until told to cut it.
-async fn carry<O: Origins>(context: Arc<Context<O>>, arrival: Arrival, mut phase: Watch) {
-    let Arrival { stream, client, listener, netns } = arrival;
-    reset_on_drop(&stream);
-    let first_word = sleep(limits::FIRST_WORD);
-    let mut ending = pin!(async {
-        phase.reached(Phase::Draining).await;
-        first_word.await;
-    });
-    let Some(origin) = origin::find(&context.origins, netns, &stream, client, listener) else {
-        tracing::debug!(%client, "a connection of unknown origin is reset");
-        return context.agents.count_unknown_origin();
-    };
-    if context.selftests.answers(&origin, netns, &stream).await {
-        return;
-    }
-    let admission = match ConnectAdmission::decide(&context.agents, origin, client, listener) {
-        Ok(admission) => admission,
-        Err(refused) => {
-            tracing::debug!(%client, %refused, "a connection is reset");
-            if refused == Refused::NoAgent {
-                context.agents.count_unknown_origin();
-            }
-            return;
-        }
-    };
-    let dialled = tokio::select! {
-        // First, for the order of things: who resets a connection may have used it before.
-        biased;
-        dialled = dial(&admission) => dialled,
-        _ = stream.ready(Interest::ERROR) => return,
-        () = &mut ending => return,
-    };
-    let upstream = match dialled {
-        Ok(upstream) => upstream,
-        Err(error) => {
-            tracing::debug!(destination = %admission.destination(), %error, "can't dial");
-            return admission.agent().coverage.refused();
-        }
-    };
-    // Failing that, small writes wait a little longer.
-    let _ = stream.set_nodelay(true);
-    let (agent, origin, destination, place) = admission.into_parts();
-    let recording = Arc::clone(&context.recording);
-    let local = upstream.local_addr().ok();
-    let connection = Connection::new(agent, &origin, destination, local, place, recording);
-    drop(context);
-    let mut relay = Relay::new(stream, upstream, Tap::new(connection));
-    tokio::select! {
-        biased;
-        () = &mut relay => return,
-        () = ending => {}
-    }
-    relay.drain();
-    relay.await;
 }
 
 fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {

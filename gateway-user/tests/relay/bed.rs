@@ -17,8 +17,10 @@ use socket2::{Domain, SockRef, Socket, Type};
 use tokio::sync::oneshot;
 use turnpike::{
     call::{AgentRef, Settlement, Step, Timestamp, WorkflowId},
+    config::Mode,
     drain::{self, Phase, Signal},
     lineage::{Completion, Placement},
+    names::Directory,
     proxy::{
         self, Agent, Agents, Clock, Context, CoverageSnapshot, Listeners, Origins, Recorder,
         Recording, SelfTests,
@@ -34,28 +36,43 @@ pub(crate) struct Bed {
     pub(crate) agent: Arc<Agent>,
     pub(crate) steps: Arc<Steps>,
     pub(crate) port: u16,
+    /// What the agent's addresses are called.
+    pub(crate) names: Arc<Directory>,
     origins: Fake,
     signal: Signal,
     closed: Option<oneshot::Receiver<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
-const AGENT: u64 = 7;
+/// The agent's id.
+pub(crate) const AGENT: u64 = 7;
 
 impl Bed {
     pub(crate) fn start() -> Self {
+        Self::with(|agent| agent)
+    }
+
+    /// One whose agent is in enforce.
+    pub(crate) fn enforcing() -> Self {
+        Self::with(|agent| agent.in_mode(Mode::Enforce))
+    }
+
+    /// With an agent that is made ready first.
+    pub(crate) fn with(prepare: impl FnOnce(Agent) -> Agent) -> Self {
         let (origins, steps) = (Fake::default(), Arc::new(Steps::default()));
         let reference =
             AgentRef { name: "a".into(), cgroup: "/a".into(), container_id: None, pod: None };
-        let agent = Arc::new(Agent::new(AGENT, reference, 1));
+        let agent = Arc::new(prepare(Agent::new(AGENT, reference, 1)));
         let agents = Agents::default();
         agents.insert(Arc::clone(&agent));
         let recorder = Box::new(Shared(Arc::clone(&steps)));
         let recording = Arc::new(Recording { clock: Clock::start(), key: [1; 32], recorder });
+        let names = Arc::<Directory>::default();
         let context = Arc::new(Context {
             origins: origins.clone(),
             agents,
             selftests: SelfTests::default(),
+            names: Arc::clone(&names),
             recording,
         });
         let listeners = Listeners::bind().expect("loopback");
@@ -67,7 +84,8 @@ impl Bed {
             let runtime = runtime.expect("a runtime");
             runtime.block_on(proxy::serve(context, listeners, watch, closing)).expect("it serves");
         });
-        Self { agent, steps, port, origins, signal, closed: Some(closed), thread: Some(thread) }
+        let (closed, thread) = (Some(closed), Some(thread));
+        Self { agent, steps, port, names, origins, signal, closed, thread }
     }
 
     /// A client's connection through the proxy.
@@ -85,6 +103,11 @@ impl Bed {
         let stream = TcpStream::from(socket);
         patient(&stream);
         Ok(stream)
+    }
+
+    /// A connection from that port, which somebody else makes, will have been going there.
+    pub(crate) fn expect(&self, from: u16, to: SocketAddr) {
+        self.origins.send(from, to);
     }
 
     /// Both ends of a connection through the proxy: the client's and the server's.
@@ -150,6 +173,15 @@ impl Server {
         let (stream, _) = self.listener.accept().expect("a connection");
         patient(&stream);
         stream
+    }
+}
+
+impl Server {
+    /// Nobody has called, or waits to be accepted.
+    pub(crate) fn never_called(&self) {
+        self.listener.set_nonblocking(true).expect("an option");
+        let error = self.listener.accept().expect_err("nobody calls");
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
     }
 }
 

@@ -144,11 +144,9 @@ fn an_upgrade_is_carried_as_it_comes() {
     opaque(
         "opaque_switched",
         &[
-            client(
-                "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
-            ),
+            client("GET /x HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: other\r\n\r\n"),
             server(
-                "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nUpgrade: websocket\r\n\r\n\x01\x02",
+                "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nUpgrade: other\r\n\r\n\x01\x02",
             ),
             client(b"\x81\x85\0\r\n\r\n GET nonsense"),
             server([0xff; 300]),
@@ -167,16 +165,35 @@ fn a_declined_upgrade_stays_http() {
 }
 
 #[test]
-fn connect_becomes_a_tunnel() {
+fn what_is_in_a_tunnel_is_read_anew() {
+    let head = "CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\n";
+    let established = server("HTTP/1.1 200 Connection established\r\n\r\n");
     opaque(
-        "opaque_switched",
-        &[
-            client("CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\n"),
-            server("HTTP/1.1 200 Connection established\r\n\r\n"),
-            client(b"\x16\x03\x01\0\x05hello"),
-            server(b"\x16\x03\x03\0\x02ok"),
-        ],
+        "opaque_unknown",
+        &[client(head), established.clone(), client(b"\x16\x03\x01\0\x05hello"), server(b"ok")],
     );
+    opaque(
+        "opaque_server_first",
+        &[client(head), established.clone(), server("220 hello\r\n"), client("EHLO a\r\n")],
+    );
+    understood(&[
+        client(head),
+        server("HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"),
+        client(head),
+        established.clone(),
+        client(head),
+        established.clone(),
+        client("GET / HTTP/1.1\r\nHost: example.com\r\n\r\n"),
+        server(OK),
+    ]);
+    let deep = vec![vec![client(head), established]; turnpike::limits::TUNNELS + 1].concat();
+    opaque("opaque_switched", &[&deep[..], &[client("GET"), server("more")]].concat());
+}
+
+#[test]
+fn what_is_sent_before_a_tunnel_is_there_makes_it_opaque() {
+    let early = "CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\nGET / HTTP/1.1\r\nHost: b\r\n\r\n";
+    opaque("opaque_framing", &[client(early), server("HTTP/1.1 200 \r\n\r\n"), server(OK)]);
 }
 
 #[test]

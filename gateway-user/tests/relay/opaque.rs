@@ -32,20 +32,6 @@ fn a_server_may_speak_first() {
 }
 
 #[test]
-fn http_2_is_told_apart() {
-    opaque(
-        "opaque_http2",
-        &[
-            client("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"),
-            server("\0\0\0\x04\0\0\0\0\0"),
-            Turn::ServerEnds,
-            client("\0\0\0\x04\x01\0\0\0\0"),
-            Turn::ClientEnds,
-        ],
-    );
-}
-
-#[test]
 fn one_side_may_end_and_the_other_go_on() {
     opaque(
         "opaque_unknown",

@@ -1,6 +1,10 @@
 //! From a request to its answer, by the request alone but for a number that makes ids unique.
 //!
-//! Wire format: the `openai` API reference, "Create chat completion" and "Streaming".
+//! Wire format: the `openai` API reference, "Create chat completion" and "Streaming". The other
+//! APIs, which answer in text alone, are in `messages` and `responses`.
+
+mod messages;
+mod responses;
 
 use std::fmt::Write as _;
 
@@ -40,10 +44,20 @@ struct Call {
 /// What is wrong with a request: the message that the API would give.
 pub type Wrong = String;
 
-/// The text of the last user message.
+/// The text of the last user message, in any of the APIs.
 pub fn wish(request: &Value) -> &str {
-    let mut users = messages(request).iter().rev().filter(|message| message["role"] == "user");
-    users.find_map(|message| message["content"].as_str()).unwrap_or_default()
+    if let Some(input) = request["input"].as_str() {
+        return input;
+    }
+    let all = messages(request).iter().chain(request["input"].as_array().into_iter().flatten());
+    let mut users = all.rev().filter(|message| message["role"] == "user");
+    users.find_map(|message| text(&message["content"])).unwrap_or_default()
+}
+
+/// Of a message's content: the last part's, where it has parts.
+fn text(content: &Value) -> Option<&str> {
+    let part = || content.as_array()?.iter().rev().find_map(|part| part["text"].as_str());
+    content.as_str().or_else(part)
 }
 
 impl Answer {
@@ -76,6 +90,25 @@ impl Answer {
         let written = answer.message().to_string().len();
         answer.usage.output_tokens = tokens(written) + answer.usage.reasoning_tokens;
         Ok(answer)
+    }
+
+    /// A final answer, whatever the request asks. The id begins with `kind`.
+    pub fn in_text(kind: &str, request: &Value, script: &Script, number: u64) -> Self {
+        let written = request.to_string();
+        let text = final_text(script);
+        let usage = Usage {
+            input_tokens: tokens(written.len()),
+            output_tokens: tokens(text.len()),
+            cache_read_tokens: 0,
+            reasoning_tokens: 0,
+        };
+        Self {
+            id: format!("{kind}_{}", digest(&[&written, &number.to_string()], 12)),
+            model: request["model"].as_str().unwrap_or("scripted-1").to_owned(),
+            text: Some(text),
+            calls: Vec::new(),
+            usage,
+        }
     }
 
     /// The ids of the tool calls.
@@ -237,7 +270,8 @@ fn digest(parts: &[&str], bytes: usize) -> String {
     hex(&hash.finalize()[..bytes])
 }
 
-pub(super) fn hex(bytes: &[u8]) -> String {
+/// As hashes are written.
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
         // Writing to a string can't fail.
         let _ = write!(text, "{byte:02x}");

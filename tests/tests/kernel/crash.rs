@@ -11,7 +11,7 @@ use std::{
 };
 
 use turnpike::attach::{
-    ebpf::{Hooks, OBJECT},
+    ebpf::{Hooks, OBJECT, version},
     pins::Instance,
 };
 use turnpike_tests::{
@@ -90,7 +90,7 @@ fn descriptors(gateway: &Gateway) -> usize {
 }
 
 fn pinned(gateway: &Gateway) -> BTreeSet<String> {
-    let directory = gateway.place().runtime_dir().join("bpf/v1/daemon/agents");
+    let directory = gateway.place().runtime_dir().join("bpf").join(version()).join("daemon/agents");
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }

@@ -284,7 +284,9 @@ fn everything_of_a_cgroup_can_be_destroyed() {
     let clients = [site.pings(), site.pings()];
     let netns = Netns::of_process(clients[0].0.pid()).expect("it is alive");
     let cgroup = Cgroup::open(site.sandbox.cgroup()).expect("it is there");
-    assert_eq!(sockets::destroy_all(netns, &cgroup).expect("the kernel does"), 2);
+    // Each connects again, and may find itself destroyed once more.
+    let destroyed = sockets::destroy_all(netns, &cgroup).expect("the kernel does");
+    assert!((2..=4).contains(&destroyed), "{destroyed}");
     for client in &clients {
         client.says("ECONNABORTED");
     }

@@ -150,6 +150,7 @@ fn serve(id: AgentId, listeners: Listeners, kernel: Arc<Kernel>) -> (Signal, Joi
         origins: Shared(kernel),
         agents,
         selftests: proxy::SelfTests::default(),
+        names: Arc::default(),
         recording,
     });
     let thread = std::thread::spawn(move || {

@@ -82,7 +82,9 @@ fn old(route: &str, left: &str, outcome: &str, dropped: &str) {
         } else {
             assert_eq!(found, outcome, "{route}");
             assert_eq!(arrived, 0, "{route} in enforce");
-            assert!(bed.counted(dropped) > 0, "{route} in enforce: {dropped}");
+            // What could be reset when the agent was attached has nothing left to drop.
+            let dropped = bed.counted(dropped) > 0;
+            assert!(dropped || bed.coverage("existing_reset") > 0, "{route} in enforce");
         }
     }
 }
@@ -192,10 +194,10 @@ fn io_uring() {
 
 #[test]
 fn sockets_older_than_the_attach() {
-    old("old_tcp", "left_tcp_packets", "timed out", "dropped_tcp_packets");
-    old("old_tcp6", "left_tcp_packets", "timed out", "dropped_tcp_packets");
-    old("old_mptcp", "left_tcp_packets", "timed out", "dropped_tcp_packets");
-    old("old_udp", "left_udp_packets", "EPERM", "dropped_udp_packets");
+    old("old_tcp", "left_tcp_packets", "ECONNABORTED", "dropped_tcp_packets");
+    old("old_tcp6", "left_tcp_packets", "ECONNABORTED", "dropped_tcp_packets");
+    old("old_mptcp", "left_tcp_packets", "ECONNABORTED", "dropped_tcp_packets");
+    old("old_udp", "left_udp_packets", "EDESTADDRREQ", "dropped_udp_packets");
     old("old_raw", "left_udp_packets", "EPERM", "dropped_udp_packets");
     old("old_raw6", "left_other_packets", "EPERM", "dropped_other_packets");
 }

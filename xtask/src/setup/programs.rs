@@ -31,6 +31,7 @@ pub(super) const EVERYTHING_ELSE: Programs = Programs {
     list: &[
         ("bpftool", "tests look at programs and maps from outside"),
         ("curl", "tests: an unchanged client"),
+        ("git", "tests: a repository to be cloned"),
         ("haproxy", "benchmarks: the peer that turnpike is compared with"),
         ("openssl", "tests: TLS clients, servers and certificates"),
         ("ssh", "tests: a protocol in which the server speaks first"),

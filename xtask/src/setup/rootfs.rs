@@ -1,5 +1,9 @@
-//! The root file system of the containers in tests and demo: a minimal Debian with Python, curl
-//! and, in `/opt/agent`, the `openai` SDK as it is published.
+//! The root file system of the containers in tests and demo: a minimal Debian with Python, curl and
+//! git, and the clients of model servers as they are published: `python`, `node` and `go` say which.
+
+mod go;
+mod node;
+mod python;
 
 use std::fmt::Write as _;
 use std::fs;
@@ -8,7 +12,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 
-use super::{Need, log};
+use super::{Need, REPORT, log};
 use crate::{process, workspace};
 
 pub(super) struct RootFileSystem;
@@ -20,7 +24,7 @@ impl Need for RootFileSystem {
 
     fn missing(&self) -> Result<Option<String>> {
         let path = path()?;
-        Ok((!path.is_dir()).then(|| format!("debootstrap {}, takes two minutes", path.display())))
+        Ok((!path.is_dir()).then(|| format!("{}, takes four minutes", path.display())))
     }
 
     /// Builds beside the final path and renames at the end: an interrupted run leaves nothing
@@ -28,9 +32,11 @@ impl Need for RootFileSystem {
     fn install(&self) -> Result<()> {
         let path = path()?;
         let partial = path.with_extension("partial");
-        process::run(process::as_root("rm")?.args(["-rf", "--one-file-system"]).arg(&partial))?;
-        debootstrap(&partial)?;
-        install_sdk(&partial)?;
+        remove(&partial)?;
+        REPORT.step("- Debian, by debootstrap", || debootstrap(&partial))?;
+        REPORT.step("- Python's clients, and node, by pip", || python::install(&partial))?;
+        REPORT.step("- node's clients, by npm", || node::install(&partial))?;
+        REPORT.step("- a client in Go, by a compiler that pip has", || go::install(&partial))?;
         fs::rename(&partial, &path).with_context(|| path.display().to_string())
     }
 }
@@ -38,10 +44,13 @@ impl Need for RootFileSystem {
 /// Where it is. The name has a hash of the recipe, so that a changed recipe makes a new one.
 pub(crate) fn path() -> Result<PathBuf> {
     let mut recipe = Sha256::new();
-    for word in [SUITE, VARIANT, INCLUDE].iter().chain(SDK).chain(SDK_PLATFORM) {
+    let debian = [SUITE, VARIANT, INCLUDE];
+    let pinned = [python::RECIPE, node::RECIPE, go::RECIPE].concat();
+    for word in debian.iter().chain(pinned.iter().copied().flatten()) {
         recipe.update(word);
         recipe.update("\n");
     }
+    recipe.update(go::source()?);
     let mut name = "rootfs-".to_owned();
     for byte in recipe.finalize().iter().take(6) {
         write!(name, "{byte:02x}")?;
@@ -55,41 +64,10 @@ fn debootstrap(target: &Path) -> Result<()> {
     process::run_quietly(&mut command, &log("debootstrap")?)
 }
 
-/// Runs the host's pip for the root file system's Python, which has none of its own.
-fn install_sdk(root: &Path) -> Result<()> {
-    let mut command = process::as_root("/usr/bin/python3")?;
-    command
-        .args(["-m", "pip", "install", "--no-deps", "--only-binary=:all:"])
-        .arg("--target")
-        .arg(root.join("opt/agent"))
-        .args(SDK_PLATFORM)
-        .args(SDK)
-        // Whatever Python environment the caller is in, this is about another one.
-        .env_remove("PYTHONPATH")
-        .env_remove("PYTHONHOME");
-    process::run_quietly(&mut command, &log("openai-sdk")?)
+fn remove(path: &Path) -> Result<()> {
+    process::run(process::as_root("rm")?.args(["-rf", "--one-file-system"]).arg(path))
 }
 
 const SUITE: &str = "bookworm";
 const VARIANT: &str = "--variant=minbase";
-const INCLUDE: &str = "--include=python3,ca-certificates,curl,iproute2,python3-certifi";
-/// Bookworm's Python.
-const SDK_PLATFORM: &[&str] =
-    &["--implementation=cp", "--python-version=3.11", "--platform=manylinux2014_x86_64"];
-/// The SDK and all it depends on, so that every machine gets the same.
-const SDK: &[&str] = &[
-    "openai==3.54.0",
-    "annotated-types==0.8.0",
-    "anyio==4.16.0",
-    "h11==0.16.0",
-    "httpcore2==2.16.2",
-    "httpx2==2.16.2",
-    "idna==3.20",
-    "jiter==0.19.0",
-    "pydantic==2.14.3",
-    "pydantic-core==2.50.4",
-    "sniffio==1.3.1",
-    "truststore==0.10.5",
-    "typing-extensions==4.16.0",
-    "typing-inspection==0.4.5",
-];
+const INCLUDE: &str = "--include=python3,ca-certificates,curl,git,iproute2,python3-certifi";

@@ -4,7 +4,9 @@ use std::{collections::BTreeMap, sync::PoisonError};
 
 use gateway_common::Counters;
 
-use super::{Gateway, GatewayError, everywhere::Everywhere, health::Shown, older};
+use super::{
+    Gateway, GatewayError, distrust, everywhere::Everywhere, fleet::Terms, health::Shown, older,
+};
 use crate::{
     app::agents::Candidate,
     attach::{
@@ -15,8 +17,9 @@ use crate::{
     call::{Workflow, WorkflowSummary},
     control::{
         api::{self, Peer},
-        model::{AgentInfo, AgentState, AttachRequest, Coverage, Refusal, Status},
+        model::{AgentInfo, AgentState, AttachRequest, CaInfo, Coverage, Refusal, Status},
     },
+    proxy::Decryption,
     store::Filter,
 };
 
@@ -48,20 +51,31 @@ impl api::Gateway for Gateway {
         let found = tokio::task::spawn_blocking(move || Candidate::find(&asked)).await;
         let candidate =
             found.map_err(|error| Refusal::new(error.to_string()))?.map_err(GatewayError::from)?;
-        let mode = request.mode.unwrap_or(self.0.config.defaults.mode);
+        let defaults = &self.0.config.defaults;
+        let mode = request.mode.unwrap_or(defaults.mode);
+        let decrypt = request.decrypt.unwrap_or_else(|| defaults.decrypt(mode));
         let existing = older::policy(mode, request.existing)?;
         older::require(existing).await?;
         // Most likely what is started in an empty cgroup lives where its starter does.
         let empty = candidate.cgroup.processes().is_empty();
         let here = empty.then(|| Netns::of_process(peer.pid).ok()).flatten();
         let here = here.into_iter().collect();
-        let shown = self.enlist(peer.pid, candidate, (mode, existing), here).await?;
+        let terms = Terms { mode, existing, decrypt, bundle: request.bundle };
+        let shown = self.enlist(peer.pid, candidate, terms, here).await?;
         self.try_redirects_of(&shown.held.name).await;
         Ok(info(&shown, None))
     }
 
     async fn detach(&self, name: &str, _force: bool) -> Result<(), Refusal> {
         Ok(self.dismiss(name).await?)
+    }
+
+    fn ca(&self) -> CaInfo {
+        self.ca()
+    }
+
+    async fn rotate_ca(&self) -> Result<CaInfo, Refusal> {
+        Ok(self.rotate_ca().await?)
     }
 
     fn workflows(&self, filter: &Filter) -> Vec<WorkflowSummary> {
@@ -103,13 +117,20 @@ impl Gateway {
             ("steps_dropped", store.steps_dropped),
             ("calls_ended_too_late", store.late),
             ("names_forgotten", self.0.names.forgotten()),
+            ("leaves_forgotten", self.0.decrypting.authority.forgotten()),
         ];
         counters.into_iter().filter(|(_, n)| *n > 0).map(|(name, n)| (name.into(), n)).collect()
     }
 }
 
 fn info(shown: &Shown, kernel: Option<&Counters>) -> AgentInfo {
-    let Shown { held, proxy, health } = shown;
+    let Shown { held, proxy, health, trust } = shown;
+    let report = trust.as_ref().map(|trust| trust.report()).unwrap_or_default();
+    let covered = report.covered();
+    let distrusts = proxy.as_ref().and_then(|agent| agent.decryption.as_ref());
+    let distrusts = distrusts.map(Decryption::distrusts).unwrap_or_default();
+    let mut undecrypted = if trust.is_some() { report.notes() } else { Vec::new() };
+    undecrypted.extend(distrusts.iter().map(|distrust| distrust::note(distrust, &covered)));
     let seen = proxy.as_ref().map(|agent| agent.coverage.snapshot()).unwrap_or_default();
     let mut coverage = Coverage {
         connections_observed: seen.connections_observed,
@@ -134,6 +155,7 @@ fn info(shown: &Shown, kernel: Option<&Counters>) -> AgentInfo {
     AgentInfo {
         name: held.name.clone(),
         mode: held.mode,
+        decrypt: held.decrypt,
         cgroup: held.cgroup.clone(),
         cgroup_id: held.cgroup_id,
         container_id: held.container_id.clone(),
@@ -143,6 +165,8 @@ fn info(shown: &Shown, kernel: Option<&Counters>) -> AgentInfo {
         gateway_pid: Some(std::process::id()),
         attached_at: Some(held.attached_at),
         coverage,
+        covered,
+        undecrypted,
         notes: cgroup.map(|cgroup| exposure::notes(&cgroup)).unwrap_or_default(),
     }
 }

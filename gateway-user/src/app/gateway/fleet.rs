@@ -3,34 +3,33 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
 
-use gateway_common::{AgentId, Counter, MODE_AUDIT, MODE_ENFORCE};
+use gateway_common::{Counter, MODE_AUDIT, MODE_ENFORCE};
 
 use super::{
     Gateway, GatewayError,
     everywhere::Everywhere,
     health::{Health, Shown},
-    older,
+    trust::{self, Trust as Trusted},
 };
 use crate::{
     app::{
-        agents::{self, AgentName, Candidate, namespaces},
+        agents::{self, Candidate, namespaces},
         netns::Threads,
     },
     attach::{
         cgroup::Cgroup,
-        container,
         direct::DirectRules,
         ebpf::{Links, remove_agent_pins},
         netns::{Netns, NetnsId},
         pins::{HeldAgent, StateFile},
     },
     call::AgentRef,
-    config::Mode,
-    control::model::Existing,
+    config::{Decrypt, Existing, Mode},
     limits,
     names::Trust,
     proxy,
@@ -40,10 +39,10 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Fleet {
     pub(super) threads: Threads,
-    members: BTreeMap<String, Member>,
+    pub(super) members: BTreeMap<String, Member>,
     /// An earlier gateway's, which could not be taken over yet. They are listed with the others, and
     /// what is pinned of them stays pinned.
-    waiting: Vec<HeldAgent>,
+    pub(super) waiting: Vec<HeldAgent>,
     /// The gateway is ending: nothing is attached or detached any more.
     over: bool,
 }
@@ -60,6 +59,19 @@ pub(super) struct Member {
     links: Option<Links>,
     /// Connects that found no listener, when that was last looked into.
     missed: u64,
+    /// `None` where nothing is decrypted.
+    trust: Option<Arc<Trusted>>,
+}
+
+/// How an agent is to be held.
+#[derive(Clone, Debug)]
+pub(in crate::app) struct Terms {
+    pub(in crate::app) mode: Mode,
+    /// What becomes of the sockets that it has, as [`super::older::policy`] allows it.
+    pub(in crate::app) existing: Existing,
+    pub(in crate::app) decrypt: Decrypt,
+    /// The certificates by which upstream is verified, if not those of the agent itself.
+    pub(in crate::app) bundle: Option<PathBuf>,
 }
 
 impl Fleet {
@@ -105,8 +117,13 @@ impl Fleet {
             held: agent.clone(),
             proxy: None,
             health: Arc::default(),
+            trust: None,
         });
         attached.chain(waiting).collect()
+    }
+
+    pub(super) fn trusts(&self) -> impl Iterator<Item = Arc<Trusted>> {
+        self.members.values().filter_map(|member| member.trust.clone())
     }
 
     /// Agents whose cgroup is gone.
@@ -122,19 +139,19 @@ impl Member {
             held: self.held.clone(),
             proxy: Some(Arc::clone(&self.proxy)),
             health: Arc::clone(&self.health),
+            trust: self.trust.clone(),
         }
     }
 }
 
 impl Gateway {
-    /// Attaches an agent for the process `caller`. `existing` is what becomes of the sockets that it
-    /// has, as [`older::policy`] allows it; `here` are namespaces that it will live in,
-    /// beside those that its processes live in already.
+    /// Attaches an agent for the process `caller`. `here` are namespaces that it will live in, beside
+    /// those that its processes live in already.
     pub(in crate::app) async fn enlist(
         &self,
         caller: u32,
         candidate: Candidate,
-        (mode, existing): (Mode, Existing),
+        terms: Terms,
         here: Vec<Netns>,
     ) -> Result<Shown, GatewayError> {
         let mut fleet = self.0.fleet.lock().await;
@@ -147,7 +164,7 @@ impl Gateway {
         let Everywhere { cgroups, gateways } = self.everywhere()?;
         candidate.check(caller, &gateways, &own, &cgroups)?;
         let resolvers = agents::resolvers(&candidate.cgroup, caller).await;
-        let joined = self.join(&mut fleet, candidate, (mode, existing), here, resolvers).await;
+        let joined = self.join(&mut fleet, candidate, terms, here, resolvers).await;
         if let Err((name, _)) = &joined
             && let Err(further) = self.expel(&mut fleet, name).await
         {
@@ -158,15 +175,16 @@ impl Gateway {
 
     /// Makes it a member and attaches it. If that fails it stays a member, half attached, for the
     /// caller to take back.
-    async fn join(
+    pub(super) async fn join(
         &self,
         fleet: &mut Fleet,
         candidate: Candidate,
-        (mode, existing): (Mode, Existing),
+        terms: Terms,
         here: Vec<Netns>,
         resolvers: Vec<IpAddr>,
     ) -> Result<Shown, (String, GatewayError)> {
         let Candidate { name, cgroup, container } = candidate;
+        let Terms { mode, existing, decrypt, bundle } = terms;
         let name = name.as_str().to_owned();
         let held = HeldAgent {
             name: name.clone(),
@@ -175,12 +193,24 @@ impl Gateway {
             cgroup_id: cgroup.id(),
             container_id: container.as_ref().map(|container| container.id.clone()),
             pod: container.and_then(|container| container.pod),
+            decrypt,
+            bundle: bundle.clone(),
             attached_at: self.0.context.recording.clock.now(),
             pinned: mode == Mode::Enforce,
             settled: false,
             resolvers,
         };
-        let proxy = Arc::new(proxy::Agent::new(cgroup.id(), reference(&held), self.seed(&held)));
+        let proxy = proxy::Agent::new(cgroup.id(), reference(&held), self.seed(&held));
+        let mut proxy = proxy.in_mode(mode);
+        let trust = (decrypt == Decrypt::On).then(|| Trusted::of(cgroup.id(), &cgroup));
+        if let Some(trust) = &trust {
+            let decryption = trust.decryption(&self.0.decrypting, bundle.as_deref()).await;
+            proxy = proxy.decrypting(decryption);
+        }
+        let proxy = Arc::new(proxy);
+        if let Some(trust) = &trust {
+            trust.serves(&proxy);
+        }
         let member = Member {
             held: held.clone(),
             cgroup,
@@ -189,6 +219,7 @@ impl Gateway {
             namespaces: BTreeSet::new(),
             links: None,
             missed: 0,
+            trust,
         };
         let shown = member.shown();
         self.0.context.agents.insert(proxy);
@@ -219,6 +250,10 @@ impl Gateway {
         here: Vec<Netns>,
     ) -> Result<(), GatewayError> {
         self.listen(fleet, name, here).await?;
+        // Written down by now: what is covered is found again. Before anything is decrypted.
+        if let Some(trust) = fleet.members.get(name).and_then(|member| member.trust.clone()) {
+            trust.cover(self.anchors()).await;
+        }
         let Some(member) = fleet.members.get_mut(name) else { return Ok(()) };
         let (id, mode) = (member.cgroup.id(), member.held.mode);
         if let Some(netns) = agents::home(&member.cgroup).or(member.namespaces.first().copied())
@@ -340,6 +375,7 @@ impl Gateway {
         if let Some(place) = fleet.waiting.iter().position(|agent| agent.name == name) {
             let agent = fleet.waiting.remove(place);
             self.forget(&agent)?;
+            trust::uncover(&agent).await;
             return self.tidy(fleet);
         }
         self.expel(fleet, name).await
@@ -354,7 +390,10 @@ impl Gateway {
         if let Some(links) = member.links.take() {
             links.detach()?;
         }
-        let held = member.held.clone();
+        let (held, trust) = (member.held.clone(), member.trust.take());
+        if let Some(trust) = &trust {
+            trust.end().await;
+        }
         let mut shared = false;
         for netns in std::mem::take(&mut member.namespaces) {
             shared |= !self.leave(fleet, netns).await?;
@@ -368,12 +407,16 @@ impl Gateway {
         self.forget(&held)?;
         fleet.members.remove(name);
         self.tidy(fleet)?;
+        if trust.is_some() {
+            // Files that it shared with another agent are bare now.
+            self.refresh_trust(fleet, true);
+        }
         tracing::info!(agent = name, "detached");
         Ok(())
     }
 
     /// Removes what the kernel keeps of an agent.
-    fn forget(&self, held: &HeldAgent) -> Result<(), GatewayError> {
+    pub(super) fn forget(&self, held: &HeldAgent) -> Result<(), GatewayError> {
         self.0.names.remove(held.cgroup_id);
         if held.pinned {
             remove_agent_pins(&self.0.instance.pins(), held.cgroup_id)?;
@@ -383,79 +426,11 @@ impl Gateway {
     }
 
     /// After a change: removes the pinned maps if nothing needs them, and writes down what is held.
-    fn tidy(&self, fleet: &Fleet) -> Result<(), GatewayError> {
+    pub(super) fn tidy(&self, fleet: &Fleet) -> Result<(), GatewayError> {
         if !fleet.pins() {
             self.0.instance.remove_pins()?;
         }
         Ok(self.publish(fleet)?)
-    }
-
-    /// Attaches again what an earlier gateway held, and only then says that it lives: until then
-    /// no connection is sent to a listener that is not there.
-    pub(super) async fn pick_up(&self, earlier: Option<StateFile>) -> Result<(), GatewayError> {
-        let mut fleet = self.0.fleet.lock().await;
-        let _lock = self.0.instance.lock()?;
-        fleet.waiting = earlier.map(|state| state.agents).unwrap_or_default();
-        self.resume_all(&mut fleet).await;
-        let held: BTreeSet<AgentId> = fleet.held().iter().map(|agent| agent.cgroup_id).collect();
-        for (agent, _) in self.0.hooks.agents()? {
-            if !held.contains(&agent) {
-                self.0.hooks.remove_agent(agent)?;
-            }
-        }
-        self.tidy(&fleet)?;
-        let begun = self.0.heartbeat.begin();
-        begun.map_err(|source| GatewayError::System { what: "a thread", source })
-    }
-
-    /// Tries again what could not be taken over.
-    pub(super) async fn retry(&self, fleet: &mut Fleet) {
-        if fleet.waiting.is_empty() {
-            return;
-        }
-        match self.0.instance.lock() {
-            Ok(_lock) => self.resume_all(fleet).await,
-            Err(error) => tracing::error!(%error, "can't take agents over"),
-        }
-    }
-
-    async fn resume_all(&self, fleet: &mut Fleet) {
-        for held in std::mem::take(&mut fleet.waiting) {
-            // Listed meanwhile: whatever happens, it is not lost.
-            fleet.waiting.push(held.clone());
-            let resumed = self.resume(fleet, &held).await;
-            match &resumed {
-                Ok(()) => fleet.waiting.retain(|agent| agent.cgroup_id != held.cgroup_id),
-                Err(error) => {
-                    tracing::error!(agent = held.name, %error, "can't be taken over yet");
-                }
-            }
-        }
-        if let Err(error) = self.publish(fleet) {
-            tracing::error!(%error, "can't write down which agents are held");
-        }
-    }
-
-    async fn resume(&self, fleet: &mut Fleet, held: &HeldAgent) -> Result<(), GatewayError> {
-        let cgroup = Cgroup::open(held.cgroup.as_ref());
-        let Some(cgroup) = cgroup.ok().filter(|cgroup| cgroup.id() == held.cgroup_id) else {
-            tracing::info!(agent = held.name, "gone meanwhile");
-            return self.forget(held);
-        };
-        let name = AgentName::parse(&held.name)?;
-        let container = container::of_cgroup(&held.cgroup);
-        let candidate = Candidate { name, cgroup, container };
-        let existing = older::policy(held.mode, None)?;
-        let resolvers = held.resolvers.clone();
-        match self.join(fleet, candidate, (held.mode, existing), Vec::new(), resolvers).await {
-            Ok(_) => Ok(()),
-            Err((name, error)) => {
-                // Dropping pinned links leaves them pinned, and the agent closed.
-                fleet.members.remove(&name);
-                self.0.context.agents.remove(held.cgroup_id);
-                Err(error)
-            }
-        }
     }
 
     /// Ends everything: agents are let go, connections drained within the deadline. Enforced agents
@@ -471,6 +446,9 @@ impl Gateway {
         self.0.instance.write(&StateFile { agents: remembered.clone(), ..StateFile::own() })?;
         let mut left = Vec::new();
         for (name, member) in std::mem::take(&mut fleet.members) {
+            if let Some(trust) = &member.trust {
+                trust.end().await;
+            }
             let stays = member.held.pinned && remembered.iter().any(|a| a.name == name);
             if stays {
                 tracing::warn!(

@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::trust::Trust;
 use crate::{
     attach::{netns::NetnsId, pins::HeldAgent},
     control::model::Redirect,
@@ -22,6 +23,7 @@ pub(in crate::app) struct Shown {
     /// Those that wait to be taken over have no part in the proxy.
     pub(super) proxy: Option<Arc<proxy::Agent>>,
     pub(super) health: Arc<Health>,
+    pub(super) trust: Option<Arc<Trust>>,
 }
 
 /// Of one agent, shared with whoever shows it.

@@ -8,7 +8,8 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::{Gateway, GatewayError};
 use crate::{
     app::kernel::monotonic,
-    attach::{cgroup::Cgroup, ebpf::remove_agent_pins, pins::Instance},
+    attach::{cgroup::Cgroup, ebpf::remove_agent_pins, pins::Instance, trust},
+    config::Decrypt,
     limits,
 };
 
@@ -45,6 +46,7 @@ impl Gateway {
                 report(&agent, self.recount(&fleet, &agent).await);
             }
             self.retry(&mut fleet).await;
+            self.refresh_trust(&fleet, false);
             let before = monotonic().saturating_sub(limits::HANDOFF_AGE);
             if let Err(error) = self.0.hooks.forget_handoffs(before) {
                 tracing::error!(%error, "old origins can't be forgotten");
@@ -78,6 +80,11 @@ pub(super) fn sweep(runtime: &Path, own: &Instance) -> Result<(), GatewayError> 
         for agent in gone {
             remove_agent_pins(&instance.pins(), agent.cgroup_id)?;
             instance.remove_pins_of_others(agent.cgroup_id)?;
+            if agent.decrypt == Decrypt::On
+                && let Err(error) = trust::uncover(agent.cgroup_id)
+            {
+                tracing::error!(agent = agent.name, %error, "what covers its files stays");
+            }
         }
         state.agents = living;
         if state.agents.is_empty() {

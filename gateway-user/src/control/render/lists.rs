@@ -7,6 +7,7 @@ use super::{
     table::{Align, Cell, Column, Table},
 };
 use crate::{
+    authority::Certificate,
     call::{State, WorkflowId, WorkflowSummary},
     control::model::{self, AgentInfo, AgentState, Coverage, Redirect, Status},
 };
@@ -62,11 +63,29 @@ pub fn agents(out: &mut dyn Write, screen: &Screen, agents: &[AgentInfo]) -> io:
         if let Some(Redirect::Failed { why }) = &agent.redirect {
             table.note(Cell::default().and(&format!("  redirect: failed ({why})"), Color::Bad));
         }
+        for note in &agent.undecrypted {
+            table.note(Cell::default().and(&format!("  {note}"), Color::Busy));
+        }
         for note in &agent.notes {
             table.note(Cell::default().and(&format!("  {note}"), Color::Faint));
         }
     }
     table.write(out, screen)
+}
+
+/// The node's certificate authority.
+pub fn ca(out: &mut dyn Write, screen: &Screen, certificate: &Certificate) -> io::Result<()> {
+    let lines = [
+        ("sha256", certificate.sha256.clone()),
+        ("from", certificate.not_before.to_string()),
+        ("until", certificate.not_after.to_string()),
+        ("kept in", certificate.path.display().to_string()),
+    ];
+    for (name, value) in lines {
+        let value = Cell::new(&value).paint(screen, usize::MAX).0;
+        writeln!(out, "{}  {value}", screen.paint(&format!("{name:<7}"), Color::Faint))?;
+    }
+    Ok(())
 }
 
 /// That an agent has been attached, and as what.
@@ -101,6 +120,7 @@ fn noteworthy(agent: &AgentInfo) -> Vec<(String, Color)> {
         let count = number::count(seen.existing_reset);
         notes.push((format!("sockets that were open before and are reset: {count}"), Color::Plain));
     }
+    notes.extend(agent.undecrypted.iter().map(|note| (note.clone(), Color::Busy)));
     if let Some(Redirect::Failed { why }) = &agent.redirect {
         notes.push((format!("redirect: failed ({why})"), Color::Bad));
     }

@@ -1,6 +1,10 @@
 //! A message's body: its bytes without their framing, and its end.
 
-use super::{Fault, Framing, scan::Section, scan::diagnose};
+use super::{
+    Fault, Framing,
+    head::frames,
+    scan::{Section, diagnose},
+};
 use crate::limits;
 
 /// What is left of a message's body.
@@ -51,13 +55,23 @@ impl Body {
             Self::Chunked(chunked) => chunked.next(section, input),
         }
     }
+
+    /// How many of the last bytes belong to a line between chunks that is not complete. Trailers
+    /// are in the section.
+    pub(super) const fn undecided(&self) -> usize {
+        match self {
+            Self::Chunked(chunked) => chunked.undecided(),
+            Self::Length(_) | Self::UntilClose => 0,
+        }
+    }
 }
 
 /// The chunked coding (RFC 9112, section 7.1).
 ///
 /// ```text
-/// Size ─ws─► Padding ─;─► Extension          (Size ─;─► Extension as well)
-///   │                         │
+/// Size ─ws─► Padding ─;─► Extension ◄─"─► Quoted ◄─\\─► Escaped
+///   │  (Size ─;─► Extension   │
+///   │       as well)          │
 ///   └────────────CR───────────┴──► SizeLf ─LF, size 0─► Trailers ─empty line─► end
 ///   ▲                                 │
 ///   └─LF─ DataLf ◄─CR─ DataCr ◄─ Data ◄─LF, size > 0
@@ -78,6 +92,9 @@ enum ChunkState {
     Size,
     Padding,
     Extension,
+    /// In a quoted string of an extension (RFC 9110, section 5.6.4).
+    Quoted,
+    Escaped,
     SizeLf,
     Data,
     DataCr,
@@ -121,10 +138,18 @@ impl Chunked {
         Ok((input.len(), Step::More))
     }
 
+    const fn undecided(&self) -> usize {
+        match self.state {
+            ChunkState::DataLf => 1,
+            ChunkState::Data | ChunkState::DataCr | ChunkState::Trailers => 0,
+            _ => self.line,
+        }
+    }
+
     /// One byte of `chunk-size [ chunk-ext ] CRLF`. A quoted string in an extension can't hold CR
-    /// or LF (RFC 9110, section 5.6.4), so its quotes need not be followed.
+    /// or LF (RFC 9110, section 5.6.4); some that find one go on to its closing quote.
     fn size_line(&mut self, byte: u8) -> Result<(), Fault> {
-        use ChunkState::{Data, Extension, Padding, Size, SizeLf, Trailers};
+        use ChunkState::{Data, Escaped, Extension, Padding, Quoted, Size, SizeLf, Trailers};
 
         self.line += 1;
         if self.line > limits::CHUNK_LINE_BYTES {
@@ -134,10 +159,14 @@ impl Chunked {
             (Size, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => return self.digit(byte),
             (Size, _) if self.digits == 0 => return Err(Fault::ChunkSize),
             (Size | Padding, b' ' | b'\t') => Padding,
+            (Extension, b'"') => Quoted,
             (Size | Padding, b';') | (Extension, b'\t' | b' '..=b'~' | 0x80..) => Extension,
+            (Quoted, b'"') => Extension,
+            (Quoted, b'\\') => Escaped,
+            (Quoted | Escaped, b'\t' | b' '..=b'~' | 0x80..) => Quoted,
             (Size | Extension, b'\r') => SizeLf,
-            (Size | Padding | Extension, b'\n') => return Err(Fault::BareLf),
-            (Extension, _) => return Err(Fault::ChunkExtension),
+            (Size | Padding | Extension | Quoted | Escaped, b'\n') => return Err(Fault::BareLf),
+            (Extension | Quoted | Escaped, _) => return Err(Fault::ChunkExtension),
             (SizeLf, b'\n') if self.left == 0 => Trailers,
             (SizeLf, b'\n') => Data,
             (SizeLf, _) => return Err(Fault::BareCr),
@@ -153,7 +182,8 @@ impl Chunked {
         }
         let digit = char::from(byte).to_digit(16).ok_or(Fault::ChunkSize)?;
         self.left = self.left << 4 | u64::from(digit);
-        Ok(())
+        // No one sends larger ones, and to some they are a small number.
+        if self.left > limits::CHUNK_BYTES { Err(Fault::ChunkTooLarge) } else { Ok(()) }
     }
 
     /// One byte of the CRLF after a chunk's data.
@@ -174,14 +204,19 @@ fn take<'a>(input: &'a [u8], left: &mut u64) -> &'a [u8] {
     data
 }
 
-/// Trailers are fields like any others (RFC 9112, section 7.1.2); only their syntax matters here.
+/// Trailers are fields like any others (RFC 9112, section 7.1.2): some take them for the head's.
 fn check_trailers(trailers: &[u8]) -> Result<(), Fault> {
     if trailers == b"\r\n" {
         return Ok(());
     }
     let mut fields = [httparse::EMPTY_HEADER; limits::HEAD_FIELDS];
     match httparse::parse_headers(trailers, &mut fields) {
-        Ok(httparse::Status::Complete(_)) => Ok(()),
+        Ok(httparse::Status::Complete((_, fields))) => {
+            match fields.iter().any(|field| frames(field.name)) {
+                true => Err(Fault::Trailer),
+                false => Ok(()),
+            }
+        }
         Ok(httparse::Status::Partial) => Err(Fault::FieldName),
         Err(error) => Err(diagnose_trailers(trailers, error)),
     }

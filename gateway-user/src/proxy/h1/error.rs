@@ -43,7 +43,7 @@ pub enum Fault {
     FieldValue,
     #[error("several Host fields, or a Host that is not a host (section 3.2)")]
     Host,
-    #[error("the Content-Length is not a decimal number below 2^64 (section 6.3)")]
+    #[error("the Content-Length is not a plain decimal number below 2^63 (section 6.3)")]
     ContentLength,
     #[error("several Content-Length fields (section 6.3)")]
     RepeatedContentLength,
@@ -53,20 +53,34 @@ pub enum Fault {
     TransferCoding,
     #[error("Transfer-Encoding in an HTTP/1.0 message (section 6.1)")]
     CodingInHttp10,
+    #[error("a field that some read as one that frames the message: `_` for `-` (section 6)")]
+    Lookalike,
+    #[error("the Connection names a field that frames or addresses the message (section 9)")]
+    ConnectionOption,
+    #[error("a CONNECT has content, or an answer that can't have any (section 6.3)")]
+    Content,
     #[error("a chunk size is not a hexadecimal number (section 7.1)")]
     ChunkSize,
     #[error("a chunk size has more than 16 digits (section 7.1)")]
     ChunkSizeTooLong,
-    #[error("a chunk extension holds a control character (section 7.1.1)")]
+    #[error("a chunk is larger than {} bytes", limits::CHUNK_BYTES)]
+    ChunkTooLarge,
+    #[error("a chunk extension holds a control character or half a string (section 7.1.1)")]
     ChunkExtension,
     #[error("the line of a chunk size exceeds {} bytes", limits::CHUNK_LINE_BYTES)]
     ChunkLineTooLong,
     #[error("a chunk's data is not followed by CRLF (section 7.1)")]
     ChunkEnd,
+    #[error("a trailer that frames or addresses the message (RFC 9110, section 6.5.1)")]
+    Trailer,
     #[error("a response without a request (section 9.2)")]
     Unsolicited,
     #[error("the server switches protocols without being asked to (RFC 9110, section 15.2.2)")]
     UnaskedUpgrade,
+    #[error(
+        "what follows a request to switch protocols came before its answer (RFC 9110, section 7.8)"
+    )]
+    EarlySwitch,
     #[error("more than {} requests wait for their response", limits::PIPELINED_REQUESTS)]
     TooManyRequests,
 }

@@ -23,6 +23,8 @@ pub struct RequestHead {
     pub retry_count: Option<u32>,
     /// Whether the client asks to switch protocols (RFC 9110, section 7.8).
     pub upgrade: bool,
+    /// Whether WebSocket is among those it asks for.
+    pub websocket: bool,
     /// Whether the connection is to end after this exchange (RFC 9112, section 9.3).
     pub close: bool,
     /// Whether the client waits for 100 (Continue) before it sends the body.
@@ -39,6 +41,10 @@ pub struct ResponseHead {
     pub content_type: Option<String>,
     /// The codings as listed, several fields joined by a comma.
     pub content_encoding: Option<String>,
+    /// Whether it says that it switches to WebSocket.
+    pub websocket: bool,
+    /// `Sec-WebSocket-Extensions` as listed, several fields joined by a comma.
+    pub websocket_extensions: Option<String>,
     /// Whether the connection is to end after this exchange (RFC 9112, section 9.3).
     pub close: bool,
     /// As it applies: [`Framing::None`] for an answer to HEAD, whatever its fields say.
@@ -54,6 +60,13 @@ pub enum Framing {
     Chunked,
     /// Of a response only.
     UntilClose,
+}
+
+impl Framing {
+    /// Whether the fields say that there is a body: one of no bytes is none.
+    pub(super) const fn has_content(self) -> bool {
+        matches!(self, Self::Length(1..) | Self::Chunked)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -132,12 +145,19 @@ impl RequestHead {
         let version = Version::parse(request.version)?;
         let fields = Fields::read(request.headers)?;
         let framing = fields.framing(version)?.unwrap_or(Framing::None);
+        let method = request.method.ok_or(Fault::RequestLine)?.into();
+        // Some read it as the first bytes of the tunnel (RFC 9110, section 9.3.6).
+        if method == Method::Connect && framing.has_content() {
+            return Err(Fault::Content);
+        }
+        // A server must ignore the Upgrade of an HTTP/1.0 request (RFC 9110, section 7.8).
+        let upgrade = fields.upgrade && fields.upgrade_option && version == Version::Http11;
         Ok(Self {
-            method: request.method.ok_or(Fault::RequestLine)?.into(),
+            method,
             target: request.path.ok_or(Fault::RequestLine)?.to_owned(),
             version,
-            // A server must ignore the Upgrade of an HTTP/1.0 request (RFC 9110, section 7.8).
-            upgrade: fields.upgrade && fields.upgrade_option && version == Version::Http11,
+            upgrade,
+            websocket: upgrade && fields.websocket,
             close: fields.close(version),
             expect_continue: fields.expect_continue,
             framing,
@@ -169,7 +189,9 @@ impl ResponseHead {
         let status = response.code.filter(|&code| code >= 100).ok_or(Fault::StatusLine)?;
         let fields = Fields::read(response.headers)?;
         let framing = match (fields.framing(version)?, status) {
-            // Rule 1 of RFC 9112, section 6.3: these have no body, whatever their fields say.
+            // Rule 1 of RFC 9112, section 6.3: these have no body, whatever their fields say. Only
+            // of a 304 may they say something (RFC 9110, section 8.6); of others, some believe it.
+            (Some(framing), 100..200 | 204) if framing.has_content() => return Err(Fault::Content),
             (_, 100..200 | 204 | 304) => Framing::None,
             (Some(framing), _) => framing,
             (None, _) => Framing::UntilClose,
@@ -181,6 +203,8 @@ impl ResponseHead {
             framing,
             content_type: fields.content_type,
             content_encoding: fields.content_encoding,
+            websocket: fields.upgrade_option && fields.websocket,
+            websocket_extensions: fields.websocket_extensions,
         })
     }
 
@@ -202,6 +226,8 @@ struct Fields {
     keep_alive: bool,
     upgrade_option: bool,
     upgrade: bool,
+    websocket: bool,
+    websocket_extensions: Option<String>,
     expect_continue: bool,
     retry_count: Option<u32>,
 }
@@ -223,15 +249,19 @@ impl Fields {
             6 if is("expect") => {
                 self.expect_continue |= value.eq_ignore_ascii_case(b"100-continue");
             }
-            7 if is("upgrade") => self.upgrade = true,
-            10 if is("connection") => self.connection(value),
+            7 if is("upgrade") => self.upgrade(value),
+            10 if is("connection") => self.connection(value)?,
             12 if is("content-type") => self.content_type = text(value),
             14 if is("content-length") => self.content_length(value)?,
-            16 if is("content-encoding") => self.content_encoding(value),
+            14 | 17 if name.contains('_') && frames(&name.replace('_', "-")) => {
+                return Err(Fault::Lookalike);
+            }
+            16 if is("content-encoding") => append(&mut self.content_encoding, value),
             17 if is("transfer-encoding") => self.transfer_encoding(value)?,
             23 if is("x-stainless-retry-count") => {
                 self.retry_count = decimal(value).and_then(|count| count.try_into().ok());
             }
+            24 if is("sec-websocket-extensions") => append(&mut self.websocket_extensions, value),
             _ => {}
         }
         Ok(())
@@ -246,12 +276,24 @@ impl Fields {
         Ok(())
     }
 
-    fn connection(&mut self, value: &[u8]) {
+    fn upgrade(&mut self, value: &[u8]) {
+        self.upgrade = true;
+        let mut protocols = value.split(|&b| b == b',').map(<[u8]>::trim_ascii);
+        self.websocket |= protocols.any(|protocol| protocol.eq_ignore_ascii_case(b"websocket"));
+    }
+
+    /// A field that is named here is taken out before the message is passed on (RFC 9110, section
+    /// 7.6.1): for the next but one the message would be another, so those that matter can't be.
+    fn connection(&mut self, value: &[u8]) -> Result<(), Fault> {
         for option in value.split(|&b| b == b',').map(<[u8]>::trim_ascii) {
+            if std::str::from_utf8(option).is_ok_and(frames) {
+                return Err(Fault::ConnectionOption);
+            }
             self.connection_close |= option.eq_ignore_ascii_case(b"close");
             self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
             self.upgrade_option |= option.eq_ignore_ascii_case(b"upgrade");
         }
+        Ok(())
     }
 
     /// RFC 9112, section 6.3 lets a recipient accept equal values that are repeated; peers differ
@@ -260,18 +302,13 @@ impl Fields {
         if self.content_length.is_some() {
             return Err(Fault::RepeatedContentLength);
         }
-        self.content_length = Some(decimal(value).ok_or(Fault::ContentLength)?);
-        Ok(())
-    }
-
-    fn content_encoding(&mut self, value: &[u8]) {
-        match (&mut self.content_encoding, text(value)) {
-            (Some(codings), Some(more)) => {
-                codings.push_str(", ");
-                codings.push_str(&more);
-            }
-            (none, coding) => *none = coding,
+        let length = decimal(value).filter(|length| *length <= u64::MAX >> 1);
+        // To some, a number that begins with 0 is octal.
+        if length.is_none() || (value.len() > 1 && value.starts_with(b"0")) {
+            return Err(Fault::ContentLength);
         }
+        self.content_length = length;
+        Ok(())
     }
 
     /// RFC 9112, section 6.1 allows other codings before `chunked`. No client or server in use
@@ -295,6 +332,35 @@ impl Fields {
 
     fn close(&self, version: Version) -> bool {
         self.connection_close || (version == Version::Http10 && !self.keep_alive)
+    }
+}
+
+/// A whole head without the fields of a name; all else is as it was.
+#[must_use]
+pub fn without_field(head: &[u8], name: &str) -> Vec<u8> {
+    let is_it = |line: &[u8]| {
+        line.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name.as_bytes()))
+            && line.get(name.len()) == Some(&b':')
+    };
+    let lines = head.split_inclusive(|&b| b == b'\n').filter(|line| !is_it(line));
+    lines.flatten().copied().collect()
+}
+
+/// Whether a field of this name decides where a message ends, or for whom it is.
+pub(super) fn frames(name: &str) -> bool {
+    ["content-length", "transfer-encoding", "host"]
+        .iter()
+        .any(|field| name.eq_ignore_ascii_case(field))
+}
+
+/// Joins the values of a list that stands in several fields (RFC 9110, section 5.3).
+fn append(list: &mut Option<String>, value: &[u8]) {
+    match (list, text(value)) {
+        (Some(list), Some(more)) => {
+            list.push_str(", ");
+            list.push_str(&more);
+        }
+        (none, value) => *none = value,
     }
 }
 

@@ -65,6 +65,30 @@ impl RequestFramer {
         })
     }
 
+    /// How many of the last bytes belong to a head, or to a line between chunks, that is not
+    /// complete: what they are is not known yet.
+    #[must_use]
+    pub fn undecided(&self) -> usize {
+        match &self.state {
+            State::Start { after_cr, .. } => usize::from(*after_cr),
+            State::Head => self.section.len(),
+            State::Body(body) => body.undecided() + self.section.len(),
+            State::Tunnel | State::Failed(_) => 0,
+        }
+    }
+
+    /// Whether nothing has come since the last request, not even an empty line.
+    #[must_use]
+    pub const fn is_at_start(&self) -> bool {
+        matches!(self.state, State::Start { empty_lines: 0, after_cr: false })
+    }
+
+    /// Whether a head has begun that is not complete.
+    #[must_use]
+    pub const fn is_in_head(&self) -> bool {
+        matches!(self.state, State::Head)
+    }
+
     /// What it means that the client sends no more.
     #[must_use]
     pub fn eof(&self) -> Eof {

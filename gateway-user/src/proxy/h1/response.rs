@@ -128,6 +128,23 @@ impl ResponseFramer {
         })
     }
 
+    /// Whether the head that was read last is the last of HTTP.
+    #[must_use]
+    pub const fn is_switching(&self) -> bool {
+        matches!(self.state, State::Switching)
+    }
+
+    /// How many of the last bytes belong to a head, or to a line between chunks, that is not
+    /// complete: what they are is not known yet.
+    #[must_use]
+    pub fn undecided(&self) -> usize {
+        match &self.state {
+            State::Head => self.section.len(),
+            State::Body(body) => body.undecided() + self.section.len(),
+            State::Switching | State::Tunnel | State::Failed(_) => 0,
+        }
+    }
+
     /// What it means that the server sends no more. [`Eof::Clean`] says nothing of requests that
     /// were never answered: [`awaited`](Self::awaited) does.
     #[must_use]
@@ -169,6 +186,8 @@ impl ResponseFramer {
         self.section.clear();
         let piece = match (head.status, request.kind) {
             (101, _) if !request.upgrade => return Err(Fault::UnaskedUpgrade),
+            // Some read what their fields announce (RFC 9110, section 9.3.6).
+            (200..300, Kind::Connect) if head.framing.has_content() => return Err(Fault::Content),
             (101, _) | (200..300, Kind::Connect) => {
                 self.awaited.clear();
                 self.state = State::Switching;

@@ -1,6 +1,6 @@
 //! The lines of a head or of trailers: found, bounded, and their ends held to CRLF.
 
-use memchr::memchr_iter;
+use memchr::{memchr_iter, memchr2_iter};
 
 use super::Fault;
 use crate::limits;
@@ -48,23 +48,35 @@ impl Section {
         self.kept.is_empty()
     }
 
-    /// Where the empty line ends, if it is here. A bare LF must be refused as it is met: where
-    /// two of them in a row end the head for the peer, nothing more may ever come.
+    /// How many bytes have come of a section that is not complete.
+    pub(super) fn len(&self) -> usize {
+        self.kept.len()
+    }
+
+    /// Where the empty line ends, if it is here. A bare LF or CR must be refused as it is met:
+    /// where two of them in a row end the head for the peer, nothing more may ever come.
     fn end(&mut self, window: &[u8]) -> Result<Option<usize>, Fault> {
         let mut line = 0;
-        for lf in memchr_iter(b'\n', window) {
-            let before = match lf.checked_sub(1) {
-                Some(at) => window.get(at),
-                None => self.kept.last(),
-            };
-            if before != Some(&b'\r') {
-                return Err(Fault::BareLf);
+        let after_cr = self.kept.last() == Some(&b'\r');
+        if after_cr && window.first().is_some_and(|&byte| byte != b'\n') {
+            return Err(Fault::BareCr);
+        }
+        for at in memchr2_iter(b'\r', b'\n', window) {
+            let follows = if at == 0 { after_cr } else { window.get(at - 1) == Some(&b'\r') };
+            match (window.get(at), follows) {
+                (Some(b'\n'), false) => return Err(Fault::BareLf),
+                (Some(b'\n'), true) => {
+                    if self.open_line + at - line == 1 {
+                        return Ok(Some(at + 1));
+                    }
+                    self.open_line = 0;
+                    line = at + 1;
+                }
+                _ if !matches!(window.get(at + 1), Some(b'\n') | None) => {
+                    return Err(Fault::BareCr);
+                }
+                _ => {}
             }
-            if self.open_line + lf - line == 1 {
-                return Ok(Some(lf + 1));
-            }
-            self.open_line = 0;
-            line = lf + 1;
         }
         self.open_line += window.len() - line;
         Ok(None)

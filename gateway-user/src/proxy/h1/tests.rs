@@ -81,7 +81,7 @@ fn get() -> Awaited {
 }
 
 /// The head of the one request in `text`, fed whole and byte by byte.
-fn request_head(text: &str) -> RequestHead {
+pub(super) fn request_head(text: &str) -> RequestHead {
     let whole = requests([text.as_bytes()]);
     assert_eq!(whole, requests(text.as_bytes().chunks(1)), "{text:?}");
     match whole.0.into_iter().next() {
@@ -128,7 +128,7 @@ fn a_head_tells_what_the_proxy_needs() {
         "POST /v1/chat/completions HTTP/1.1\r\nhOsT: \t api.example.com:8080 \r\n\
          Content-Type: application/json; charset=utf-8\r\nContent-Encoding: gzip\r\n\
          content-encoding:br\r\nX-Stainless-Retry-Count: 2\r\nExpect: 100-Continue\r\n\
-         Connection: Keep-Alive , CLOSE\r\nX-Empty:\r\nContent-Length: 007\r\n\r\n",
+         Connection: Keep-Alive , CLOSE\r\nX-Empty:\r\nContent-Length: 7\r\n\r\n",
     );
     assert_eq!(head.method, Method::Post);
     assert_eq!(head.target, "/v1/chat/completions");
@@ -217,6 +217,12 @@ fn ambiguous_body_framing_is_refused_in_both_directions() {
         ("Content-Length: 5 5", Fault::ContentLength),
         ("Content-Length:", Fault::ContentLength),
         ("Content-Length: 18446744073709551616", Fault::ContentLength),
+        ("Content-Length: 9223372036854775808", Fault::ContentLength),
+        ("Content-Length: 010", Fault::ContentLength),
+        ("Content_Length: 5", Fault::Lookalike),
+        ("Transfer_Encoding: chunked", Fault::Lookalike),
+        ("Content-Length: 5\r\nConnection: close, Content-Length", Fault::ConnectionOption),
+        ("Connection: transfer-encoding\r\nTransfer-Encoding: chunked", Fault::ConnectionOption),
         ("Content-Length: \u{665}", Fault::ContentLength),
         ("Transfer-Encoding: gzip", Fault::TransferCoding),
         ("Transfer-Encoding: gzip, chunked", Fault::TransferCoding),
@@ -241,6 +247,51 @@ fn ambiguous_body_framing_is_refused_in_both_directions() {
     assert_eq!(request_fault(request.as_bytes()), Some(Fault::CodingInHttp10));
     let response = "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
     assert_eq!(response_fault(response.as_bytes()), Some(Fault::CodingInHttp10));
+}
+
+#[test]
+fn what_can_have_no_content_must_not_say_that_it_has() {
+    for fields in ["Content-Length: 1", "Transfer-Encoding: chunked"] {
+        let connect = format!("CONNECT a:1 HTTP/1.1\r\n{fields}\r\n\r\n");
+        assert_eq!(request_fault(connect.as_bytes()), Some(Fault::Content), "{fields}");
+        for status in ["103", "204"] {
+            let response = format!("HTTP/1.1 {status} \r\n{fields}\r\n\r\n");
+            assert_eq!(response_fault(response.as_bytes()), Some(Fault::Content), "{fields}");
+        }
+        let established = format!("HTTP/1.1 200 \r\n{fields}\r\n\r\n");
+        let connect = Awaited::new(&Method::Connect, false);
+        let (_, end) = responses(&[connect], [established.as_bytes()]);
+        assert_eq!(end, Err(FramingError::Server(Fault::Content)), "{fields}");
+    }
+    assert_eq!(request_fault(b"CONNECT a:1 HTTP/1.1\r\nContent-Length: 0\r\n\r\n"), None);
+}
+
+#[test]
+fn what_is_undecided_is_what_the_next_byte_may_still_make_a_fault_of() {
+    let request = "\r\nPOST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n\
+                   2;a=\"b\"\r\nhi\r\n0\r\nX: y\r\n\r\n";
+    let head = request.find("2;a").expect("it is there");
+    let (data, trailers) = (head + "2;a=\"b\"\r\n".len(), request.len() - "X: y\r\n\r\n".len());
+    for end in 0..=request.len() {
+        let mut framer = RequestFramer::new();
+        let mut rest = &request.as_bytes()[..end];
+        while let Ok((taken, piece)) = framer.next(rest)
+            && (taken, &piece) != (0, &None)
+        {
+            rest = &rest[taken..];
+        }
+        let begun = match end {
+            0..2 => 0,
+            _ if end < head => 2,
+            _ if end < data => head,
+            _ if end < data + 3 => end,
+            _ if end == data + 3 => data + 2,
+            _ if end < trailers => data + 4,
+            _ if end < request.len() => trailers,
+            _ => end,
+        };
+        assert_eq!(framer.undecided(), end - begun, "after {end} bytes");
+    }
 }
 
 #[test]
@@ -279,7 +330,11 @@ fn malformed_chunks_are_refused_in_both_directions() {
         ("1 \na\r\n", Fault::BareLf),
         ("1;a\nb\r\n", Fault::BareLf),
         ("1;a\rb\r\n", Fault::BareCr),
-        ("2;a=\"\r\n\"\r\n", Fault::ChunkEnd),
+        ("2;a=\"\r\n\"\r\n", Fault::ChunkExtension),
+        ("2;a=\"\\\r\n", Fault::ChunkExtension),
+        ("2;a=\"\n", Fault::BareLf),
+        ("100000000\r\n", Fault::ChunkTooLarge),
+        ("ffffffffffffffff\r\n", Fault::ChunkTooLarge),
         ("1;a\0\r\n", Fault::ChunkExtension),
         ("1\r\nab\r\n", Fault::ChunkEnd),
         ("1\r\na\n", Fault::ChunkEnd),
@@ -291,6 +346,8 @@ fn malformed_chunks_are_refused_in_both_directions() {
         ("0\r\n X: a\r\n\r\n", Fault::ObsoleteFold),
         ("0\r\nX: a\0\r\n\r\n", Fault::FieldValue),
         ("0\r\nGET / HTTP/1.1\r\n\r\n", Fault::FieldName),
+        ("0\r\nX: a\r\ncontent-length: 1\r\n\r\n", Fault::Trailer),
+        ("0\r\nHost: a\r\n\r\n", Fault::Trailer),
     ];
     for (chunks, fault) in cases {
         let request = format!("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}");
@@ -403,7 +460,7 @@ fn a_switch_of_protocols_ends_http_both_ways() {
     let connect = Awaited::new(&Method::Connect, false);
     for (awaited, text) in [
         (upgrade, "HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n\n\0raw"),
-        (connect, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n\n\0raw"),
+        (connect, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n\n\0raw"),
     ] {
         let whole = responses(&[awaited, get()], [text.as_bytes()]);
         assert_eq!(whole, responses(&[awaited, get()], text.as_bytes().chunks(1)));

