@@ -34,6 +34,15 @@ pub const WS_INFLATE_RATIO: u64 = 64;
 pub const OBSERVED_REQUEST_BYTES: usize = 32 * 1024 * 1024;
 /// Bytes of a response body, or of one event of a stream, that are kept to be understood.
 pub const OBSERVED_RESPONSE_BYTES: usize = 8 * 1024 * 1024;
+/// Bytes of a body's told length that room is made for before they come.
+pub const RESERVED_BYTES: usize = 1024 * 1024;
+/// Beginnings of conversations that are remembered in each agent, so that what follows them can be
+/// read alone. The oldest makes room; a conversation whose beginning is forgotten is read whole.
+pub const BEGINNINGS_PER_AGENT: usize = 256;
+/// Messages in all of them.
+pub const BEGINNING_MESSAGES_PER_AGENT: usize = 32 * 1024;
+/// Bytes of a block by which beginnings are found; shorter ones are not remembered.
+pub const BEGINNING_BLOCK_BYTES: usize = 4096;
 /// Bytes of the wish that are kept; what is longer is cut, at a character's end.
 pub const WISH_BYTES: usize = 16 * 1024;
 /// Messages read from one request's history. More: the call is not understood.

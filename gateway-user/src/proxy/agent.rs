@@ -12,7 +12,7 @@ use std::{
 use gateway_common::AgentId;
 
 use super::tls::Decryption;
-use crate::{call::AgentRef, config::Mode, limits, lineage::Lineage};
+use crate::{call::AgentRef, config::Mode, dialect::Known, limits, lineage::Lineage};
 
 /// One agent, shared by its connections.
 #[derive(Debug)]
@@ -25,6 +25,7 @@ pub struct Agent {
     pub decryption: Option<Decryption>,
     pub coverage: Coverage,
     lineage: Mutex<Lineage>,
+    known: Mutex<Known>,
     connections: AtomicUsize,
 }
 
@@ -50,6 +51,7 @@ impl Agent {
             decryption: None,
             coverage: Coverage::default(),
             lineage: Mutex::new(Lineage::new(seed)),
+            known: Mutex::default(),
             connections: AtomicUsize::new(0),
         }
     }
@@ -77,6 +79,11 @@ impl Agent {
         let place = Place(Arc::clone(self));
         let before = self.connections.fetch_add(1, Ordering::Relaxed);
         (before < limits::CONNECTIONS_PER_AGENT).then_some(place)
+    }
+
+    /// What is known of its conversations.
+    pub(super) fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn lineage(&self) -> MutexGuard<'_, Lineage> {

@@ -357,7 +357,7 @@ mod tests {
     async fn a_connection_costs_little_more_than_its_relay() {
         let mut ending = pin!(pending());
         let (way, upstream, _ends) = path(ending.as_mut()).await;
-        let plain = size_of_val(&way.relay(upstream, Vec::new(), None));
+        let plain = size_of_val(&way.relay(upstream, (Vec::new(), Vec::new()), None));
         let relay = size_of::<Relay<TcpStream, TcpStream>>();
         let mut ending = pin!(pending());
         let (way, upstream, _ends) = path(ending.as_mut()).await;

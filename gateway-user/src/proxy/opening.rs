@@ -226,7 +226,7 @@ mod tests {
             client.readable().await.expect("it comes");
         }
         server_end.write_all(answered).expect("it is open");
-        let opening = hear(&mut client, &upstream, into_tls, pending()).await;
+        let opening = hear(&mut client, &upstream, Vec::new(), into_tls, pending()).await;
         client_end.set_nonblocking(true).expect("an option");
         client_end.read(&mut [0; 1]).expect_err("nothing was said to the client");
         opening
@@ -269,11 +269,11 @@ mod tests {
         let ((mut client, client_end), (upstream, _server)) = (pair().await, pair().await);
         SockRef::from(&client_end).set_linger(Some(Duration::ZERO)).expect("an option");
         drop(client_end);
-        assert_eq!(hear(&mut client, &upstream, true, pending()).await, Opening::Gone);
+        assert_eq!(hear(&mut client, &upstream, Vec::new(), true, pending()).await, Opening::Gone);
 
         let ((mut client, client_end), (upstream, _server)) = (pair().await, pair().await);
         drop(client_end);
-        let opening = hear(&mut client, &upstream, true, pending()).await;
+        let opening = hear(&mut client, &upstream, Vec::new(), true, pending()).await;
         assert_eq!(opening, Opening::Plain(Vec::new()));
     }
 
@@ -287,7 +287,7 @@ mod tests {
         }
         let writing =
             std::thread::spawn(move || client_end.write_all(&records).map(|()| client_end));
-        let opening = hear(&mut client, &upstream, true, pending()).await;
+        let opening = hear(&mut client, &upstream, Vec::new(), true, pending()).await;
         let Opening::Unreadable(held) = opening else { panic!("{opening:?}") };
         let most = limits::HELLO_BYTES + limits::READ_BYTES;
         assert!((limits::HELLO_BYTES..=most).contains(&held.len()), "{}", held.len());
