@@ -67,6 +67,11 @@ pub const LINEAGE_CANDIDATES: usize = 256;
 /// Choices of one answer that lineage follows; a history that goes on from another is not linked.
 pub const CHOICES_PER_ANSWER: usize = 128;
 
+/// Names that each thread shares between its steps. Others are kept once for each step.
+pub const SHARED_NAMES: usize = 64;
+/// Bytes of a name that is shared.
+pub const SHARED_NAME_BYTES: usize = 128;
+
 /// Connections of one agent that the gateway carries at a time. More are reset.
 pub const CONNECTIONS_PER_AGENT: usize = 8192;
 /// Bytes read at once, in each thread. What can't be passed on at once waits in the connection, so

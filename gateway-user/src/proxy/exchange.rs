@@ -17,7 +17,8 @@ use super::{
 };
 use crate::{
     call::{
-        AgentRef, CallKind, ConnectionId, Digest, Settlement, Step, StepId, Timestamp, WorkflowId,
+        AgentRef, CallKind, ConnectionId, Digest, Name, Settlement, Step, StepId, Timestamp,
+        WorkflowId,
     },
     dialect::{self, Asked, Observer, Reading, RequestInfo, ResponseInfo},
     lineage::{Completion, Failure, Outcome, Placement},
@@ -267,7 +268,7 @@ impl Exchange {
             confidence: placement.confidence,
             kind: placement.kind,
             call: CallKind::Model,
-            agent: agent.reference.name.clone(),
+            agent: Name::shared(&agent.reference.name),
             dialect: Some(prompt.dialect),
             operation: Some(prompt.operation),
             request_model: prompt.model.clone(),
@@ -275,7 +276,7 @@ impl Exchange {
             response_id: None,
             request_sha256: Some(asked.sha256),
             tool: None,
-            host: self.host.take(),
+            host: self.host.take().map(|host| Name::shared(&host)),
             original_dst: Some(connection.destination),
             upstream_local: connection.upstream_local,
             pid: Some(connection.pid),

@@ -18,7 +18,7 @@ use super::super::{
 };
 use super::message::Message;
 use crate::{
-    call::{self, Dialect, Operation, Prompt, Role},
+    call::{self, Dialect, Name, Operation, Prompt, Role},
     limits,
 };
 
@@ -135,7 +135,7 @@ impl Reader {
         match field {
             Field::Model => {
                 let model: Option<Text<'_>> = cursor.value()?;
-                fields.model = given(model.as_ref()).map(str::to_owned);
+                fields.model = given(model.as_ref()).map(Name::shared);
             }
             Field::Stream => fields.stream = cursor.value::<Option<bool>>()?.unwrap_or(false),
             Field::Tools => fields.tools = cursor.value()?,
@@ -160,7 +160,7 @@ fn end(mut cursor: Cursor<'_>) -> Result<(), NotUnderstood> {
 struct Fields {
     /// Each once: one that comes again could be read either way.
     seen: Vec<Field>,
-    model: Option<String>,
+    model: Option<Name>,
     stream: bool,
     tools: Option<Json>,
     /// The form before there were `tools`.
