@@ -353,6 +353,7 @@ mod tests {
         assert_eq!(begun.elapsed().as_secs(), limits::TLS_HANDSHAKE_TIME.as_secs());
         let coverage = agent.coverage.snapshot();
         assert_eq!(coverage.reasons.get("tls_late"), Some(&1));
+        assert_eq!(agent.bounds.hits(limits::Bound::HandshakeTime), 1);
         assert_eq!(coverage.connections_reset, 1);
     }
 

@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use turnpike::limits::{self, Bound, Bounds, Limits};
+use turnpike::{
+    config::Mode,
+    limits::{self, Bound, Bounds, Limits},
+};
 
 use super::bed::{Bed, Server, eventually};
 
@@ -132,4 +135,22 @@ fn heads_and_chunks_that_are_too_large_to_follow_are_forwarded_unread() {
     is_too_much(&GET.repeat(limits::PIPELINED_REQUESTS + 1), Bound::PipelinedRequests);
     let lines = [GET, &b"\r\n".repeat(limits::EMPTY_LINES + 1), GET].concat();
     is_too_much(&lines, Bound::EmptyLines);
+}
+
+#[test]
+fn a_head_has_so_much_time_as_is_configured() {
+    let limits = Limits { head_time: IDLE, ..Limits::default() };
+    let bounds = Arc::new(Bounds::new(limits));
+    let bed = Bed::with(|agent| agent.in_mode(Mode::Enforce).within(bounds));
+    let (mut client, mut server) = bed.pair();
+    client.write_all(b"GET / HTTP/1.1\r\nHost:").expect("it is open");
+    let mut answer = vec![0; 12];
+    client.read_exact(&mut answer).expect("an answer");
+    assert_eq!(answer, b"HTTP/1.1 408");
+    assert!(server.read(&mut [0]).is_err(), "nothing was asked of it");
+    assert_eq!(hits(&bed, Bound::HeadTime), 1);
+    let (mut client, mut server) = bed.pair();
+    passes(&mut client, &mut server, GET);
+    passes(&mut server, &mut client, ANSWER);
+    assert_eq!(hits(&bed, Bound::HeadTime), 1);
 }
