@@ -10,7 +10,7 @@ use turnpike::{
     names::{Heard, Trust},
 };
 
-use super::{Rig, part, pass, pki::BOTH, talk};
+use super::{ANSWER, Rig, part, pass, pki::BOTH};
 use crate::relay::bed::AGENT;
 
 /// 127.0.0.1 is called `llm.internal`, as DNS has it.
@@ -89,7 +89,8 @@ fn an_address_that_is_listed_is_decrypted_without_a_name() {
     let (mut client, mut upstream) = (client.expect("content"), upstream.expect("content"));
     assert!(rig.pki.is_the_nodes(client.conn.peer_certificates()));
     assert_eq!(upstream.conn.server_name(), None);
-    talk(&mut client, &mut upstream);
+    pass(&mut client, &mut upstream, b"GET / HTTP/1.1\r\nHost: 127.0.0.1:8443\r\n\r\n");
+    pass(&mut upstream, &mut client, ANSWER);
     part(client, upstream);
     assert_eq!(rig.bed.coverage().reasons.get("tls_decrypted"), Some(&1));
 }
