@@ -4,7 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 use turnpike::{
     call::Prompt,
-    dialect::{NotUnderstood, Reading, RequestInfo, ResponseInfo, detect},
+    dialect::{Known, NotUnderstood, Reading, RequestInfo, ResponseInfo, detect},
 };
 
 // The first byte says where to cut, the second how the response is framed; then come the
@@ -30,13 +30,14 @@ fn read<'a>(
         method: "POST",
         target: "/v1/chat/completions",
         content_encoding: None,
+        content_length: None,
         client_retry: None,
     })
     .expect("a chat completion");
     for bytes in request {
         observer.request_body(bytes);
     }
-    let prompt = observer.request_end();
+    let prompt = observer.request_end(&mut Known::default()).map(|asked| asked.prompt);
     let stream = framing & 1 == 1;
     observer.response_head(&ResponseInfo {
         status: 200,

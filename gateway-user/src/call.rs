@@ -5,6 +5,7 @@ mod facts;
 mod glob;
 mod ids;
 mod map;
+mod name;
 mod step;
 mod time;
 mod workflow;
@@ -14,6 +15,7 @@ pub use facts::{Answer, Dialect, Message, Operation, Prompt, Role, ToolCall, Usa
 pub use glob::{Glob, GlobParseError};
 pub use ids::{ConnectionId, IdParseError, SessionId, StepId, TraceId, WorkflowId};
 pub use map::{Folding, Spread, SpreadMap};
+pub use name::Name;
 pub use step::{
     CallKind, Confidence, Evidence, EvidenceKind, Retry, RetryReason, Settlement, Step, StepKind,
     Tool,

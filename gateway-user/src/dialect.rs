@@ -11,15 +11,22 @@
 //!
 //! A server may answer before the request has ended: the two rows don't wait for each other.
 
+mod beginnings;
 mod body;
 mod canonical;
+mod cursor;
 mod json;
 mod openai_chat;
 mod sse;
 
 use std::fmt;
 
-use crate::call::{Answer, Prompt};
+use crate::{
+    call::{Answer, Digest, Prompt},
+    limits,
+};
+
+use beginnings::{Beginnings, Bounds};
 
 pub use openai_chat::OpenaiChat;
 
@@ -30,6 +37,8 @@ pub struct RequestInfo<'a> {
     /// The request target as it was sent (RFC 9112, section 3.2).
     pub target: &'a str,
     pub content_encoding: Option<&'a str>,
+    /// In bytes, if it is told.
+    pub content_length: Option<u64>,
     /// How often the client says that it has sent this request before.
     pub client_retry: Option<u32>,
 }
@@ -63,10 +72,14 @@ impl Observer {
         }
     }
 
-    /// The request has ended. What it asks; to be called once.
-    pub fn request_end(&mut self) -> Result<Prompt, NotUnderstood> {
+    /// The request has ended. What it asks; to be called once, and what it gives to be kept in
+    /// `known` afterwards.
+    pub fn request_end(&mut self, known: &mut Known) -> Result<Asked, NotUnderstood> {
         match self {
-            Self::OpenaiChat(chat) => chat.request_end(),
+            Self::OpenaiChat(chat) => {
+                let (prompt, sha256, end) = chat.request_end(&mut known.openai_chat)?;
+                Ok(Asked { prompt, sha256, end })
+            }
         }
     }
 
@@ -90,6 +103,51 @@ impl Observer {
     pub fn response_end(self, whole: bool) -> Reading {
         match self {
             Self::OpenaiChat(chat) => chat.response_end(whole),
+        }
+    }
+}
+
+/// What was read of a request.
+pub struct Asked {
+    pub prompt: Prompt,
+    /// Of the body as it was sent.
+    pub sha256: Digest,
+    end: Option<openai_chat::End>,
+}
+
+/// Its digest only: what it asks is private.
+impl fmt::Debug for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Asked").field("sha256", &self.sha256).finish_non_exhaustive()
+    }
+}
+
+/// What is known of an agent's conversations: a request that goes on with one is read from there.
+/// It makes reading quicker, and changes nothing of what is read.
+#[derive(Debug)]
+pub struct Known {
+    openai_chat: Beginnings<openai_chat::Beginning>,
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        Self::bounded(Bounds {
+            block: limits::BEGINNING_BLOCK_BYTES,
+            count: limits::BEGINNINGS_PER_AGENT,
+            weight: limits::BEGINNING_MESSAGES_PER_AGENT,
+        })
+    }
+}
+
+impl Known {
+    fn bounded(bounds: Bounds) -> Self {
+        Self { openai_chat: Beginnings::new(bounds) }
+    }
+
+    /// Remembers a request, once nobody needs it any more.
+    pub fn keep(&mut self, asked: Asked) {
+        if let Some(end) = asked.end {
+            openai_chat::keep(&mut self.openai_chat, end, asked.prompt);
         }
     }
 }

@@ -38,6 +38,15 @@ pub const WS_INFLATE_RATIO: u64 = 64;
 pub const OBSERVED_REQUEST_BYTES: usize = 32 * 1024 * 1024;
 /// Bytes of a response body, or of one event of a stream, that are kept to be understood.
 pub const OBSERVED_RESPONSE_BYTES: usize = 8 * 1024 * 1024;
+/// Bytes of a body's told length that room is made for before they come.
+pub const RESERVED_BYTES: usize = 1024 * 1024;
+/// Beginnings of conversations that are remembered in each agent, so that what follows them can be
+/// read alone. The oldest makes room; a conversation whose beginning is forgotten is read whole.
+pub const BEGINNINGS_PER_AGENT: usize = 256;
+/// Messages in all of them.
+pub const BEGINNING_MESSAGES_PER_AGENT: usize = 32 * 1024;
+/// Bytes of a block by which beginnings are found; shorter ones are not remembered.
+pub const BEGINNING_BLOCK_BYTES: usize = 4096;
 /// Bytes of the wish that are kept; what is longer is cut, at a character's end.
 pub const WISH_BYTES: usize = 16 * 1024;
 /// Messages read from one request's history. More: the call is not understood.
@@ -61,6 +70,11 @@ pub const LINEAGE_ENTRIES: usize = 65_536;
 pub const LINEAGE_CANDIDATES: usize = 256;
 /// Choices of one answer that lineage follows; a history that goes on from another is not linked.
 pub const CHOICES_PER_ANSWER: usize = 128;
+
+/// Names that each thread shares between its steps. Others are kept once for each step.
+pub const SHARED_NAMES: usize = 64;
+/// Bytes of a name that is shared.
+pub const SHARED_NAME_BYTES: usize = 128;
 
 /// Connections of one agent that the gateway carries at a time. More are reset.
 pub const CONNECTIONS_PER_AGENT: usize = 8192;

@@ -163,7 +163,9 @@ impl Lineage {
             return Completion { kind, tools, state };
         };
         let choices = outcome.answer.choices.iter().take(limits::CHOICES_PER_ANSWER);
-        ended.chains = choices.map(|choice| history::extend(known.asked, choice)).collect();
+        let mut chains = choices.map(|choice| history::extend(known.asked, choice));
+        ended.first = chains.next();
+        ended.others = chains.collect();
         let workflow = known.workflow;
         let phase = fault.map_or(Phase::Answered { is_final }, Phase::Failed);
         self.memory.end(seq, at, phase, ended);
@@ -292,7 +294,8 @@ impl Lineage {
             workflow: place.workflow,
             parents: place.parents.clone(),
             asked: history.whole(),
-            answered: Vec::new(),
+            answered: None,
+            others: Vec::new(),
             tools: Vec::new(),
             phase: Phase::InFlight,
             at,

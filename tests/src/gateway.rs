@@ -126,8 +126,7 @@ impl Gateway {
     /// As `start`, with an egress rule that lets everything leave unread.
     #[track_caller]
     pub fn start_open(mode: Mode) -> Self {
-        let rule = "[[egress]]\nmatch = {}\ndecision = \"allow\"\n";
-        Self::start_at(Place::configured(mode, rule))
+        Self::start_with(mode, "[[egress]]\nmatch = {}\ndecision = \"allow\"\n")
     }
 
     /// As `start`, where a configuration is already.

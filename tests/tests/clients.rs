@@ -281,6 +281,8 @@ fn clients_in_an_enforced_container() {
     let before = site.server.logged().len();
     let (_, seen) = untrusting.go().end();
     assert!(seen.response_id.is_none() && !seen.errors.is_empty(), "{seen:?}");
+    let (status, seen) = start(Client::Git).ready().go().end();
+    assert!(!status.success(), "{seen:?}");
     assert_eq!(site.server.logged().len(), before, "what can't be read is kept in");
     assert_told(&gateway.agent_json("clients").expect("it is attached"), Client::Node);
 }

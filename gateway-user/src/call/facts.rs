@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Name;
+
 /// The API that a call speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -23,7 +25,7 @@ pub enum Operation {
 pub struct Prompt {
     pub dialect: Dialect,
     pub operation: Operation,
-    pub model: Option<String>,
+    pub model: Option<Name>,
     pub stream: bool,
     /// The conversation so far, oldest first.
     pub messages: Vec<Message>,
@@ -63,12 +65,12 @@ pub enum Role {
 /// What the model answered, as far as it was read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answer {
-    pub model: Option<String>,
+    pub model: Option<Name>,
     pub response_id: Option<String>,
     /// One message for each choice, in the form in which a client would send it back.
     pub choices: Vec<Message>,
     pub tool_calls: Vec<ToolCall>,
-    pub finish_reasons: Vec<String>,
+    pub finish_reasons: Vec<Name>,
     /// As the provider reported it; absent if it did not.
     pub usage: Option<Usage>,
     /// Whether the answer was read to its end: false for one that was cut, or not understood.

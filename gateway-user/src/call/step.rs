@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ConnectionId, Dialect, Digest, Micros, Operation, StepId, Timestamp, Usage};
+use super::{ConnectionId, Dialect, Digest, Micros, Name, Operation, StepId, Timestamp, Usage};
 
 /// One step. A field that does not apply is absent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -17,15 +17,15 @@ pub struct Step {
     pub confidence: Confidence,
     pub kind: StepKind,
     pub call: CallKind,
-    pub agent: String,
+    pub agent: Name,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dialect: Option<Dialect>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation: Option<Operation>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub request_model: Option<String>,
+    pub request_model: Option<Name>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub response_model: Option<String>,
+    pub response_model: Option<Name>,
     /// The provider's own id of the response.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response_id: Option<String>,
@@ -36,7 +36,7 @@ pub struct Step {
     pub tool: Option<Tool>,
     /// The `Host` that the client named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub host: Option<String>,
+    pub host: Option<Name>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub original_dst: Option<SocketAddr>,
     /// The address that upstream saw.
@@ -63,7 +63,7 @@ pub struct Step {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub finish_reasons: Vec<String>,
+    pub finish_reasons: Vec<Name>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
     /// Whether the call has ended and its usage is final.
@@ -78,9 +78,9 @@ pub struct Step {
 pub struct Settlement {
     pub step_id: StepId,
     pub kind: StepKind,
-    pub response_model: Option<String>,
+    pub response_model: Option<Name>,
     pub response_id: Option<String>,
-    pub finish_reasons: Vec<String>,
+    pub finish_reasons: Vec<Name>,
     pub usage: Option<Usage>,
     pub status: Option<u16>,
     pub ttft_ms: Option<Micros>,

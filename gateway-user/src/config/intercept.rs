@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::policy::hosts::{HostList, NotAHost};
 
 /// Every list of the file. One that is written takes the place of the one that ships.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "Vec<Intercept>", into = "Vec<Intercept>")]
 pub struct Intercepts {
     written: Vec<Intercept>,

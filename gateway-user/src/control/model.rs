@@ -31,15 +31,15 @@ pub struct Status {
     /// What the gateway could not keep or place, by name; zeros left out.
     #[serde(default)]
     pub counters: BTreeMap<String, u64>,
-    /// Running containers that no rule matches, by name: the first so many.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub unattached: Vec<String>,
     /// Every bound that is counted when it is hit.
     #[serde(default)]
     pub bounds: Vec<Bound>,
     /// The egress rules in their order, and how often each decided.
     #[serde(default)]
     pub egress: Vec<EgressRule>,
+    /// Running containers that no rule matches, by name: the first so many.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unattached: Vec<String>,
 }
 
 /// A bound, and how often it was hit since the gateway started.

@@ -110,12 +110,12 @@ pub(super) fn workflow(id: u64) -> Workflow {
 
 pub(super) fn model(id: u64, kind: StepKind, parents: &[u64]) -> Step {
     Step {
-        request_model: Some("gpt-4o".to_owned()),
+        request_model: Some("gpt-4o".into()),
         usage: Some(usage(500, 50)),
         ttft_ms: Some(Micros(340_000)),
         duration_ms: Some(Micros(2_100_000)),
         status: Some(200),
-        finish_reasons: vec!["stop".to_owned()],
+        finish_reasons: vec!["stop".into()],
         ..step(id, CallKind::Model, kind, parents)
     }
 }
@@ -135,7 +135,7 @@ fn step(id: u64, call: CallKind, kind: StepKind, parents: &[u64]) -> Step {
         confidence: Confidence::CERTAIN,
         kind,
         call,
-        agent: "research".to_owned(),
+        agent: "research".into(),
         dialect: None,
         operation: None,
         request_model: None,

@@ -3,11 +3,14 @@
 use std::fmt;
 
 use super::{Coding, NotUnderstood};
+use crate::limits;
 
 /// Collects up to a number of bytes. A body that is encoded or grows beyond that is let go.
 pub(super) struct Body {
     bytes: Vec<u8>,
     limit: usize,
+    /// Bytes to make room for at once.
+    expected: usize,
     lost: Option<NotUnderstood>,
 }
 
@@ -15,7 +18,14 @@ impl Body {
     /// An empty body that may grow to `limit` bytes.
     pub(super) fn new(content_encoding: Option<&str>, limit: usize) -> Self {
         let lost = Coding::of(content_encoding).map(NotUnderstood::Encoded);
-        Self { bytes: Vec::new(), limit, lost }
+        Self { bytes: Vec::new(), limit, expected: 0, lost }
+    }
+
+    /// The same, if it is told to have so many bytes: room is made for them at once, up to
+    /// [`limits::RESERVED_BYTES`].
+    pub(super) fn expecting(self, bytes: Option<u64>) -> Self {
+        let bytes = bytes.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(0);
+        Self { expected: bytes.min(limits::RESERVED_BYTES), ..self }
     }
 
     /// Why the body is not kept, if it isn't.
@@ -31,6 +41,9 @@ impl Body {
             self.bytes = Vec::new();
             self.lost = Some(NotUnderstood::TooLarge);
         } else {
+            if self.bytes.is_empty() {
+                self.bytes.reserve_exact(self.expected.min(self.limit));
+            }
             self.bytes.extend_from_slice(bytes);
         }
     }

@@ -10,8 +10,15 @@ mod request;
 mod response;
 mod stream;
 
-use super::{NotUnderstood, Reading, RequestInfo, ResponseInfo, body::Body};
-use crate::{call::Prompt, limits};
+use super::{
+    NotUnderstood, Reading, RequestInfo, ResponseInfo, beginnings::Beginnings, body::Body,
+};
+use crate::{
+    call::{Digest, Prompt},
+    limits,
+};
+
+pub(super) use request::{Beginning, End, keep};
 
 /// Reads one exchange.
 #[derive(Debug)]
@@ -44,7 +51,8 @@ impl OpenaiChat {
         let path = path.strip_suffix('/').unwrap_or(path);
         (request.method == "POST" && path.ends_with("/chat/completions")).then(|| Self {
             client_retry: request.client_retry,
-            request: Body::new(request.content_encoding, limits::OBSERVED_REQUEST_BYTES),
+            request: Body::new(request.content_encoding, limits::OBSERVED_REQUEST_BYTES)
+                .expecting(request.content_length),
             response: Response::Awaited,
         })
     }
@@ -53,9 +61,15 @@ impl OpenaiChat {
         self.request.push(bytes);
     }
 
-    pub(super) fn request_end(&mut self) -> Result<Prompt, NotUnderstood> {
+    /// What the request asks, the digest of its body, and where its messages end.
+    pub(super) fn request_end(
+        &mut self,
+        known: &mut Beginnings<Beginning>,
+    ) -> Result<(Prompt, Digest, Option<End>), NotUnderstood> {
         let body = self.request.take()?;
-        Ok(Prompt { client_retry: self.client_retry, ..request::parse(&body)? })
+        let mut hashed = known.hash(&body);
+        let (prompt, end) = request::parse(&mut hashed, known)?;
+        Ok((Prompt { client_retry: self.client_retry, ..prompt }, hashed.digest(), end))
     }
 
     pub(super) fn response_head(&mut self, response: &ResponseInfo<'_>) {

@@ -41,8 +41,10 @@ pub(super) struct Known {
     pub(super) workflow: WorkflowId,
     pub(super) parents: Vec<StepId>,
     pub(super) asked: Chain,
-    /// One chain for each choice.
-    pub(super) answered: Vec<Chain>,
+    /// Of the first choice.
+    pub(super) answered: Option<Chain>,
+    /// Of each other one: nearly always none, which needs no memory.
+    pub(super) others: Vec<Chain>,
     pub(super) tools: Vec<Call>,
     pub(super) phase: Phase,
     /// When it was asked, then when it ended.
@@ -111,6 +113,11 @@ impl Flow {
 }
 
 impl Known {
+    /// One for each choice.
+    fn chains(&self) -> impl Iterator<Item = Chain> + '_ {
+        self.answered.into_iter().chain(self.others.iter().copied())
+    }
+
     /// Whether tool calls wait for their results: they do until a later call goes on from here,
     /// with the results or without them.
     pub(super) fn is_waiting(&self) -> bool {
@@ -197,15 +204,16 @@ impl Memory {
         let Some(step) = self.steps.get_mut(offset) else { return };
         step.phase = phase;
         step.at = step.at.max(at);
-        step.answered = answer.chains;
+        step.answered = answer.first;
+        step.others = answer.others;
         step.tools = answer.tools;
-        for &chain in &step.answered {
+        for chain in step.chains() {
             self.evicted += self.answered.insert(chain, seq);
         }
         for id in step.tools.iter().filter_map(|call| call.id) {
             self.evicted += self.called.insert(id, seq);
         }
-        self.held.chains += step.answered.len();
+        self.held.chains += step.chains().count();
         self.held.calls += step.tools.len();
         if let Some(flow) = self.flows.get_mut(&step.workflow) {
             flow.running = flow.running.saturating_sub(1);
@@ -244,14 +252,14 @@ impl Memory {
         let seq = self.oldest;
         self.by_id.remove(&step.id);
         self.asked.remove(step.asked, seq);
-        for &chain in &step.answered {
+        for chain in step.chains() {
             self.answered.remove(chain, seq);
         }
         for id in step.tools.iter().filter_map(|call| call.id) {
             self.called.remove(id, seq);
         }
         self.held.parents -= step.parents.len();
-        self.held.chains -= step.answered.len();
+        self.held.chains -= step.chains().count();
         self.held.calls -= step.tools.len();
         if let Some(flow) = self.flows.get_mut(&step.workflow) {
             flow.steps -= 1;
@@ -268,7 +276,9 @@ impl Memory {
 /// What an ended step is found by.
 #[derive(Debug, Default)]
 pub(super) struct Ended {
-    pub(super) chains: Vec<Chain>,
+    /// Of the first choice, and of the others.
+    pub(super) first: Option<Chain>,
+    pub(super) others: Vec<Chain>,
     pub(super) tools: Vec<Call>,
 }
 

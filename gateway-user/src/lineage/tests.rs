@@ -81,7 +81,7 @@ fn prompt(messages: &[Message]) -> Prompt {
     Prompt {
         dialect: Dialect::OpenaiChat,
         operation: Operation::Chat,
-        model: Some("m".to_owned()),
+        model: Some("m".into()),
         stream: true,
         messages: messages.to_vec(),
         tools_hash: None,

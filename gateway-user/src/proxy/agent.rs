@@ -18,6 +18,7 @@ use super::{
 use crate::{
     call::AgentRef,
     config::Mode,
+    dialect::Known,
     limits::{self, Bound, Bounds},
     lineage::Lineage,
 };
@@ -38,6 +39,7 @@ pub struct Agent {
     pub bounds: Arc<Bounds>,
     pub(super) rules: Arc<Rules>,
     lineage: Mutex<Lineage>,
+    known: Mutex<Known>,
     connections: AtomicUsize,
 }
 
@@ -67,6 +69,7 @@ impl Agent {
             bounds: Arc::default(),
             rules: Arc::default(),
             lineage: Mutex::new(Lineage::new(seed)),
+            known: Mutex::default(),
             connections: AtomicUsize::new(0),
         }
     }
@@ -141,6 +144,11 @@ impl Agent {
         add(&self.coverage.connections_reset, 1);
         add(&self.coverage.tls_late, 1);
         self.bounds.hit(Bound::HandshakeTime);
+    }
+
+    /// What is known of its conversations.
+    pub(super) fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn lineage(&self) -> MutexGuard<'_, Lineage> {

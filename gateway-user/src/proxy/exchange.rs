@@ -9,7 +9,7 @@ use std::{
 
 use gateway_common::Origin;
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use sha2::{Digest as _, Sha256};
+use sha2::Sha256;
 
 use super::{
     agent::{Agent, Place, add},
@@ -18,10 +18,10 @@ use super::{
 };
 use crate::{
     call::{
-        AgentRef, CallKind, ConnectionId, Digest, Prompt, Settlement, Step, StepId, Timestamp,
+        AgentRef, CallKind, ConnectionId, Digest, Name, Settlement, Step, StepId, Timestamp,
         WorkflowId,
     },
-    dialect::{self, Observer, Reading, RequestInfo, ResponseInfo},
+    dialect::{self, Asked, Observer, Reading, RequestInfo, ResponseInfo},
     lineage::{Completion, Failure, Outcome, Placement},
 };
 
@@ -101,6 +101,8 @@ pub(super) struct Request<'a> {
     pub(super) host: Option<String>,
     /// The codings as listed, several fields joined by a comma.
     pub(super) content_encoding: Option<&'a str>,
+    /// The body's length in bytes, if it is told.
+    pub(super) content_length: Option<u64>,
     /// How often the client says that it has sent this before.
     pub(super) retry_count: Option<u32>,
     /// The client's stream, in HTTP/2.
@@ -136,7 +138,7 @@ enum Call {
     /// No known API, or not understood: only counted.
     Other,
     /// Being asked.
-    Asked { observer: Box<Observer>, sha256: Sha256 },
+    Asked { observer: Box<Observer> },
     /// Placed in a workflow, and being answered.
     Placed { observer: Box<Observer>, workflow: WorkflowId, step: StepId },
 }
@@ -203,10 +205,11 @@ impl Exchange {
             method: request.method,
             target: request.target,
             content_encoding: request.content_encoding,
+            content_length: request.content_length,
             client_retry: request.retry_count,
         });
         let call = if let Some(observer) = observer {
-            Call::Asked { observer: Box::new(observer), sha256: Sha256::new() }
+            Call::Asked { observer: Box::new(observer) }
         } else {
             add(&connection.agent.coverage.exchanges_other, 1);
             Call::Other
@@ -225,42 +228,40 @@ impl Exchange {
     }
 
     pub(super) fn request_body(&mut self, bytes: &[u8]) {
-        if let Call::Asked { observer, sha256 } = &mut self.call {
+        if let Call::Asked { observer } = &mut self.call {
             observer.request_body(bytes);
-            sha256.update(bytes);
         }
     }
 
     pub(super) fn request_ended(&mut self, connection: &Connection) {
         self.request_over = true;
         let call = replace(&mut self.call, Call::Other);
-        let Call::Asked { mut observer, sha256 } = call else {
+        let Call::Asked { mut observer } = call else {
             self.call = call;
             return;
         };
-        match observer.request_end() {
-            Ok(prompt) => {
-                let (workflow, step) = self.place(connection, prompt, sha256);
+        let agent = &connection.agent;
+        // Apart from the match: it is locked no longer than for reading.
+        let asked = observer.request_end(&mut agent.known());
+        match asked {
+            Ok(asked) => {
+                let (workflow, step) = self.place(connection, &asked);
+                agent.known().keep(asked);
                 self.call = Call::Placed { observer, workflow, step };
             }
             Err(reason) => {
                 tracing::debug!(connection = %connection.id, %reason, "call not understood");
-                add(&connection.agent.coverage.calls_not_understood, 1);
+                add(&agent.coverage.calls_not_understood, 1);
             }
         }
     }
 
-    fn place(
-        &mut self,
-        connection: &Connection,
-        prompt: Prompt,
-        sha256: Sha256,
-    ) -> (WorkflowId, StepId) {
+    fn place(&mut self, connection: &Connection, asked: &Asked) -> (WorkflowId, StepId) {
         let agent = &connection.agent;
-        let request_sha256 = Some(Digest(sha256.finalize().into()));
+        let prompt = &asked.prompt;
         // Held until the recorder knows: steps are recorded in the order in which they are placed.
         let mut lineage = agent.lineage();
-        let mut placement = lineage.place(self.started, &prompt);
+        let mut placement = lineage.place(self.started, prompt);
         let wish = placement
             .opens_workflow
             .then(|| prompt.wish.as_deref().map(|wish| keyed(&connection.recording.key, wish)))
@@ -271,15 +272,15 @@ impl Exchange {
             confidence: placement.confidence,
             kind: placement.kind,
             call: CallKind::Model,
-            agent: agent.reference().name.clone(),
+            agent: Name::shared(&agent.reference().name),
             dialect: Some(prompt.dialect),
             operation: Some(prompt.operation),
-            request_model: prompt.model,
+            request_model: prompt.model.clone(),
             response_model: None,
             response_id: None,
-            request_sha256,
+            request_sha256: Some(asked.sha256),
             tool: None,
-            host: self.host.take(),
+            host: self.host.take().map(|host| Name::shared(&host)),
             original_dst: Some(connection.destination),
             upstream_local: connection.upstream_local,
             pid: Some(connection.pid),

@@ -6,7 +6,7 @@ use super::{
     agent::add,
     exchange::{Connection, Ended, Exchange, Request, Response},
     h1::{
-        Authority, Awaited, Eof, Fault, FramingError, Method, Misaddressed, RequestFramer,
+        Authority, Awaited, Eof, Fault, Framing, FramingError, Method, Misaddressed, RequestFramer,
         RequestHead, RequestPiece, ResponseFramer, ResponseHead, ResponsePiece,
     },
     refusal::Refusal,
@@ -278,6 +278,10 @@ fn begin(connection: &Connection, seq: u64, head: &RequestHead) -> Exchange {
         target: &head.target,
         host,
         content_encoding: head.content_encoding.as_deref(),
+        content_length: match head.framing {
+            Framing::Length(bytes) => Some(bytes),
+            _ => None,
+        },
         retry_count: head.retry_count,
         stream_id: None,
     };

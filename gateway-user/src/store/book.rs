@@ -4,9 +4,9 @@ use std::{collections::VecDeque, sync::Arc};
 
 use crate::{
     call::{
-        AgentRef, CallKind, Confidence, Evidence, EvidenceKind, SessionId, Settlement, SpreadMap,
-        State, Step, StepId, StepKind, Timestamp, Tool, Totals, TraceId, Usage, Workflow,
-        WorkflowId, WorkflowSummary,
+        AgentRef, CallKind, Confidence, Evidence, EvidenceKind, Name, SessionId, Settlement,
+        SpreadMap, State, Step, StepId, StepKind, Timestamp, Tool, Totals, TraceId, Usage,
+        Workflow, WorkflowId, WorkflowSummary,
     },
     lineage::{Completion, OpenedTool, Placement},
 };
@@ -313,7 +313,7 @@ fn tool_step(tool: &OpenedTool, agent: &str, parent: StepId, at: Timestamp) -> S
         confidence: Confidence::CERTAIN,
         kind: StepKind::Tool,
         call: CallKind::Tool,
-        agent: agent.to_owned(),
+        agent: Name::shared(agent),
         dialect: None,
         operation: None,
         request_model: None,

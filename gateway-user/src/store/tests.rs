@@ -3,8 +3,8 @@ use serde_json::json;
 use super::*;
 use crate::{
     call::{
-        Answer, CallKind, Dialect, Message, Micros, Operation, Prompt, Role, StepKind, ToolCall,
-        Usage,
+        Answer, CallKind, Dialect, Message, Micros, Name, Operation, Prompt, Role, StepKind,
+        ToolCall, Usage,
     },
     lineage::{Lineage, Outcome},
 };
@@ -84,7 +84,7 @@ impl Agent {
             confidence: placement.confidence,
             kind: placement.kind,
             call: CallKind::Model,
-            agent: self.reference.name.clone(),
+            agent: Name::shared(&self.reference.name),
             dialect: Some(Dialect::OpenaiChat),
             operation: Some(Operation::Chat),
             request_model: None,

@@ -232,4 +232,4 @@ fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
 
 const BUFFER: usize = 64 * 1024;
 /// More than any job takes.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);

@@ -95,7 +95,9 @@ impl Request {
         .into_bytes();
         let body_at = bytes.len();
         bytes.reserve_exact(length);
-        body.iter().for_each(|piece| bytes.extend_from_slice(piece));
+        for piece in body {
+            bytes.extend_from_slice(piece);
+        }
         // It comes early: a body may be too large to be looked through each time.
         let beginning = bytes.get(..body_at + NONCE_WITHIN).unwrap_or(&bytes);
         let nonce_at = find(beginning, NONCE.as_bytes());

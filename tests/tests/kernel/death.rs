@@ -77,7 +77,7 @@ fn listed(gateway: &Gateway) -> BTreeSet<String> {
 
 #[test]
 fn a_killed_gateway_leaves_audit_open_and_enforce_closed_and_its_successor_goes_on() {
-    let mut gateway = Gateway::start(Mode::Audit);
+    let mut gateway = Gateway::start_open(Mode::Audit);
     let (audit, enforce) = (Agent::start(), Agent::start());
     gateway.attach_cgroup(audit.sandbox.cgroup(), "audit", &[]);
     gateway.attach_cgroup(enforce.sandbox.cgroup(), "enforce", &["--mode", "enforce"]);
@@ -136,7 +136,7 @@ fn what_another_version_pinned_is_replaced_and_the_agent_is_never_open() {
 
 #[test]
 fn what_a_killed_gateway_carried_is_reset_not_ended() {
-    let mut gateway = Gateway::start(Mode::Audit);
+    let mut gateway = Gateway::start_open(Mode::Audit);
     let sandbox = Sandbox::new();
     gateway.attach_cgroup(sandbox.cgroup(), "a", &[]);
     let server = PeerServer::start(None, &[SocketAddr::from((Ipv4Addr::LOCALHOST, 0))]);
@@ -153,7 +153,7 @@ fn what_a_killed_gateway_carried_is_reset_not_ended() {
 
 #[test]
 fn a_gateway_that_ends_in_good_order_leaves_nothing_of_audit_agents() {
-    let mut gateway = Gateway::start(Mode::Audit);
+    let mut gateway = Gateway::start_open(Mode::Audit);
     let agent = Agent::start();
     gateway.attach_cgroup(agent.sandbox.cgroup(), "a", &[]);
     agent.becomes("proxied");
@@ -171,7 +171,7 @@ fn a_gateway_that_ends_in_good_order_leaves_nothing_of_audit_agents() {
 
 #[test]
 fn attaching_and_detaching_under_load_is_not_noticed() {
-    let gateway = Gateway::start(Mode::Audit);
+    let gateway = Gateway::start_open(Mode::Audit);
     let agent = Agent::start();
     agent.becomes("direct");
     for _ in 0..10 {

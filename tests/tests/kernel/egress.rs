@@ -1,13 +1,13 @@
 //! Egress rules for UDP, which the kernel keeps.
 
 use turnpike_tests::{
-    gateway::{Gateway, Mode, Place},
+    gateway::{Gateway, Mode},
     routes::{Routes, counted},
 };
 
 /// An enforced agent `a`, and egress rules.
 fn start(routes: &Routes, rules: &str) -> Gateway {
-    let gateway = Gateway::start_at(Place::configured(Mode::Enforce, rules));
+    let gateway = Gateway::start_with(Mode::Enforce, rules);
     gateway.attach_cgroup(&routes.cgroup(), "a", &[]);
     gateway
 }

@@ -35,6 +35,14 @@ impl Gateway {
         Ok(true)
     }
 
+    /// Tells the kernel what may pass by the gateway: DNS to the agent's resolvers, and the UDP that
+    /// egress rules allow to an agent of its name.
+    pub(super) fn open_direct(&self, member: &Member) -> Result<(), GatewayError> {
+        let direct = DirectRules::to_resolvers(&member.held.resolvers);
+        let direct = direct.and_udp(self.0.rules.egress(), &member.held.name)?;
+        Ok(self.0.hooks.set_direct(member.cgroup.id(), &direct)?)
+    }
+
     /// Tells the kernel and the directory of names which resolvers are the agent's.
     pub(super) fn introduce(&self, threads: &Threads, member: &Member) -> Result<(), GatewayError> {
         let (id, resolvers) = (member.cgroup.id(), &member.held.resolvers);
@@ -44,8 +52,6 @@ impl Gateway {
             let (resolvers, loopback) = (resolvers.clone(), member.held.mode == Mode::Audit);
             self.0.names.enter(id, Trust { resolvers, netns, loopback });
         }
-        let direct = DirectRules::to_resolvers(resolvers)
-            .and_udp(self.0.rules.egress(), &member.held.name)?;
-        Ok(self.0.hooks.set_direct(id, &direct)?)
+        self.open_direct(member)
     }
 }

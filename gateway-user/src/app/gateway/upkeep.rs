@@ -37,14 +37,20 @@ impl Gateway {
             }
             let seldom = tick.is_multiple_of(SELDOM);
             for agent in fleet.names() {
+                // What is to be attached need not wait for all of them.
+                drop(fleet);
+                fleet = self.0.fleet.lock().await;
+                if fleet.is_over() {
+                    return;
+                }
                 report(&agent, self.house(&mut fleet, &agent).await.map(|_| ()));
                 report(&agent, self.follow(&mut fleet, &agent, seldom).await);
+                if seldom {
+                    report(&agent, self.recount(&fleet, &agent).await);
+                }
             }
             if !seldom {
                 continue;
-            }
-            for agent in fleet.names() {
-                report(&agent, self.recount(&fleet, &agent).await);
             }
             self.retry(&mut fleet).await;
             self.refresh_trust(&fleet, false);

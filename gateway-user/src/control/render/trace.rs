@@ -101,13 +101,13 @@ fn label(node: &Node<'_>, active: bool) -> Cell {
 
 /// The model that answered, the tool that was called, or the host.
 fn callee(step: &Step) -> &str {
-    let model = step.response_model.as_ref().or(step.request_model.as_ref());
-    let tool = step.tool.as_ref().map(|tool| &tool.name);
+    let model = step.response_model.as_deref().or(step.request_model.as_deref());
+    let tool = step.tool.as_ref().map(|tool| &*tool.name);
     let named = match step.call {
         CallKind::Model => model.or(tool),
         CallKind::Tool | CallKind::Other => tool.or(model),
     };
-    named.or(step.host.as_ref()).map_or("", String::as_str)
+    named.or(step.host.as_deref()).unwrap_or_default()
 }
 
 /// `1.2k → 340 (800 cached)`; estimated figures with a tilde.
@@ -307,7 +307,7 @@ mod tests {
     fn names_from_outside_can_t_steer_the_terminal() {
         let mut workflow = sample::workflow(1);
         workflow.summary.agent.name = "a\u{1b}[2J".to_owned();
-        workflow.steps[0].response_model = Some("gpt\r\n\u{9b}31m".to_owned());
+        workflow.steps[0].response_model = Some("gpt\r\n\u{9b}31m".into());
         workflow.steps[1].tool.as_mut().expect("a tool").name = "x".repeat(100_000);
         let text = shown(&PIPE, &workflow, false);
         assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{text:?}");
@@ -319,7 +319,7 @@ mod tests {
     fn a_narrow_terminal_is_kept_to() {
         let now = sample::START.after(Micros(200_000_000));
         let mut workflow = sample::workflow(1);
-        workflow.steps[0].response_model = Some("a-model-with-quite-a-long-name".to_owned());
+        workflow.steps[0].response_model = Some("a-model-with-quite-a-long-name".into());
         let screen = Screen { color: false, columns: Some(66), now };
         let text = shown(&screen, &workflow, false);
         assert!(text.lines().all(|line| line.chars().count() <= 66), "{text}");

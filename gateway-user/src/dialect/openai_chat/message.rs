@@ -1,6 +1,6 @@
 //! A message: as it is written, and in canonical form.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, slice};
 
 use serde::{
     Deserialize, Deserializer,
@@ -62,11 +62,11 @@ impl Message<'_> {
 
     fn content(&self) -> canonical::Content {
         let refusal = given(self.refusal.as_ref()).unwrap_or_default();
-        if let ([Piece::Text(text)], "") = (&*self.content.0, refusal) {
+        if let ([Piece::Text(text)], "") = (self.content.pieces(), refusal) {
             return canonical::Content::whole(text);
         }
         let mut content = canonical::Content::default();
-        for piece in &self.content.0 {
+        for piece in self.content.pieces() {
             match piece {
                 Piece::Text(text) => content.text(text),
                 Piece::Other(piece) => content.other(*piece),
@@ -79,7 +79,7 @@ impl Message<'_> {
     /// The text of the content, up to `limit` bytes.
     pub(super) fn text(&self, limit: usize) -> String {
         let mut text = String::new();
-        for piece in &self.content.0 {
+        for piece in self.content.pieces() {
             if let Piece::Text(piece) = piece {
                 text.push_str(&piece[..piece.floor_char_boundary(limit - text.len())]);
             }
@@ -179,7 +179,22 @@ impl<'de> Deserialize<'de> for Arguments {
 
 /// What a message says: a string, `null`, or an array of parts.
 #[derive(Debug, Default)]
-pub(super) struct Content<'a>(pub(super) Vec<Piece<'a>>);
+pub(super) enum Content<'a> {
+    #[default]
+    Nothing,
+    One(Piece<'a>),
+    Parts(Vec<Piece<'a>>),
+}
+
+impl<'a> Content<'a> {
+    pub(super) fn pieces(&self) -> &[Piece<'a>] {
+        match self {
+            Self::Nothing => &[],
+            Self::One(piece) => slice::from_ref(piece),
+            Self::Parts(pieces) => pieces,
+        }
+    }
+}
 
 #[derive(Debug)]
 pub(super) enum Piece<'a> {
@@ -204,16 +219,17 @@ impl<'de: 'a, 'a> Deserialize<'de> for Content<'a> {
             }
 
             fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Content<'de>, E> {
-                Ok(Content(vec![Piece::Text(Cow::Borrowed(text))]))
+                Ok(Content::One(Piece::Text(Cow::Borrowed(text))))
             }
 
             fn visit_str<E>(self, text: &str) -> Result<Content<'de>, E> {
-                Ok(Content(vec![Piece::Text(Cow::Owned(text.to_owned()))]))
+                Ok(Content::One(Piece::Text(Cow::Owned(text.to_owned()))))
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Content<'de>, A::Error> {
                 let parts = SeqAccessDeserializer::new(seq);
-                Ok(Content(UpTo::<{ limits::PARTS_PER_MESSAGE }, _>::deserialize(parts)?.0))
+                let UpTo(pieces) = UpTo::<{ limits::PARTS_PER_MESSAGE }, _>::deserialize(parts)?;
+                Ok(Content::Parts(pieces))
             }
         }
 

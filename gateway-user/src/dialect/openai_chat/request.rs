@@ -1,56 +1,201 @@
 //! The request: a conversation, the model that is to go on with it, and tools.
-
-use std::fmt;
+//!
+//! It is read field by field. Where the messages end, what was read so far can be kept: a later
+//! request that begins with the same bytes is read on from there.
 
 use serde::{
     Deserialize, Deserializer,
     de::{IgnoredAny, SeqAccess, Visitor},
 };
+use std::fmt;
 
 use super::super::{
     NotUnderstood,
+    beginnings::{Beginnings, Hashed, Mark},
     canonical::{Items, Json},
+    cursor::Cursor,
     json::{Text, given},
 };
 use super::message::Message;
 use crate::{
-    call::{self, Dialect, Operation, Prompt, Role},
+    call::{self, Dialect, Name, Operation, Prompt, Role},
     limits,
 };
 
-/// What the body asks.
-pub(super) fn parse(body: &[u8]) -> Result<Prompt, NotUnderstood> {
-    let request: Request<'_> = serde_json::from_slice(body)?;
-    if request.messages.too_many {
-        return Err(NotUnderstood::TooLarge);
-    }
-    let mut tools = Items::default();
-    for list in [request.tools, request.functions].into_iter().flatten() {
-        if !list.is_empty_array() {
-            tools.push(list);
-        }
-    }
-    Ok(Prompt {
-        dialect: Dialect::OpenaiChat,
-        operation: Operation::Chat,
-        model: given(request.model.as_ref()).map(str::to_owned),
-        stream: request.stream.unwrap_or(false),
-        messages: request.messages.messages,
-        tools_hash: tools.if_any().map(Json::get),
-        wish: request.messages.wish,
-        client_retry: None,
-    })
+/// What a body's beginning says, up to the end of its last message.
+pub(in crate::dialect) struct Beginning {
+    fields: Fields,
+    history: History,
 }
 
-#[derive(Deserialize)]
-struct Request<'a> {
-    #[serde(borrow)]
-    model: Option<Text<'a>>,
-    stream: Option<bool>,
-    messages: History,
+/// Where the messages of a request end, if what was read up to there can be kept.
+pub(in crate::dialect) struct End {
+    mark: Mark,
+    fields: Fields,
+    user_spoke: bool,
+}
+
+/// What the body asks, and where its messages end.
+pub(super) fn parse(
+    hashed: &mut Hashed<'_>,
+    known: &mut Beginnings<Beginning>,
+) -> Result<(Prompt, Option<End>), NotUnderstood> {
+    let beginning = known.take(hashed);
+    let mut reader = Reader::default();
+    match beginning {
+        Some((length, beginning)) => reader.go_on(Cursor::new(hashed.body(), length), beginning)?,
+        None => reader.begin(Cursor::new(hashed.body(), 0))?,
+    }
+    let Reader { fields, history, end } = reader;
+    if !fields.seen.contains(&Field::Messages) {
+        return Err(NotUnderstood::NotThisShape);
+    }
+    if history.too_many {
+        return Err(NotUnderstood::TooLarge);
+    }
+    let end = end.and_then(|(length, fields)| {
+        let mark = known.mark(hashed, length)?;
+        Some(End { mark, fields, user_spoke: history.user_spoke })
+    });
+    Ok((fields.prompt(history), end))
+}
+
+/// Keeps what was read up to the end of the messages.
+pub(in crate::dialect) fn keep(known: &mut Beginnings<Beginning>, end: End, prompt: Prompt) {
+    let End { mark, fields, user_spoke } = end;
+    let Prompt { messages, wish, .. } = prompt;
+    let weight = messages.len();
+    let history = History { messages, wish, user_spoke, too_many: false };
+    known.keep(mark, weight, Beginning { fields, history });
+}
+
+/// Reads a body.
+#[derive(Default)]
+struct Reader {
+    fields: Fields,
+    history: History,
+    /// Where the last message ends, and what the fields before the messages said.
+    end: Option<(usize, Fields)>,
+}
+
+impl Reader {
+    fn begin(&mut self, mut cursor: Cursor<'_>) -> Result<(), NotUnderstood> {
+        if !cursor.takes(b'{') {
+            cursor.value::<IgnoredAny>()?;
+            return Err(NotUnderstood::NotThisShape);
+        }
+        if !cursor.takes(b'}') {
+            self.field(&mut cursor)?;
+            return self.rest(cursor);
+        }
+        end(cursor)
+    }
+
+    /// From the end of a message on.
+    fn go_on(&mut self, mut cursor: Cursor<'_>, beginning: Beginning) -> Result<(), NotUnderstood> {
+        self.fields = beginning.fields;
+        self.history = beginning.history;
+        let mut last = cursor.at();
+        while cursor.goes_on(b']')? {
+            if self.history.is_full() {
+                cursor.value::<IgnoredAny>()?;
+                self.history.too_many = true;
+            } else {
+                self.history.push(&cursor.value()?);
+            }
+            last = cursor.at();
+        }
+        self.end = Some((last, self.fields.clone()));
+        self.rest(cursor)
+    }
+
+    /// The fields after one.
+    fn rest(&mut self, mut cursor: Cursor<'_>) -> Result<(), NotUnderstood> {
+        while cursor.goes_on(b'}')? {
+            self.field(&mut cursor)?;
+        }
+        end(cursor)
+    }
+
+    fn field(&mut self, cursor: &mut Cursor<'_>) -> Result<(), NotUnderstood> {
+        let Text(name) = cursor.name()?;
+        let field = match &*name {
+            "model" => Field::Model,
+            "stream" => Field::Stream,
+            "messages" => Field::Messages,
+            "tools" => Field::Tools,
+            "functions" => Field::Functions,
+            _ => return cursor.value::<IgnoredAny>().map(drop),
+        };
+        if self.fields.seen.contains(&field) {
+            return Err(NotUnderstood::NotThisShape);
+        }
+        self.fields.seen.push(field);
+        let fields = &mut self.fields;
+        match field {
+            Field::Model => {
+                let model: Option<Text<'_>> = cursor.value()?;
+                fields.model = given(model.as_ref()).map(Name::shared);
+            }
+            Field::Stream => fields.stream = cursor.value::<Option<bool>>()?.unwrap_or(false),
+            Field::Tools => fields.tools = cursor.value()?,
+            Field::Functions => fields.functions = cursor.value()?,
+            Field::Messages => {
+                self.history = cursor.value()?;
+                if !self.history.messages.is_empty() {
+                    self.end = Some((cursor.end_of_item(), fields.clone()));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn end(mut cursor: Cursor<'_>) -> Result<(), NotUnderstood> {
+    if cursor.is_at_end() { Ok(()) } else { Err(NotUnderstood::NotJson) }
+}
+
+/// What the fields say, the messages apart.
+#[derive(Clone, Default)]
+struct Fields {
+    /// Each once: one that comes again could be read either way.
+    seen: Vec<Field>,
+    model: Option<Name>,
+    stream: bool,
     tools: Option<Json>,
     /// The form before there were `tools`.
     functions: Option<Json>,
+}
+
+/// A field that is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Field {
+    Model,
+    Stream,
+    Messages,
+    Tools,
+    Functions,
+}
+
+impl Fields {
+    fn prompt(self, history: History) -> Prompt {
+        let mut tools = Items::default();
+        for list in [self.tools, self.functions].into_iter().flatten() {
+            if !list.is_empty_array() {
+                tools.push(list);
+            }
+        }
+        Prompt {
+            dialect: Dialect::OpenaiChat,
+            operation: Operation::Chat,
+            model: self.model,
+            stream: self.stream,
+            messages: history.messages,
+            tools_hash: tools.if_any().map(Json::get),
+            wish: history.wish,
+            client_retry: None,
+        }
+    }
 }
 
 /// The messages, each reduced as soon as it is parsed, so that only one is in memory.
@@ -58,7 +203,23 @@ struct Request<'a> {
 struct History {
     messages: Vec<call::Message>,
     wish: Option<String>,
+    user_spoke: bool,
     too_many: bool,
+}
+
+impl History {
+    fn is_full(&self) -> bool {
+        self.messages.len() >= limits::MESSAGES_PER_PROMPT
+    }
+
+    fn push(&mut self, message: &Message<'_>) {
+        let draft = message.draft("");
+        if draft.role() == Role::User && !self.user_spoke {
+            self.user_spoke = true;
+            self.wish = Some(message.text(limits::WISH_BYTES)).filter(|it| !it.is_empty());
+        }
+        self.messages.push(draft.finish());
+    }
 }
 
 impl<'de> Deserialize<'de> for History {
@@ -74,18 +235,9 @@ impl<'de> Deserialize<'de> for History {
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<History, A::Error> {
                 let mut history = History::default();
-                let mut user_spoke = false;
-                while history.messages.len() < limits::MESSAGES_PER_PROMPT {
-                    let Some(message) = seq.next_element::<Message<'de>>()? else {
-                        return Ok(history);
-                    };
-                    let draft = message.draft("");
-                    if draft.role() == Role::User && !user_spoke {
-                        user_spoke = true;
-                        history.wish =
-                            Some(message.text(limits::WISH_BYTES)).filter(|it| !it.is_empty());
-                    }
-                    history.messages.push(draft.finish());
+                while !history.is_full() {
+                    let Some(message) = seq.next_element()? else { return Ok(history) };
+                    history.push(&message);
                 }
                 while seq.next_element::<IgnoredAny>()?.is_some() {
                     history.too_many = true;

@@ -8,7 +8,7 @@ use super::super::{
 };
 use super::message::Message;
 use crate::{
-    call::{self, Answer, ToolCall},
+    call::{self, Answer, Name, ToolCall},
     limits::{self, TOOL_CALLS_PER_ANSWER},
 };
 
@@ -27,7 +27,7 @@ pub(super) fn parse(body: Result<Vec<u8>, NotUnderstood>, whole: bool) -> Readin
 fn read(body: &[u8]) -> Result<Answer, NotUnderstood> {
     let completion: Completion<'_> = serde_json::from_slice(body)?;
     let mut answer = Answer {
-        model: given(completion.model.as_ref()).map(str::to_owned),
+        model: given(completion.model.as_ref()).map(Name::shared),
         response_id: given(completion.id.as_ref()).map(str::to_owned),
         usage: completion.usage.and_then(Maybe::known).and_then(Usage::normalised),
         complete: completion.error.is_none(),
@@ -40,7 +40,7 @@ fn read(body: &[u8]) -> Result<Answer, NotUnderstood> {
         None => return Err(NotUnderstood::NotThisShape),
     };
     for choice in &choices {
-        answer.finish_reasons.extend(given(choice.finish_reason.as_ref()).map(str::to_owned));
+        answer.finish_reasons.extend(given(choice.finish_reason.as_ref()).map(Name::shared));
         let Some(message) = &choice.message else { continue };
         answer.choices.push(message.draft("assistant").finish());
         for call in &message.tool_calls.0 {

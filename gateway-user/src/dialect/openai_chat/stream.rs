@@ -14,7 +14,7 @@ use super::{
     response::{Usage, emit},
 };
 use crate::{
-    call::{self, Answer},
+    call::{self, Answer, Name},
     limits::{self, OBSERVED_RESPONSE_BYTES, TOOL_CALLS_PER_ANSWER},
 };
 
@@ -49,7 +49,7 @@ impl Stream {
 #[derive(Debug, Default)]
 struct Read {
     id: Option<String>,
-    model: Option<String>,
+    model: Option<Name>,
     usage: Option<call::Usage>,
     choices: Vec<Choice>,
     /// Tool calls in all choices.
@@ -79,7 +79,7 @@ impl Read {
         // vLLM has written `"object": "error"` instead of an `error` field.
         self.failed |= chunk.error.is_some() || given(chunk.object.as_ref()) == Some("error");
         first(&mut self.id, chunk.id.as_ref());
-        first(&mut self.model, chunk.model.as_ref());
+        first_name(&mut self.model, chunk.model.as_ref());
         // Some servers report as they go: the last report holds.
         let usage = chunk.usage.and_then(Maybe::known).and_then(Usage::normalised);
         self.usage = usage.or(self.usage);
@@ -99,11 +99,11 @@ impl Read {
             }
         };
         let choice = &mut self.choices[at];
-        first(&mut choice.finish_reason, part.finish_reason.as_ref());
+        first_name(&mut choice.finish_reason, part.finish_reason.as_ref());
         let Some(delta) = part.delta else { return };
         first(&mut choice.role, delta.role.as_ref());
         first(&mut choice.audio, delta.audio.as_ref().and_then(|audio| audio.id.as_ref()));
-        for piece in &delta.content.0 {
+        for piece in delta.content.pieces() {
             match piece {
                 Piece::Text(text) => choice.content.text(text),
                 Piece::Other(piece) => choice.content.other(*piece),
@@ -178,7 +178,7 @@ struct Choice {
     content: canonical::Content,
     audio: Option<String>,
     calls: Vec<Call>,
-    finish_reason: Option<String>,
+    finish_reason: Option<Name>,
 }
 
 impl Choice {
@@ -221,6 +221,12 @@ impl Call {
 fn first(kept: &mut Option<String>, text: Option<&Text<'_>>) {
     if kept.is_none() {
         *kept = given(text).map(str::to_owned);
+    }
+}
+
+fn first_name(kept: &mut Option<Name>, text: Option<&Text<'_>>) {
+    if kept.is_none() {
+        *kept = given(text).map(Name::shared);
     }
 }
 

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::call::{Answer, Message, Role, ToolCall, Usage};
 use crate::{
-    dialect::{Coding, Observer, detect},
+    dialect::{Coding, Known, Observer, beginnings::Bounds, detect},
     limits,
 };
 
@@ -12,7 +12,13 @@ const JSON: Option<&str> = Some("application/json");
 const EVENTS: Option<&str> = Some("text/event-stream; charset=utf-8");
 
 fn request_info(target: &str) -> RequestInfo<'_> {
-    RequestInfo { method: "POST", target, content_encoding: None, client_retry: Some(1) }
+    RequestInfo {
+        method: "POST",
+        target,
+        content_encoding: None,
+        content_length: None,
+        client_retry: Some(1),
+    }
 }
 
 fn observer() -> Observer {
@@ -22,7 +28,12 @@ fn observer() -> Observer {
 fn ask(body: &Value) -> Result<Prompt, NotUnderstood> {
     let mut observer = observer();
     observer.request_body(body.to_string().as_bytes());
-    observer.request_end()
+    end(observer)
+}
+
+/// What was asked, of an agent that nothing is known of.
+fn end(mut observer: Observer) -> Result<Prompt, NotUnderstood> {
+    observer.request_end(&mut Known::default()).map(|asked| asked.prompt)
 }
 
 /// What a request's history with this one message comes to.
@@ -142,7 +153,7 @@ fn tools_hash_alike_whatever_their_spelling_and_none_is_none() {
     let hash = |tools: &str| {
         let mut observer = observer();
         observer.request_body(format!(r#"{{"messages":[]{tools}}}"#).as_bytes());
-        observer.request_end().expect("a prompt").tools_hash
+        end(observer).expect("a prompt").tools_hash
     };
     assert_eq!(hash(r#","tools":[{"a":1,"b":null}]"#), hash(r#", "tools": [ {"a": 1.0} ]"#));
     assert_ne!(hash(r#","tools":[{"a":1}]"#), hash(r#","functions":[{"a":1}],"tools":[{"a":1}]"#));
@@ -176,10 +187,10 @@ fn what_is_no_chat_request_is_said() {
     assert_eq!(ask(&json!({"messages": many})), Err(NotUnderstood::TooLarge));
     let mut cut = observer();
     cut.request_body(b"{\"messages\": [");
-    assert_eq!(cut.request_end(), Err(NotUnderstood::NotJson));
+    assert_eq!(end(cut), Err(NotUnderstood::NotJson));
     let info = RequestInfo { content_encoding: Some("gzip"), ..request_info("/chat/completions") };
-    let mut encoded = detect(&info).expect("a chat completion");
-    assert_eq!(encoded.request_end(), Err(NotUnderstood::Encoded(Coding::Gzip)));
+    let encoded = detect(&info).expect("a chat completion");
+    assert_eq!(end(encoded), Err(NotUnderstood::Encoded(Coding::Gzip)));
 }
 
 #[test]
@@ -534,7 +545,7 @@ proptest! {
         for piece in pieces {
             many.request_body(piece);
         }
-        prop_assert_eq!(many.request_end(), one.request_end());
+        prop_assert_eq!(end(many), end(one));
     }
 
     #[test]
@@ -550,4 +561,82 @@ proptest! {
         let streamed = answer(EVENTS, &(events(&chunks) + &events(&[finish("stop")])));
         prop_assert_eq!(&streamed.choices[0], &said);
     }
+}
+
+/// What is asked, and the body's digest.
+fn ask_knowing(known: &mut Known, body: &str) -> Result<(Prompt, Digest), NotUnderstood> {
+    let mut observer = observer();
+    observer.request_body(body.as_bytes());
+    let asked = observer.request_end(known)?;
+    let read = (asked.prompt.clone(), asked.sha256);
+    known.keep(asked);
+    Ok(read)
+}
+
+/// Three conversations, each with a way of its own to write them.
+fn conversation(number: usize, messages: &[usize]) -> String {
+    let said = |at: &usize| match at % 5 {
+        0 => json!({"role": "system", "content": format!("rules {number}")}),
+        1 => json!({"role": "user", "content": [{"type": "text", "text": format!("wish {at}")}]}),
+        2 => tool_message(),
+        3 => json!({"role": "tool", "tool_call_id": "call_a", "content": format!("{at} \"é\"")}),
+        _ => json!({"role": "assistant", "content": format!("said {at}")}),
+    };
+    let messages: Vec<_> = messages.iter().map(|at| said(at).to_string()).collect();
+    match number {
+        0 => format!("{{\"messages\":[{}],\"model\":\"m\"}}", messages.join(",")),
+        1 => format!(
+            " {{ \"stream\": true, \"tools\": [{{\"a\": 1}}], \"messages\" : [ {} ] , \"x\": [] }} ",
+            messages.join(" ,\n")
+        ),
+        _ => format!("{{\"model\":null,\"messages\":[{}]}}", messages.join(", ")),
+    }
+}
+
+/// A turn: whose, how many messages are taken back, what is said then, and where what is damaged.
+type Turn = (usize, usize, Vec<usize>, Option<(prop::sample::Index, u8)>);
+
+fn turn() -> impl Strategy<Value = Turn> {
+    let damage = prop::option::weighted(0.2, (any::<prop::sample::Index>(), b' '..=b'~'));
+    (0_usize..3, 0_usize..3, prop::collection::vec(0_usize..20, 0..4), damage)
+}
+
+proptest! {
+    #[test]
+    fn what_is_known_changes_nothing_of_what_is_read(
+        turns in prop::collection::vec(turn(), 1..30),
+        count in 1_usize..6,
+    ) {
+        let mut known = Known::bounded(Bounds { block: 16, count, weight: 100 });
+        let mut said: [Vec<usize>; 3] = Default::default();
+        for (number, taken_back, more, damage) in turns {
+            let messages = &mut said[number];
+            messages.truncate(messages.len().saturating_sub(taken_back));
+            messages.extend(more);
+            let mut body = conversation(number, messages);
+            if let Some((at, byte)) = damage {
+                let at = at.index(body.len());
+                if body.is_char_boundary(at) && body.is_char_boundary(at + 1) {
+                    body.replace_range(at..=at, &char::from(byte).to_string());
+                }
+            }
+            let alone = ask_knowing(&mut Known::default(), &body);
+            prop_assert_eq!(ask_knowing(&mut known, &body), alone, "{}", body);
+        }
+    }
+}
+
+#[test]
+fn what_goes_on_is_read_from_there() {
+    let mut known = Known::bounded(Bounds { block: 16, count: 4, weight: 100 });
+    let first = conversation(0, &[0, 1, 2, 3]);
+    let next = conversation(0, &[0, 1, 2, 3, 4, 6]);
+    let (prompt, _) = ask_knowing(&mut known, &first).expect("a prompt");
+    assert_eq!(prompt.messages.len(), 4);
+    let mut hashed = known.openai_chat.hash(next.as_bytes());
+    let (length, _) = known.openai_chat.take(&mut hashed).expect("it is known");
+    assert_eq!(first[..length], next[..length]);
+    assert_eq!(&next[length..=length], ",");
+    // Who takes it keeps what follows it, or nothing.
+    assert!(known.openai_chat.take(&mut hashed).is_none());
 }

@@ -48,6 +48,10 @@ pub(super) fn begin<'a, T>(
         target: uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str),
         host: uri.authority().map(|authority| authority.as_str().to_owned()),
         content_encoding: codings.as_deref(),
+        content_length: request
+            .headers()
+            .get(http::header::CONTENT_LENGTH)
+            .and_then(|it| it.to_str().ok()?.parse().ok()),
         retry_count: request
             .headers()
             .get(RETRY_COUNT)

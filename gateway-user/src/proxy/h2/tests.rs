@@ -140,8 +140,12 @@ impl Rig {
     /// call was missed: heads and bodies are the same on both ends.
     #[track_caller]
     fn agrees_with(&self, served: &Served) {
-        let mut understood: Vec<(Option<String>, Option<Digest>)> =
-            self.heard.placed().into_iter().map(|step| (step.host, step.request_sha256)).collect();
+        let mut understood: Vec<(Option<String>, Option<Digest>)> = self
+            .heard
+            .placed()
+            .into_iter()
+            .map(|step| (step.host.map(|host| host.to_string()), step.request_sha256))
+            .collect();
         let mut received: Vec<_> = served
             .seen()
             .into_iter()

@@ -1,6 +1,9 @@
 //! What a client is shown of upstream, and upstream of the client.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    io::{Read as _, Write as _},
+    sync::{Arc, Mutex},
+};
 
 use rustls::{
     HandshakeKind, ProtocolVersion, ServerConfig,
@@ -127,6 +130,23 @@ fn a_request_for_another_host_is_counted() {
         super::pass(&mut upstream, &mut client, super::ANSWER);
     }
     part(client, upstream);
+    assert_eq!(rig.bed.coverage().reasons.get("tls_host_differs"), Some(&1));
+}
+
+#[test]
+fn a_request_for_another_host_is_misdirected_in_enforce() {
+    let rig = Rig::new(Mode::Enforce);
+    let (client, server) = (rig.pki.client(BOTH, &[]), rig.pki.server(&[super::NAME]));
+    let (mut client, mut upstream) = rig.met(&client, &server);
+    talk(&mut client, &mut upstream);
+    let other = b"GET / HTTP/1.1\r\nHost: other.example.com\r\n\r\n";
+    client.write_all(other).expect("it is open");
+    client.flush().expect("it is open");
+    let mut answer = [0; 64];
+    client.read_exact(&mut answer).expect("it is told");
+    assert!(answer.starts_with(b"HTTP/1.1 421 Misdirected Request\r\n"));
+    assert!(upstream.read(&mut [0; 1]).is_err(), "a reset, and none of the request");
+    drop((client, upstream));
     assert_eq!(rig.bed.coverage().reasons.get("tls_host_differs"), Some(&1));
 }
 

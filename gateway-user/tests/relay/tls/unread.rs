@@ -89,7 +89,7 @@ fn an_address_that_is_listed_is_decrypted_without_a_name() {
     let (mut client, mut upstream) = (client.expect("content"), upstream.expect("content"));
     assert!(rig.pki.is_the_nodes(client.conn.peer_certificates()));
     assert_eq!(upstream.conn.server_name(), None);
-    pass(&mut client, &mut upstream, b"GET / HTTP/1.1\r\nHost: 127.0.0.1:8443\r\n\r\n");
+    pass(&mut client, &mut upstream, b"GET / HTTP/1.1\r\nHost: 127.0.0.1:443\r\n\r\n");
     pass(&mut upstream, &mut client, ANSWER);
     part(client, upstream);
     assert_eq!(rig.bed.coverage().reasons.get("tls_decrypted"), Some(&1));

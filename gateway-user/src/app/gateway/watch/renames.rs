@@ -55,6 +55,10 @@ impl Gateway {
             let name = name.free(|name| name != agent && fleet.holds(name));
             fleet.rename(agent, &name);
             tracing::info!(agent, name = name.as_str(), "its container was renamed");
+            if let Some(member) = fleet.member(name.as_str()) {
+                // Rules go by names.
+                self.open_direct(member)?;
+            }
         }
         let _lock = self.0.instance.lock()?;
         Ok(self.publish(&fleet)?)

@@ -1,0 +1,115 @@
+//! A JSON document read value by value, so that a reader can go on from where another one was.
+
+use serde::Deserialize;
+use serde_json::Deserializer;
+
+use super::{NotUnderstood, json::Text};
+
+/// A place in a document.
+#[derive(Clone, Copy)]
+pub(super) struct Cursor<'a> {
+    document: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Cursor<'a> {
+    pub(super) const fn new(document: &'a [u8], at: usize) -> Self {
+        Self { document, at }
+    }
+
+    /// Bytes before it.
+    pub(super) const fn at(&self) -> usize {
+        self.at
+    }
+
+    /// The next byte that is not blank.
+    pub(super) fn peek(&mut self) -> Option<u8> {
+        loop {
+            let byte = *self.document.get(self.at)?;
+            if !matches!(byte, b' ' | b'\t' | b'\n' | b'\r') {
+                return Some(byte);
+            }
+            self.at += 1;
+        }
+    }
+
+    /// Takes that byte, if it is this one.
+    pub(super) fn takes(&mut self, byte: u8) -> bool {
+        let is = self.peek() == Some(byte);
+        self.at += usize::from(is);
+        is
+    }
+
+    /// Takes that byte, which must be this one.
+    pub(super) fn take(&mut self, byte: u8) -> Result<(), NotUnderstood> {
+        if self.takes(byte) { Ok(()) } else { Err(NotUnderstood::NotJson) }
+    }
+
+    /// After an item of an array or an object that ends in this byte: whether another one follows.
+    pub(super) fn goes_on(&mut self, end: u8) -> Result<bool, NotUnderstood> {
+        if self.takes(end) {
+            return Ok(false);
+        }
+        self.take(b',').map(|()| true)
+    }
+
+    /// The name of a field, up to its value.
+    pub(super) fn name(&mut self) -> Result<Text<'a>, NotUnderstood> {
+        if self.peek() != Some(b'"') {
+            return Err(NotUnderstood::NotJson);
+        }
+        let name = self.value()?;
+        self.take(b':')?;
+        Ok(name)
+    }
+
+    pub(super) fn value<T: Deserialize<'a>>(&mut self) -> Result<T, NotUnderstood> {
+        let rest = self.document.get(self.at..).unwrap_or_default();
+        let mut values = Deserializer::from_slice(rest).into_iter();
+        let value = values.next().ok_or(NotUnderstood::NotJson)??;
+        self.at += values.byte_offset();
+        Ok(value)
+    }
+
+    /// Where the last item of the array or object before the cursor ends, if it has any.
+    pub(super) fn end_of_item(&self) -> usize {
+        let before = self.document.get(..self.at.saturating_sub(1)).unwrap_or_default();
+        before.trim_ascii_end().len()
+    }
+
+    /// Whether nothing follows.
+    pub(super) fn is_at_end(&mut self) -> bool {
+        self.peek().is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::de::IgnoredAny;
+
+    use super::*;
+
+    #[test]
+    fn values_are_read_one_by_one() {
+        let mut cursor = Cursor::new(br#" { "a" : 1 , "b":[2,"}"] } "#, 0);
+        assert_eq!(cursor.take(b'{'), Ok(()));
+        assert_eq!(cursor.name().expect("a name").0, "a");
+        assert_eq!(cursor.value(), Ok(1));
+        assert_eq!(cursor.goes_on(b'}'), Ok(true));
+        assert_eq!(cursor.name().expect("a name").0, "b");
+        assert!(cursor.value::<IgnoredAny>().is_ok());
+        assert_eq!(cursor.end_of_item(), r#" { "a" : 1 , "b":[2,"}""#.len());
+        assert_eq!(cursor.goes_on(b'}'), Ok(false));
+        assert!(cursor.is_at_end());
+        assert_eq!(cursor.value::<u8>(), Err(NotUnderstood::NotJson));
+    }
+
+    #[test]
+    fn what_is_no_json_is_told_from_what_is_another_value() {
+        let value = |text: &'static str| Cursor::new(text.as_bytes(), 0).value::<u8>();
+        assert_eq!(value("[1"), Err(NotUnderstood::NotThisShape));
+        assert_eq!(value("1x"), Err(NotUnderstood::NotJson));
+        assert_eq!(Cursor::new(b"1]", 0).goes_on(b'}'), Err(NotUnderstood::NotJson));
+        assert!(Cursor::new(b"a:1", 0).name().is_err());
+    }
+}
