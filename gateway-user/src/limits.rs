@@ -105,7 +105,8 @@ pub const SNIFFED_BYTES: usize = 32 * 1024;
 /// Bytes of a connection's beginning that are held back while they may be a TLS `ClientHello` that
 /// has to be read before it is passed on. More: it is taken for one that can't be read.
 pub const HELLO_BYTES: usize = 64 * 1024;
-/// How long what is held back may take to be whole, from its first byte on.
+/// How long what is held back may take to be whole, from its first byte on; and how long a client may
+/// take to begin HTTP/2 with a server that already has.
 pub const HELLO_TIME: std::time::Duration = std::time::Duration::from_secs(10);
 /// Protocols of a client's ALPN list that are read; further ones are not.
 pub const HELLO_PROTOCOLS: usize = 64;

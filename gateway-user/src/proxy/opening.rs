@@ -8,13 +8,15 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use rustix::net::{RecvFlags, recv};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 use super::{
+    h2::FirstFrame,
     lane::BUFFER,
     sniff::HTTP2_PREFACE,
     tls::{ClientHello, HelloReader, can_begin},
@@ -129,11 +131,22 @@ async fn read_more(client: &mut TcpStream, held: &mut Vec<u8>) -> io::Result<usi
     .await
 }
 
-/// Something has come of it, if only its end.
+/// Something has come of it before the client was heard out, if only its end. A server of HTTP/2 may
+/// begin by itself (RFC 9113, section 3.4), and its client does so all the same: it has some time.
 async fn has_spoken(upstream: &TcpStream) {
     // What an error means is for the relay to find out.
     let _ = poll_fn(|cx| upstream.poll_read_ready(cx)).await;
+    let mut head = [0; FRAME_HEAD_BYTES];
+    let seen = recv(upstream, &mut head, RecvFlags::PEEK | RecvFlags::DONTWAIT);
+    if matches!(seen, Ok((FRAME_HEAD_BYTES, _)))
+        && !matches!(FirstFrame::default().look(&head), Some(Err(_)))
+    {
+        sleep(limits::HELLO_TIME).await;
+    }
 }
+
+/// RFC 9113, section 4.1.
+const FRAME_HEAD_BYTES: usize = 9;
 
 /// A stream that begins with what was read from it already.
 #[derive(Debug)]
@@ -268,6 +281,34 @@ mod tests {
         assert_eq!(heard(b"", b"hello", true).await, Opening::Plain(Vec::new()));
         assert_eq!(heard(b"P", b"hello", true).await, Opening::Plain(b"P".to_vec()));
         assert!(begun.elapsed() < Duration::from_secs(1));
+    }
+
+    const SETTINGS: &[u8] = b"\0\0\x06\x04\0\0\0\0\0\0\x03\0\0\0\x64";
+
+    #[tokio::test]
+    async fn a_server_of_http2_that_speaks_first_does_not_hide_its_client() {
+        let ((mut client, mut client_end), (upstream, mut server_end)) =
+            (pair().await, pair().await);
+        server_end.write_all(SETTINGS).expect("it is open");
+        upstream.readable().await.expect("it comes");
+        let speaking = async {
+            for _ in 0..3 {
+                tokio::task::yield_now().await;
+            }
+            client_end.write_all(HTTP2_PREFACE).expect("it is open");
+        };
+        let hearing = hear(&mut client, &upstream, Vec::new(), false, pending());
+        let (opening, ()) = tokio::join!(hearing, speaking);
+        assert_eq!(opening, Opening::Http2(HTTP2_PREFACE.to_vec()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn but_not_for_ever() {
+        let begun = tokio::time::Instant::now();
+        assert_eq!(heard(b"", SETTINGS, true).await, Opening::Plain(Vec::new()));
+        assert_eq!(begun.elapsed().as_secs(), limits::HELLO_TIME.as_secs());
+        assert_eq!(heard(b"", b"\0\0\x06\x05\0\0\0\0\0", true).await, Opening::Plain(Vec::new()));
+        assert_eq!(begun.elapsed().as_secs(), limits::HELLO_TIME.as_secs());
     }
 
     #[tokio::test]
