@@ -126,6 +126,8 @@ pub const TLS_GUISES_PER_AGENT: usize = 1024;
 pub const DISTRUSTS_PER_AGENT: usize = 256;
 /// How long they are, from the last time on. After that they are asked again.
 pub const DISTRUST_AGE: std::time::Duration = std::time::Duration::from_hours(1);
+/// The same, of those that left without a word: they may have had another reason.
+pub const LEAVING_AGE: std::time::Duration = std::time::Duration::from_mins(10);
 /// A client that says nothing after its handshake, and leaves within so much time, did not trust us:
 /// some look at certificates only then.
 pub const SILENT_LEAVE: std::time::Duration = std::time::Duration::from_secs(1);

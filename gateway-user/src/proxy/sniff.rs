@@ -70,7 +70,7 @@ impl Sniffer {
         }
         // Empty lines before a request are legal (RFC 9112, section 2.2).
         let line = seen.iter().position(|b| !matches!(b, b'\r' | b'\n')).map(|at| &seen[at..])?;
-        match line.iter().take(MAX_METHOD).position(|b| !is_token(*b)) {
+        match line.iter().take(MAX_METHOD).position(|b| !is_of_method(*b)) {
             Some(at) if at > 0 && line[at] == b' ' => Some(Protocol::Http1),
             None if line.len() < MAX_METHOD => None,
             _ => Some(Protocol::Unknown),
@@ -78,9 +78,10 @@ impl Sniffer {
     }
 }
 
-/// RFC 9110, section 5.6.2.
-fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+/// What the registered methods are made of (RFC 9110, section 16.1). Others may be, but then this is
+/// more likely another protocol: git's begins with `003egit-upload-pack /`.
+fn is_of_method(byte: u8) -> bool {
+    byte.is_ascii_uppercase() || byte == b'-'
 }
 
 #[cfg(test)]
@@ -100,6 +101,8 @@ mod tests {
         assert_eq!(look(b"M-SEARCH * HTTP/1.1\r\n"), Some(Protocol::Http1));
         assert_eq!(look(HTTP2_PREFACE), Some(Protocol::Http2));
         assert_eq!(look(b"SSH-2.0-OpenSSH_9.2\r\n"), Some(Protocol::Unknown));
+        let git = b"003egit-upload-pack /repository\0host=192.0.2.1\0";
+        assert_eq!(look(git), Some(Protocol::Unknown));
         assert_eq!(look(b"\0\0\0\x08\x04\xd2\x16\x2f"), Some(Protocol::Unknown));
         assert_eq!(look(&[b'A'; MAX_METHOD]), Some(Protocol::Unknown));
     }

@@ -66,6 +66,11 @@ impl Bed {
         Self::with(|agent| agent)
     }
 
+    /// One whose agent is in enforce, and may leave nothing unread.
+    pub(crate) fn strict() -> Self {
+        Self::with(|agent| agent.in_mode(Mode::Enforce))
+    }
+
     /// One whose agent is in enforce, and may leave whatever is not meant to be read unread.
     pub(crate) fn enforcing() -> Self {
         Self::with(|agent| agent.in_mode(Mode::Enforce).under(everywhere()))

@@ -44,7 +44,7 @@ fn most_of_what_is_refused_is_read_in_two_ways_by_someone() {
 #[test]
 fn requests_in_enforce_reach_upstream_only_if_all_read_them_alike() {
     for (case, verdict) in REQUESTS {
-        let bed = Bed::enforcing();
+        let bed = Bed::strict();
         let (received, answers) = ask(&bed, case);
         agree_on_requests(case, &received);
         let refused = answers.ends_with("}\n") && answers.contains("HTTP/1.1 400 Bad Request\r\n");
@@ -86,7 +86,7 @@ fn requests_in_audit_pass_and_are_opaque_if_anyone_reads_them_differently() {
 #[test]
 fn responses_in_enforce_reach_clients_only_if_all_read_them_alike() {
     for (case, verdict) in RESPONSES {
-        let bed = Bed::enforcing();
+        let bed = Bed::strict();
         let (received, end) = answer(&bed, case);
         agree_on_responses(case, &received);
         match verdict {
