@@ -105,7 +105,8 @@ pub const SNIFFED_BYTES: usize = 32 * 1024;
 /// Bytes of a connection's beginning that are held back while they may be a TLS `ClientHello` that
 /// has to be read before it is passed on. More: it is taken for one that can't be read.
 pub const HELLO_BYTES: usize = 64 * 1024;
-/// How long what is held back may take to be whole, from its first byte on.
+/// How long what is held back may take to be whole, from its first byte on; and how long a client may
+/// take to begin HTTP/2 with a server that already has.
 pub const HELLO_TIME: std::time::Duration = std::time::Duration::from_secs(10);
 /// Protocols of a client's ALPN list that are read; further ones are not.
 pub const HELLO_PROTOCOLS: usize = 64;
@@ -125,6 +126,8 @@ pub const TLS_GUISES_PER_AGENT: usize = 1024;
 pub const DISTRUSTS_PER_AGENT: usize = 256;
 /// How long they are, from the last time on. After that they are asked again.
 pub const DISTRUST_AGE: std::time::Duration = std::time::Duration::from_hours(1);
+/// The same, of those that left without a word: they may have had another reason.
+pub const LEAVING_AGE: std::time::Duration = std::time::Duration::from_mins(10);
 /// A client that says nothing after its handshake, and leaves within so much time, did not trust us:
 /// some look at certificates only then.
 pub const SILENT_LEAVE: std::time::Duration = std::time::Duration::from_secs(1);

@@ -56,7 +56,7 @@ pub(super) struct Hashed<'a> {
     /// At the end of each whole block.
     chains: Vec<u128>,
     sha256: Sha256,
-    hashed: usize,
+    digested: usize,
 }
 
 /// The place in a body up to which it may be kept.
@@ -92,7 +92,7 @@ impl<S> Beginnings<S> {
             chain = self.pair(chain, xxh3_128_with_secret(block, &self.secret));
             chain
         });
-        Hashed { body, chains: chains.collect(), sha256: Sha256::new(), hashed: 0 }
+        Hashed { body, chains: chains.collect(), sha256: Sha256::new(), digested: 0 }
     }
 
     /// Takes the longest known beginning of the body: its length, and what was read of it.
@@ -110,7 +110,7 @@ impl<S> Beginnings<S> {
         let found = self.kept.remove(&known?)?;
         self.weight -= found.weight;
         hashed.sha256 = found.sha256;
-        hashed.hashed = found.length;
+        hashed.digested = found.length;
         Some((found.length, found.state))
     }
 
@@ -176,8 +176,8 @@ impl Hashed<'_> {
     }
 
     fn digest_to(&mut self, length: usize) {
-        self.sha256.update(self.body.get(self.hashed..length).unwrap_or_default());
-        self.hashed = self.hashed.max(length);
+        self.sha256.update(self.body.get(self.digested..length).unwrap_or_default());
+        self.digested = self.digested.max(length);
     }
 }
 

@@ -8,10 +8,11 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use rustix::net::{RecvFlags, recv};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 use super::{
@@ -129,11 +130,31 @@ async fn read_more(client: &mut TcpStream, held: &mut Vec<u8>) -> io::Result<usi
     .await
 }
 
-/// Something has come of it, if only its end.
+/// Something has come of it, if only its end. What an HTTP/2 server says of itself does not count, for
+/// a while: it need not wait for its client to begin (RFC 9113, section 3.4).
 async fn has_spoken(upstream: &TcpStream) {
     // What an error means is for the relay to find out.
     let _ = poll_fn(|cx| upstream.poll_read_ready(cx)).await;
+    let mut first = [0; SETTINGS_HEAD];
+    let peeked = recv(upstream, &mut first, RecvFlags::PEEK | RecvFlags::DONTWAIT);
+    if peeked.is_ok_and(|(count, _)| count == SETTINGS_HEAD) && begins_settings(first) {
+        sleep(limits::HELLO_TIME).await;
+    }
 }
+
+/// The head of a SETTINGS frame that is no acknowledgement (RFC 9113, sections 4.1 and 6.5).
+fn begins_settings(head: [u8; SETTINGS_HEAD]) -> bool {
+    const SETTINGS: u8 = 4;
+    const SETTING_BYTES: usize = 6;
+    let [high, low @ .., kind, flags, _, _, _, _] = head;
+    let length = usize::from(u16::from_be_bytes(low));
+    high == 0
+        && length.is_multiple_of(SETTING_BYTES)
+        && (kind, flags) == (SETTINGS, 0)
+        && head[5..] == [0; 4]
+}
+
+const SETTINGS_HEAD: usize = 9;
 
 /// A stream that begins with what was read from it already.
 #[derive(Debug)]
@@ -268,6 +289,27 @@ mod tests {
         assert_eq!(heard(b"", b"hello", true).await, Opening::Plain(Vec::new()));
         assert_eq!(heard(b"P", b"hello", true).await, Opening::Plain(b"P".to_vec()));
         assert!(begun.elapsed() < Duration::from_secs(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_http2_server_may_speak_before_its_client() {
+        const SETTINGS: &[u8] = b"\0\0\x06\x04\0\0\0\0\0\0\x03\0\0\0\x64";
+        let ((mut client, mut client_end), (upstream, mut server_end)) =
+            (pair().await, pair().await);
+        server_end.write_all(SETTINGS).expect("it is open");
+        upstream.readable().await.expect("it comes");
+        {
+            let mut opening =
+                std::pin::pin!(hear(&mut client, &upstream, Vec::new(), false, pending()));
+            let polled = poll_fn(|cx| Poll::Ready(opening.as_mut().poll(cx).is_pending())).await;
+            assert!(polled, "its client has said nothing yet");
+            client_end.write_all(HTTP2_PREFACE).expect("it is open");
+            assert_eq!(opening.await, Opening::Http2(HTTP2_PREFACE.to_vec()));
+        }
+        // A client that waits for more than that is not kept for ever.
+        let begun = tokio::time::Instant::now();
+        assert_eq!(heard(b"", SETTINGS, false).await, Opening::Plain(Vec::new()));
+        assert_eq!(begun.elapsed().as_secs(), limits::HELLO_TIME.as_secs());
     }
 
     #[tokio::test]

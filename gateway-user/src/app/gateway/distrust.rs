@@ -15,7 +15,11 @@ pub(super) fn note(distrust: &Distrust, covered: &[PathBuf]) -> String {
         Why::Incompatible => "its connections there can't be decrypted".into(),
         _ => help(path, covered),
     };
-    format!("{program} (pid {pid}) refused to be decrypted for {host}{times}: {why}; {help}")
+    let minutes = why.age().as_secs() / 60;
+    format!(
+        "{program} (pid {pid}) refused to be decrypted for {host}{times}: {why}; {help} (it is asked \
+         again {minutes} minutes after it last refused, or when the agent is attached anew)"
+    )
 }
 
 /// As its kind of program reads certificates: most do once, when they start or make a context.
@@ -68,7 +72,8 @@ mod tests {
         let text = noted("/usr/bin/node", Why::Alert(48), &[bundle]);
         assert!(text.contains("/usr/bin/node (pid 7)") && text.contains("api.openai.com, 3 times"));
         assert!(text.contains("unknown_ca"), "{text}");
-        assert!(text.ends_with(&format!("NODE_EXTRA_CA_CERTS={bundle}")), "{text}");
+        assert!(text.contains(&format!("NODE_EXTRA_CA_CERTS={bundle} (")), "{text}");
+        assert!(text.contains("again 60 minutes after"), "{text}");
         let text = noted("/usr/bin/python3.11", Why::Left, &[bundle]);
         assert!(text.contains("restart it") && text.contains("REQUESTS_CA_BUNDLE"), "{text}");
         let text = noted("/opt/codex", Why::Alert(48), &[]);

@@ -1,6 +1,6 @@
 //! Programs that don't trust this node's CA.
 
-use std::{fmt, io, os::unix::fs::MetadataExt as _, path::PathBuf};
+use std::{fmt, io, os::unix::fs::MetadataExt as _, path::PathBuf, time::Duration};
 
 use rustls::AlertDescription;
 
@@ -84,7 +84,7 @@ impl Distrusts {
         now: Timestamp,
     ) -> bool {
         let known = self.0.get(&(binary.cloned(), host.into()));
-        known.is_some_and(|known| now < known.last.after(limits::DISTRUST_AGE.into()))
+        known.is_some_and(|known| now < known.last.after(known.why.age().into()))
     }
 
     pub(super) const fn forgotten(&self) -> u64 {
@@ -97,6 +97,15 @@ impl Distrusts {
 }
 
 impl Why {
+    /// How long it is remembered.
+    #[must_use]
+    pub const fn age(self) -> Duration {
+        match self {
+            Self::Left => limits::LEAVING_AGE,
+            Self::Alert(_) | Self::Incompatible => limits::DISTRUST_AGE,
+        }
+    }
+
     /// By the error with which a stream or handshake ended.
     pub(in crate::proxy) fn of(error: &io::Error) -> Self {
         match alert::received(error) {
