@@ -8,10 +8,8 @@ use turnpike::proxy::ws::{Breach, Content, Deflate, Message, Messages, Peer, Web
 fuzz_target!(|data: &[u8]| {
     let [cut, agreed, stream @ ..] = data else { return };
     let by = if agreed & 1 == 0 { Peer::Client } else { Peer::Server };
-    let deflate = (agreed & 2 != 0).then_some(Deflate {
-        client_takeover: agreed & 4 != 0,
-        server_takeover: agreed & 8 != 0,
-    });
+    let deflate = (agreed & 2 != 0)
+        .then_some(Deflate { client_takeover: agreed & 4 != 0, server_takeover: agreed & 8 != 0 });
     let whole = read(by, deflate, [stream]);
     assert_eq!(whole, read(by, deflate, stream.chunks(usize::from(*cut) + 1)));
     assert_eq!(whole, read(by, deflate, stream.chunks(1)));

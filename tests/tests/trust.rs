@@ -226,7 +226,7 @@ fn what_a_killed_gateway_covered_is_bare_again_when_it_is_detached() {
 #[test]
 fn the_next_gateway_goes_on_with_what_a_killed_one_covered() {
     for mode in ["audit", "enforce"] {
-        let mut gateway = Gateway::start(Mode::Audit);
+        let mut gateway = Gateway::start_open(Mode::Audit);
         let site = Site::new(&gateway);
         let before = site.container.mounts();
         gateway.attach_container(&site.container, &["--mode", mode, "--decrypt", "on"]);
