@@ -4,6 +4,7 @@
 use turnpike_tests::{
     gateway::{Gateway, Mode},
     routes::{Routes, counted, finish},
+    wait,
 };
 
 /// An agent in either mode.
