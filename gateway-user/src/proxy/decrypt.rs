@@ -65,7 +65,8 @@ impl<E: Future<Output = ()>> Path<'_, E> {
         let host = decryption.host(&name, port);
         let pid = self.admission.origin().tgid;
         let case = Case { agent: &agent, decryption, name, binary: Binary::of(pid), pid };
-        if let Some(unmet) = host.unmet(agent.mode, now).or_else(|| case.distrusts(now)) {
+        let spared = || agent.is_spared(&self.admission.whither(), asked);
+        if let Some(unmet) = host.unmet(agent.mode, now).or_else(|| case.distrusts(now, spared)) {
             let no = no(unmet.reason, unmet.alert);
             return Box::pin(self.unread(Some(upstream), held, no)).await;
         }
@@ -182,12 +183,12 @@ async fn both(
 }
 
 impl Case<'_> {
-    /// Whether the client's program did not trust us before. In enforce it is met all the same: it
-    /// may trust us by now, and says nothing to upstream if it does not.
-    fn distrusts(&self, now: Timestamp) -> Option<Unmet> {
+    /// Whether the client's program did not trust us before. In enforce, unless it is `spared`, it is
+    /// met all the same: it may trust us by now, and says nothing to upstream if it does not.
+    fn distrusts(&self, now: Timestamp, spared: impl FnOnce() -> bool) -> Option<Unmet> {
         let (binary, host) = (self.binary.as_ref(), self.name.to_str());
-        let known = self.agent.mode == Mode::Audit
-            && self.decryption.distrusted().expects(binary, &host, now);
+        let known = self.decryption.distrusted().expects(binary, &host, now)
+            && (self.agent.mode == Mode::Audit || spared());
         known.then_some(Unmet {
             reason: OpaqueReason::Distrust,
             alert: AlertDescription::AccessDenied,

@@ -134,6 +134,10 @@ impl Rules {
         f(&Flow { agent: &agent.reference().name, to: to.to, names: &names, names_are_learnt })
     }
 
+    fn names_hosts(&self, rule: usize) -> bool {
+        self.egress.rules().get(rule).is_some_and(|rule| rule.host.is_some())
+    }
+
     fn count(&self, rule: usize, which: impl FnOnce(&Counts) -> &AtomicU64) {
         if let Some(counts) = self.counts.get(rule) {
             add(which(counts), 1);
@@ -201,11 +205,8 @@ impl Agent {
         meant: bool,
     ) -> Result<Allowance, Denied> {
         let free = Allowance::default();
-        let names_hosts = |rule: usize| {
-            self.rules.egress.rules().get(rule).is_some_and(|rule| rule.host.is_some())
-        };
         self.rules.with_flow(self, to, |flow| match self.rules.egress.decide(flow, host) {
-            Decision::Allowed { rule, .. } if meant && !names_hosts(rule) => {
+            Decision::Allowed { rule, .. } if meant && !self.rules.names_hosts(rule) => {
                 self.end_of_rules(flow, host, Why::Unnamed { number: rule }).map(|()| free)
             }
             Decision::Allowed { rule, opaque_bytes } => {
@@ -222,6 +223,17 @@ impl Agent {
             Decision::Unlisted { unconfirmed: None } => {
                 self.end_of_rules(flow, host, Why::Unlisted).map(|()| free)
             }
+        })
+    }
+
+    /// Whether a rule lets it stay unread that was meant to be read.
+    pub(super) fn is_spared(&self, to: &Whither, host: Option<&str>) -> bool {
+        if self.rules.egress.rules().is_empty() {
+            return false;
+        }
+        self.rules.with_flow(self, to, |flow| match self.rules.egress.decide(flow, host) {
+            Decision::Allowed { rule, .. } => self.rules.names_hosts(rule),
+            Decision::Denied { .. } | Decision::Unlisted { .. } => false,
         })
     }
 

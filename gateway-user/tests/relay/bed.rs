@@ -33,9 +33,14 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// An egress rule that allows everything.
 pub(crate) fn everywhere() -> Arc<Rules> {
+    allowing(None)
+}
+
+/// An egress rule that allows a host, or everything.
+pub(crate) fn allowing(host: Option<&str>) -> Arc<Rules> {
     let rule = Rule {
         agent: None,
-        host: None,
+        host: host.map(|host| host.parse().expect("a pattern")),
         net: None,
         ports: None,
         protocol: Protocol::Tcp,

@@ -18,7 +18,7 @@ use rustls::{
     ClientConfig, ClientConnection, ServerConfig, ServerConnection, StreamOwned,
     pki_types::ServerName,
 };
-use turnpike::config::Mode;
+use turnpike::{config::Mode, proxy::Rules};
 
 use self::pki::Pki;
 use super::bed::{Bed, Server, everywhere};
@@ -42,9 +42,13 @@ impl Rig {
     }
 
     fn listing(mode: Mode, hosts: &[&str]) -> Self {
+        Self::ruled(mode, hosts, everywhere())
+    }
+
+    fn ruled(mode: Mode, hosts: &[&str], rules: Arc<Rules>) -> Self {
         let pki = Pki::new();
         let decryption = pki.decryption(hosts);
-        let bed = Bed::with(|agent| agent.in_mode(mode).decrypting(decryption).under(everywhere()));
+        let bed = Bed::with(|agent| agent.in_mode(mode).decrypting(decryption).under(rules));
         Self { bed, pki, listener: Server::new() }
     }
 

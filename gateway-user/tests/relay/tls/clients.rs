@@ -6,6 +6,7 @@ use rustls::AlertDescription;
 use turnpike::{config::Mode, proxy::tls::Why};
 
 use super::{NAME, Rig, accept, call, part, pki::BOTH, talk};
+use crate::relay::bed::allowing;
 
 /// The alert that ended a handshake.
 fn alert(error: &std::io::Error) -> Option<AlertDescription> {
@@ -76,6 +77,19 @@ fn in_enforce_it_is_asked_again_and_says_nothing_to_upstream() {
     let (mut client, mut upstream) = rig.met(&rig.pki.client(BOTH, &[]), &server);
     talk(&mut client, &mut upstream);
     part(client, upstream);
+}
+
+#[test]
+fn in_enforce_a_rule_that_names_its_host_lets_it_be_from_then_on() {
+    let rig = Rig::ruled(Mode::Enforce, &[NAME], allowing(Some(NAME)));
+    let (config, server) = (rig.pki.trusting_upstreams_ca(), rig.pki.server(&[NAME]));
+    let (client, _) = rig.meet(&config, &server);
+    assert!(is_about_the_certificate(&client.expect_err("it does not know us")));
+    let (mut client, mut upstream) = rig.met(&config, &server);
+    assert!(!rig.pki.is_the_nodes(client.conn.peer_certificates()));
+    talk(&mut client, &mut upstream);
+    part(client, upstream);
+    assert_eq!(rig.bed.coverage().reasons.get("opaque_distrust"), Some(&1));
 }
 
 #[test]
