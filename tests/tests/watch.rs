@@ -93,6 +93,10 @@ fn an_enforced_container_is_closed_from_its_first_act_on() {
     assert_eq!(attached(&gateway, &name)["mode"], "enforce");
     connect(&container);
     expect_redirected(&gateway, &name, 1);
+    // Enforced agents are decrypted, so its files of certificates are covered once they are there.
+    wait::until_true(ATTACH, "its certificates to be covered", || {
+        container.mounts().iter().any(|mount| mount.contains("turnpike-trust"))
+    });
     // Its resolvers are its own, not those of the runtime that made it.
     let state = std::fs::read_to_string(gateway.place().runtime_dir().join("daemon.json"));
     let state: Value = serde_json::from_str(&state.expect("written")).expect("a state file");

@@ -31,6 +31,10 @@ impl Gateway {
         (member.held.resolvers, member.held.moving) = (resolvers, false);
         let Some(member) = fleet.member(name) else { return Ok(true) };
         self.introduce(&fleet.threads, member)?;
+        // Before the container's own program reads them, if it can be.
+        if let Some(trust) = &member.trust {
+            trust.refresh(&self.0.decrypting, true).await;
+        }
         self.publish(fleet)?;
         Ok(true)
     }
