@@ -110,15 +110,13 @@ impl Subjects {
         if scenario == Scenario::Saturate(Protocol::Chat, Channel::Plain, Bodies::Text(SMALL)) {
             subjects.push(Subject::HaproxyThreads);
         }
-        let opened = !matches!(scenario.channel(), Channel::Plain | Channel::Closed) && !INTERCEPTS;
         subjects.retain(|subject| match subject {
             Subject::Direct => !matches!(scenario, Scenario::Idle(_)),
             // It holds an answer back until it is whole.
             Subject::Mitmproxy => {
                 matches!(scenario, Scenario::Saturate(..)) && !scenario.is_opaque()
             }
-            Subject::Turnpike => !opened,
-            Subject::Relay | Subject::Haproxy | Subject::HaproxyThreads => true,
+            _ => true,
         });
         subjects
     }
@@ -238,6 +236,3 @@ fn own_path() -> Result<String> {
         None => bail!("the path of this program is not text"),
     }
 }
-
-/// Whether turnpike opens TLS.
-const INTERCEPTS: bool = false;

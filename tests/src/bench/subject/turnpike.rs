@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::{
-    bench::plan::Scenario,
+    bench::{plan::Scenario, tls},
     gateway::{Mode, Place},
     machine,
     process::Background,
@@ -29,7 +29,10 @@ pub(super) struct Turnpike {
 
 impl Turnpike {
     pub(super) fn start() -> Result<Self> {
-        let place = Place::new(Mode::Audit);
+        // The agent's own roots don't vouch for the server: so the load gets a certificate that
+        // it can't trust either, and doesn't look.
+        let hosts = format!("decrypt = \"on\"\n\n[[intercept]]\nhosts = [\"{}\"]\n", tls::OPENED);
+        let place = Place::configured(Mode::Audit, &hosts);
         let mut command = place.command(&["daemon", "--config"]);
         let daemon = Background::spawn("turnpike daemon", command.arg(place.config()));
         let mut this = Self { daemon, sandbox: Sandbox::new(), place };
