@@ -127,18 +127,24 @@ impl Gateway {
 
     async fn try_redirect(&self, trial: &Trial) -> Result<(), String> {
         let selftests = &self.0.context.selftests;
-        let attempts = [Attempt::random_v4(selftests), Attempt::random_v6(selftests)];
-        let report = report(trial, attempts.each_ref().map(|attempt| attempt.to)).await;
+        let (v4, v6) = (Attempt::random_v4(selftests), Attempt::random_v6(selftests));
+        let places = [v4.to, v6.to];
+        let asked = async {
+            let report = report(trial, places).await;
+            // What has not arrived by now is not waited for.
+            places.into_iter().for_each(|to| selftests.forget(to));
+            report
+        };
+        // Counted as soon as they are here: the hooks have counted them as the agent's already.
+        let counted = async |arrival: oneshot::Receiver<Arrived>| {
+            arrival.await.ok().inspect(|_| trial.health.count_test())
+        };
+        let (report, first, second) = tokio::join!(asked, counted(v4.arrival), counted(v6.arrival));
         let mut outcome = report.as_ref().map(|_| ()).map_err(Clone::clone);
-        for (place, attempt) in attempts.into_iter().enumerate() {
-            let Attempt { to, word, mut arrival } = attempt;
-            selftests.forget(to);
-            let arrived = arrival.try_recv().ok();
-            if arrived.is_some() {
-                trial.health.count_test();
-            }
+        let expected = [((v4.to, v4.word), first), ((v6.to, v6.word), second)];
+        for (place, (attempt, arrived)) in expected.into_iter().enumerate() {
             if let Some(told) = report.as_ref().ok().and_then(|report| report.get(place)) {
-                outcome = outcome.and_then(|()| judge(trial, (to, word), told, arrived));
+                outcome = outcome.and_then(|()| judge(trial, attempt, told, arrived));
             }
         }
         outcome
