@@ -250,7 +250,18 @@ where
             }
             self.poll_client(cx);
         }
+        // Before upstream, too: a request's head and what came of its body go out together.
+        self.poll_streams(cx);
         self.poll_upstream(cx);
+        self.poll_streams(cx);
+        if !self.resets.is_empty() {
+            cx.waker().wake_by_ref();
+        }
+        self.poll_end(cx)
+    }
+
+    /// Lets every stream that was woken do what it can.
+    fn poll_streams(&mut self, cx: &mut Context<'_>) {
         while let Poll::Ready(Some(left)) = self.streams.poll_next_unpin(cx) {
             match left {
                 Left::Whole => {}
@@ -258,10 +269,6 @@ where
                 Left::Lost(respond) => self.lost.push(respond),
             }
         }
-        if !self.resets.is_empty() {
-            cx.waker().wake_by_ref();
-        }
-        self.poll_end(cx)
     }
 
     /// From now on the client is to open no more streams; those under way go on.
