@@ -3,8 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use turnpike::{
-    call::Prompt,
-    dialect::{Known, NotUnderstood, Reading, RequestInfo, ResponseInfo, detect},
+    dialect::{Answered, Known, NotUnderstood, RequestInfo, ResponseInfo, What, detect},
 };
 
 // The first byte says where to cut, the second how the response is framed; then come the
@@ -25,27 +24,32 @@ fn read<'a>(
     framing: u8,
     request: impl IntoIterator<Item = &'a [u8]>,
     response: impl IntoIterator<Item = &'a [u8]>,
-) -> (Result<Prompt, NotUnderstood>, Reading) {
+) -> (Result<Vec<What>, NotUnderstood>, Vec<Answered>) {
+    let mut known = Known::default();
     let mut observer = detect(&RequestInfo {
         method: "POST",
         target: "/v1/chat/completions",
+        content_type: Some("application/json"),
         content_encoding: None,
         content_length: None,
         client_retry: None,
+        signals: &[],
     })
     .expect("a chat completion");
     for bytes in request {
         observer.request_body(bytes);
     }
-    let prompt = observer.request_end(&mut Known::default()).map(|asked| asked.prompt);
+    let asked = observer.request_end(&mut known);
+    let asked = asked.map(|asked| asked.into_iter().map(|asked| asked.what).collect());
     let stream = framing & 1 == 1;
     observer.response_head(&ResponseInfo {
         status: 200,
         content_type: Some(if stream { "text/event-stream" } else { "application/json" }),
         content_encoding: None,
+        signals: &[],
     });
     for bytes in response {
         observer.response_body(bytes);
     }
-    (prompt, observer.response_end(framing & 2 == 0))
+    (asked, observer.response_end(framing & 2 == 0, &mut known))
 }

@@ -1,21 +1,25 @@
 //! The vocabulary that every other module speaks. No I/O, no clocks.
 
+mod answer;
+mod api;
 mod digest;
-mod facts;
 mod glob;
 mod ids;
 mod map;
 mod name;
+mod prompt;
 mod step;
 mod time;
 mod workflow;
 
+pub use answer::{Answer, ToolCall, Usage};
+pub use api::{Dialect, Operation, Unmetered};
 pub use digest::{Digest, DigestParseError};
-pub use facts::{Answer, Dialect, Message, Operation, Prompt, Role, ToolCall, Usage};
 pub use glob::{Glob, GlobParseError};
 pub use ids::{ConnectionId, IdParseError, SessionId, StepId, TraceId, WorkflowId};
 pub use map::{Folding, Spread, SpreadMap};
 pub use name::Name;
+pub use prompt::{Anchor, Invocation, Message, Prompt, Role, Segments, Signal, Terms};
 pub use step::{
     CallKind, Confidence, Evidence, EvidenceKind, Retry, RetryReason, Settlement, Step, StepKind,
     Tool,

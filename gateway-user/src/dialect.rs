@@ -6,29 +6,35 @@
 //!
 //! ```text
 //! detect ─▶ request_body* ─▶ request_end ─▶ response_head ─▶ response_body* ─▶ response_end
-//!                                │ Prompt                                          │ Reading
+//!                                │ Asked*                          │ Answered*      │ Answered*
 //! ```
 //!
-//! A server may answer before the request has ended: the two rows don't wait for each other.
+//! A server may answer before the request has ended: the two rows don't wait for each other. Most
+//! exchanges carry one call. A JSON-RPC batch carries many, and what it asks may be answered in
+//! another exchange of the agent: so each call has a [`CallKey`].
 
 mod beginnings;
 mod body;
 mod canonical;
 mod cursor;
+mod detect;
+mod draft;
+mod frames;
 mod json;
+mod known;
+mod model;
 mod openai_chat;
+pub mod signals;
 mod sse;
 
 use std::fmt;
 
-use crate::{
-    call::{Answer, Digest, Prompt},
-    limits,
-};
+use crate::call::{Answer, Digest, Invocation, Prompt, Signal, Unmetered};
 
-use beginnings::{Beginnings, Bounds};
+use model::ModelExchange;
 
-pub use openai_chat::OpenaiChat;
+pub use detect::detect;
+pub use known::{CallKey, Known};
 
 /// The head of a request, as far as dialects look at it.
 #[derive(Clone, Copy, Debug)]
@@ -36,11 +42,14 @@ pub struct RequestInfo<'a> {
     pub method: &'a str,
     /// The request target as it was sent (RFC 9112, section 3.2).
     pub target: &'a str,
+    pub content_type: Option<&'a str>,
     pub content_encoding: Option<&'a str>,
     /// In bytes, if it is told.
     pub content_length: Option<u64>,
     /// How often the client says that it has sent this request before.
     pub client_retry: Option<u32>,
+    /// Fields that say to which session or task the request belongs.
+    pub signals: &'a [Signal],
 }
 
 /// The head of a response, as far as dialects look at it.
@@ -49,107 +58,108 @@ pub struct ResponseInfo<'a> {
     pub status: u16,
     pub content_type: Option<&'a str>,
     pub content_encoding: Option<&'a str>,
+    /// Fields that say to which session the response belongs.
+    pub signals: &'a [Signal],
 }
 
 /// Reads one exchange in the dialect it speaks.
 #[derive(Debug)]
 pub enum Observer {
-    OpenaiChat(OpenaiChat),
-}
-
-/// Which dialect the exchange speaks, by its method and path and never by its host, since agents
-/// are pointed at any server that speaks it. `None`: other traffic.
-#[must_use]
-pub fn detect(request: &RequestInfo<'_>) -> Option<Observer> {
-    OpenaiChat::detect(request).map(Observer::OpenaiChat)
+    /// A model is asked, once.
+    Model(Box<ModelExchange>),
 }
 
 impl Observer {
     /// More of the request's body.
     pub fn request_body(&mut self, bytes: &[u8]) {
         match self {
-            Self::OpenaiChat(chat) => chat.request_body(bytes),
+            Self::Model(exchange) => exchange.request_body(bytes),
         }
     }
 
-    /// The request has ended. What it asks; to be called once, and what it gives to be kept in
-    /// `known` afterwards.
-    pub fn request_end(&mut self, known: &mut Known) -> Result<Asked, NotUnderstood> {
+    /// The request has ended: the calls that it makes, which may be none. To be called once; each
+    /// call is to be kept in `known` afterwards.
+    pub fn request_end(&mut self, known: &mut Known) -> Result<Vec<Asked>, NotUnderstood> {
         match self {
-            Self::OpenaiChat(chat) => {
-                let (prompt, sha256, end) = chat.request_end(&mut known.openai_chat)?;
-                Ok(Asked { prompt, sha256, end })
-            }
+            Self::Model(exchange) => exchange.request_end(known).map(|asked| vec![asked]),
         }
     }
 
     /// The head of the final response; interim ones (1xx) are none of the observer's business.
     pub fn response_head(&mut self, response: &ResponseInfo<'_>) {
         match self {
-            Self::OpenaiChat(chat) => chat.response_head(response),
+            Self::Model(exchange) => exchange.response_head(response),
         }
     }
 
     /// More of the response's body.
     pub fn response_body(&mut self, bytes: &[u8]) {
         match self {
-            Self::OpenaiChat(chat) => chat.response_body(bytes),
+            Self::Model(exchange) => exchange.response_body(bytes),
+        }
+    }
+
+    /// The calls that were answered in what has passed of the response, if they don't wait for its
+    /// end.
+    #[must_use]
+    pub fn answered(&mut self, _known: &mut Known) -> Vec<Answered> {
+        match self {
+            Self::Model(_) => Vec::new(),
+        }
+    }
+
+    /// Whether [`answered`](Self::answered) has any.
+    #[must_use]
+    pub const fn has_answered(&self) -> bool {
+        match self {
+            Self::Model(_) => false,
         }
     }
 
     /// The response has ended; `whole` is false if it was cut. What it answers, as far as it was
     /// read.
     #[must_use]
-    pub fn response_end(self, whole: bool) -> Reading {
+    pub fn response_end(self, whole: bool, _known: &mut Known) -> Vec<Answered> {
         match self {
-            Self::OpenaiChat(chat) => chat.response_end(whole),
+            Self::Model(exchange) => exchange.response_end(whole).into_iter().collect(),
         }
     }
 }
 
-/// What was read of a request.
+/// A call that was read of a request.
 pub struct Asked {
-    pub prompt: Prompt,
+    pub key: CallKey,
+    pub what: What,
     /// Of the body as it was sent.
     pub sha256: Digest,
+    /// Why its cost can't be told, if it can't.
+    pub unmetered: Option<Unmetered>,
     end: Option<openai_chat::End>,
+}
+
+/// What a call is made to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    Model(Prompt),
+    Tool(Invocation),
 }
 
 /// Its digest only: what it asks is private.
 impl fmt::Debug for Asked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Asked").field("sha256", &self.sha256).finish_non_exhaustive()
+        f.debug_struct("Asked")
+            .field("key", &self.key)
+            .field("sha256", &self.sha256)
+            .field("unmetered", &self.unmetered)
+            .finish_non_exhaustive()
     }
 }
 
-/// What is known of an agent's conversations: a request that goes on with one is read from there.
-/// It makes reading quicker, and changes nothing of what is read.
-#[derive(Debug)]
-pub struct Known {
-    openai_chat: Beginnings<openai_chat::Beginning>,
-}
-
-impl Default for Known {
-    fn default() -> Self {
-        Self::bounded(Bounds {
-            block: limits::BEGINNING_BLOCK_BYTES,
-            count: limits::BEGINNINGS_PER_AGENT,
-            weight: limits::BEGINNING_MESSAGES_PER_AGENT,
-        })
-    }
-}
-
-impl Known {
-    fn bounded(bounds: Bounds) -> Self {
-        Self { openai_chat: Beginnings::new(bounds) }
-    }
-
-    /// Remembers a request, once nobody needs it any more.
-    pub fn keep(&mut self, asked: Asked) {
-        if let Some(end) = asked.end {
-            openai_chat::keep(&mut self.openai_chat, end, asked.prompt);
-        }
-    }
+/// A call's answer: to a call of this exchange, or of another one of the agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answered {
+    pub key: CallKey,
+    pub reading: Reading,
 }
 
 /// What was read of a response.
@@ -159,6 +169,12 @@ pub struct Reading {
     /// The first thing that could not be read. A response that was cut, or that is an error, is
     /// not in itself misunderstood.
     pub not_understood: Option<NotUnderstood>,
+}
+
+impl Reading {
+    fn lost(reason: NotUnderstood) -> Self {
+        Self { answer: Answer::default(), not_understood: Some(reason) }
+    }
 }
 
 /// Why a body was not understood.
@@ -172,6 +188,16 @@ pub enum NotUnderstood {
     NotJson,
     #[error("the body is JSON, but does not have the shape that its API gives it")]
     NotThisShape,
+}
+
+impl From<NotUnderstood> for Unmetered {
+    fn from(reason: NotUnderstood) -> Self {
+        match reason {
+            NotUnderstood::TooLarge => Self::TooLarge,
+            NotUnderstood::Encoded(_) => Self::UnknownCoding,
+            NotUnderstood::NotJson | NotUnderstood::NotThisShape => Self::NotUnderstood,
+        }
+    }
 }
 
 /// A content coding (RFC 9110, section 8.4.1).

@@ -47,6 +47,10 @@ pub const BEGINNINGS_PER_AGENT: usize = 256;
 pub const BEGINNING_MESSAGES_PER_AGENT: usize = 32 * 1024;
 /// Bytes of a block by which beginnings are found; shorter ones are not remembered.
 pub const BEGINNING_BLOCK_BYTES: usize = 4096;
+/// Header fields of a request that are kept because they name its session or task.
+pub const SIGNALS_PER_CALL: usize = 16;
+/// Bytes of one of them; longer ones are not kept.
+pub const SIGNAL_BYTES: usize = 4096;
 /// Bytes of the wish that are kept; what is longer is cut, at a character's end.
 pub const WISH_BYTES: usize = 16 * 1024;
 /// Messages read from one request's history. More: the call is not understood.

@@ -4,6 +4,7 @@
 
 mod admit;
 pub mod agent;
+mod calls;
 mod carry;
 mod clock;
 mod connect;

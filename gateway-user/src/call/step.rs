@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ConnectionId, Dialect, Digest, Micros, Name, Operation, StepId, Timestamp, Usage};
+use super::{
+    ConnectionId, Dialect, Digest, Micros, Name, Operation, StepId, Timestamp, Unmetered, Usage,
+};
 
 /// One step. A field that does not apply is absent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -66,6 +68,9 @@ pub struct Step {
     pub finish_reasons: Vec<Name>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
+    /// Why it can't be told what the call costs, if it can't.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unmetered: Option<Unmetered>,
     /// Whether the call has ended and its usage is final.
     pub settled: bool,
     pub evidence: Vec<Evidence>,

@@ -181,6 +181,8 @@ pub struct Coverage {
     pub calls: u64,
     /// Exchanges that look like calls but could not be read.
     pub calls_not_understood: u64,
+    /// Calls whose cost can't be told.
+    pub calls_unmetered: u64,
     /// Connects that the kernel handed to the gateway.
     pub redirected: u64,
     /// Connects that the kernel let pass by the gateway (audit).

@@ -156,6 +156,7 @@ fn step(id: u64, call: CallKind, kind: StepKind, parents: &[u64]) -> Step {
         status: None,
         finish_reasons: Vec::new(),
         usage: None,
+        unmetered: None,
         settled: true,
         evidence: Vec::new(),
         retry: None,

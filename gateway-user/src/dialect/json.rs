@@ -8,6 +8,7 @@ use serde::{
 };
 
 use super::NotUnderstood;
+use crate::call::Name;
 
 /// A visitor's methods for kinds of values that are read and give a value of their own.
 macro_rules! passed_over {
@@ -136,6 +137,40 @@ impl<T> Maybe<T> {
             Self::Is(value) => Some(value),
             Self::IsNot => None,
         }
+    }
+}
+
+/// What a server writes for an error: an object with a code or a type, or a text.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum ErrorReport<'a> {
+    Object {
+        #[serde(borrow, default)]
+        code: Option<ErrorCode<'a>>,
+        #[serde(borrow, default, rename = "type")]
+        kind: Option<ErrorCode<'a>>,
+    },
+    Other(IgnoredAny),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum ErrorCode<'a> {
+    Text(#[serde(borrow)] Text<'a>),
+    Number(i64),
+    Other(IgnoredAny),
+}
+
+impl ErrorReport<'_> {
+    /// Its code, else its type.
+    pub(super) fn name(&self) -> Name {
+        let Self::Object { code, kind } = self else { return "error".into() };
+        let named = |code: &Option<ErrorCode<'_>>| match code {
+            Some(ErrorCode::Text(text)) => given(Some(text)).map(Name::shared),
+            Some(ErrorCode::Number(number)) => Some(number.to_string().into()),
+            Some(ErrorCode::Other(_)) | None => None,
+        };
+        named(code).or_else(|| named(kind)).unwrap_or_else(|| "error".into())
     }
 }
 

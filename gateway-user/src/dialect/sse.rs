@@ -3,15 +3,7 @@
 
 use std::{fmt, mem};
 
-/// What an event stream holds, event by event.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Event<'a> {
-    /// An event's data: its `data` lines, joined by line feeds. Fields of other names are left
-    /// out, no dialect needs them: what `event` names, the data names too.
-    Data(&'a [u8]),
-    /// An event or a line of it was longer than the bound; nothing of it was kept.
-    TooLarge,
-}
+use super::frames::Event;
 
 /// Cuts a stream into events. Holds at most one line and one event's data, each up to `limit`
 /// bytes. An event that lies whole in one slice is handed out from there, without a copy.

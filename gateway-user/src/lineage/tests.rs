@@ -87,11 +87,13 @@ fn prompt(messages: &[Message]) -> Prompt {
         tools_hash: None,
         wish: None,
         client_retry: None,
+        terms: Box::default(),
     }
 }
 
 fn outcome(message: &Message) -> Outcome {
-    let call = |id: &String| ToolCall { id: Some(id.clone()), name: "search".to_owned() };
+    let call =
+        |id: &String| ToolCall { id: Some(id.clone()), name: "search".to_owned(), arguments: 0 };
     let answer = Answer {
         tool_calls: message.tool_calls.iter().map(call).collect(),
         choices: vec![message.clone()],

@@ -295,6 +295,8 @@ pub struct Coverage {
     pub calls: AtomicU64,
     /// Exchanges of a known API whose meaning was not understood.
     pub calls_not_understood: AtomicU64,
+    /// Calls whose cost can't be told.
+    pub calls_unmetered: AtomicU64,
     /// HTTP exchanges with no known API.
     pub exchanges_other: AtomicU64,
     opaque: [AtomicU64; OpaqueReason::ALL.len()],
@@ -364,6 +366,8 @@ pub struct CoverageSnapshot {
     pub bytes_opaque: u64,
     pub calls: u64,
     pub calls_not_understood: u64,
+    /// Calls whose cost can't be told.
+    pub calls_unmetered: u64,
     /// By reason; zeros left out.
     pub reasons: BTreeMap<&'static str, u64>,
     /// Opaque TLS connections, by the name that the client asked for.
@@ -455,6 +459,7 @@ impl Coverage {
             bytes_opaque: get(&self.bytes_opaque),
             calls: get(&self.calls),
             calls_not_understood: get(&self.calls_not_understood),
+            calls_unmetered: get(&self.calls_unmetered),
             reasons,
             tls_names: names.iter().map(|(name, count)| (name.to_string(), *count)).collect(),
         }

@@ -1,28 +1,19 @@
 //! One HTTP request and its response: from bytes to a step of a workflow.
 
-use std::{
-    fmt,
-    mem::{replace, take},
-    net::SocketAddr,
-    sync::Arc,
-};
+use std::{fmt, mem::replace, net::SocketAddr, sync::Arc};
 
 use gateway_common::Origin;
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use sha2::Sha256;
 
 use super::{
     agent::{Agent, Place, add},
+    calls::{Arrival, Asking, Calls},
     clock::Clock,
     egress::Whither,
 };
 use crate::{
-    call::{
-        AgentRef, CallKind, ConnectionId, Digest, Name, Settlement, Step, StepId, Timestamp,
-        WorkflowId,
-    },
-    dialect::{self, Asked, Observer, Reading, RequestInfo, ResponseInfo},
-    lineage::{Completion, Failure, Outcome, Placement},
+    call::{AgentRef, ConnectionId, Name, Settlement, Signal, Step, Timestamp, WorkflowId},
+    dialect::{self, Answered, Observer, RequestInfo, ResponseInfo},
+    lineage::{Completion, Placement},
 };
 
 /// What every exchange of a connection shares.
@@ -99,12 +90,15 @@ pub(super) struct Request<'a> {
     pub(super) target: &'a str,
     /// The Host field, or `:authority`.
     pub(super) host: Option<String>,
+    pub(super) content_type: Option<&'a str>,
     /// The codings as listed, several fields joined by a comma.
     pub(super) content_encoding: Option<&'a str>,
     /// The body's length in bytes, if it is told.
     pub(super) content_length: Option<u64>,
     /// How often the client says that it has sent this before.
     pub(super) retry_count: Option<u32>,
+    /// Fields that say to which session or task it belongs.
+    pub(super) signals: &'a [Signal],
     /// The client's stream, in HTTP/2.
     pub(super) stream_id: Option<u32>,
 }
@@ -116,31 +110,21 @@ pub(super) struct Response<'a> {
     pub(super) content_type: Option<&'a str>,
     /// The codings as listed, several fields joined by a comma.
     pub(super) content_encoding: Option<&'a str>,
+    /// Fields that say to which session it belongs.
+    pub(super) signals: &'a [Signal],
 }
 
 /// One exchange.
 #[derive(Debug)]
 pub(super) struct Exchange {
-    seq: u64,
-    stream_id: Option<u32>,
-    host: Option<String>,
-    started: Timestamp,
+    asking: Asking,
     request_over: bool,
     response_over: bool,
     status: Option<u16>,
     first_byte: Option<Timestamp>,
-    call: Call,
-}
-
-/// What is known of the meaning.
-#[derive(Debug)]
-enum Call {
-    /// No known API, or not understood: only counted.
-    Other,
-    /// Being asked.
-    Asked { observer: Box<Observer> },
-    /// Placed in a workflow, and being answered.
-    Placed { observer: Box<Observer>, workflow: WorkflowId, step: StepId },
+    /// Absent: it speaks no API that is known, or was not understood, or is over.
+    observer: Option<Observer>,
+    calls: Calls,
 }
 
 impl Connection {
@@ -204,118 +188,76 @@ impl Exchange {
         let observer = dialect::detect(&RequestInfo {
             method: request.method,
             target: request.target,
+            content_type: request.content_type,
             content_encoding: request.content_encoding,
             content_length: request.content_length,
             client_retry: request.retry_count,
+            signals: request.signals,
         });
-        let call = if let Some(observer) = observer {
-            Call::Asked { observer: Box::new(observer) }
-        } else {
+        if observer.is_none() {
             add(&connection.agent.coverage.exchanges_other, 1);
-            Call::Other
-        };
+        }
         Self {
-            seq,
-            stream_id: request.stream_id,
-            host: request.host,
-            started: connection.recording.clock.now(),
+            asking: Asking {
+                exchange_seq: seq,
+                stream_id: request.stream_id,
+                host: request.host.as_deref().map(Name::shared),
+                started: connection.recording.clock.now(),
+            },
             request_over: false,
             response_over: false,
             status: None,
             first_byte: None,
-            call,
+            observer,
+            calls: Calls::default(),
         }
     }
 
     pub(super) fn request_body(&mut self, bytes: &[u8]) {
-        if let Call::Asked { observer } = &mut self.call {
+        if let Some(observer) = &mut self.observer {
             observer.request_body(bytes);
         }
     }
 
     pub(super) fn request_ended(&mut self, connection: &Connection) {
         self.request_over = true;
-        let call = replace(&mut self.call, Call::Other);
-        let Call::Asked { mut observer } = call else {
-            self.call = call;
-            return;
-        };
+        let Some(observer) = &mut self.observer else { return };
         let agent = &connection.agent;
         // Apart from the match: it is locked no longer than for reading.
         let asked = observer.request_end(&mut agent.known());
         match asked {
             Ok(asked) => {
-                let (workflow, step) = self.place(connection, &asked);
-                agent.known().keep(asked);
-                self.call = Call::Placed { observer, workflow, step };
+                for asked in asked {
+                    self.calls.asked(connection, &self.asking, asked);
+                }
             }
             Err(reason) => {
                 tracing::debug!(connection = %connection.id, %reason, "call not understood");
                 add(&agent.coverage.calls_not_understood, 1);
+                self.observer = None;
             }
         }
     }
 
-    fn place(&mut self, connection: &Connection, asked: &Asked) -> (WorkflowId, StepId) {
-        let agent = &connection.agent;
-        let prompt = &asked.prompt;
-        // Held until the recorder knows: steps are recorded in the order in which they are placed.
-        let mut lineage = agent.lineage();
-        let mut placement = lineage.place(self.started, prompt);
-        let wish = placement
-            .opens_workflow
-            .then(|| prompt.wish.as_deref().map(|wish| keyed(&connection.recording.key, wish)))
-            .flatten();
-        let step = Step {
-            step_id: placement.step,
-            parent_step_ids: take(&mut placement.parents),
-            confidence: placement.confidence,
-            kind: placement.kind,
-            call: CallKind::Model,
-            agent: Name::shared(&agent.reference().name),
-            dialect: Some(prompt.dialect),
-            operation: Some(prompt.operation),
-            request_model: prompt.model.clone(),
-            response_model: None,
-            response_id: None,
-            request_sha256: Some(asked.sha256),
-            tool: None,
-            host: self.host.take().map(|host| Name::shared(&host)),
-            original_dst: Some(connection.destination),
-            upstream_local: connection.upstream_local,
-            pid: Some(connection.pid),
-            connection_id: Some(connection.id),
-            stream_id: self.stream_id,
-            exchange_seq: Some(self.seq),
-            started_at: self.started,
-            ttft_ms: None,
-            duration_ms: None,
-            status: None,
-            finish_reasons: Vec::new(),
-            usage: None,
-            settled: false,
-            evidence: take(&mut placement.evidence),
-            retry: placement.retry,
-        };
-        connection.recording.recorder.placed(&agent.reference(), &placement, step, wish);
-        (placement.workflow, placement.step)
-    }
-
     pub(super) fn response_head(&mut self, response: &Response<'_>) {
         self.status = Some(response.status);
-        if let Call::Asked { observer, .. } | Call::Placed { observer, .. } = &mut self.call {
+        if let Some(observer) = &mut self.observer {
             observer.response_head(&ResponseInfo {
                 status: response.status,
                 content_type: response.content_type,
                 content_encoding: response.content_encoding,
+                signals: response.signals,
             });
         }
     }
 
     pub(super) fn response_body(&mut self, connection: &Connection, bytes: &[u8]) {
-        if let Call::Asked { observer, .. } | Call::Placed { observer, .. } = &mut self.call {
-            self.first_byte.get_or_insert_with(|| connection.recording.clock.now());
-            observer.response_body(bytes);
+        let Some(observer) = &mut self.observer else { return };
+        self.first_byte.get_or_insert_with(|| connection.recording.clock.now());
+        observer.response_body(bytes);
+        if observer.has_answered() {
+            let answered = observer.answered(&mut connection.agent.known());
+            self.answered(connection, Ended::Whole, answered);
         }
     }
 
@@ -324,57 +266,22 @@ impl Exchange {
         if replace(&mut self.response_over, true) {
             return;
         }
-        match replace(&mut self.call, Call::Other) {
-            Call::Other => {}
+        let Some(observer) = self.observer.take() else { return };
+        if self.request_over {
+            let whole = ended == Ended::Whole;
+            let answered = observer.response_end(whole, &mut connection.agent.known());
+            self.answered(connection, ended, answered);
+        } else {
             // Its answer was over before the question was.
-            Call::Asked { .. } => add(&connection.agent.coverage.calls_not_understood, 1),
-            Call::Placed { observer, workflow, step } => {
-                let reading = observer.response_end(ended == Ended::Whole);
-                self.settle(connection, ended, reading, workflow, step);
-            }
+            add(&connection.agent.coverage.calls_not_understood, 1);
         }
     }
 
-    fn settle(
-        &self,
-        connection: &Connection,
-        ended: Ended,
-        reading: Reading,
-        workflow: WorkflowId,
-        step_id: StepId,
-    ) {
-        let agent = &connection.agent;
-        let at = connection.recording.clock.now();
-        let understood = reading.not_understood.is_none() && ended != Ended::Unseen;
-        if let Some(reason) = reading.not_understood {
-            tracing::debug!(connection = %connection.id, %reason, "answer not understood");
+    fn answered(&mut self, connection: &Connection, ended: Ended, answered: Vec<Answered>) {
+        let arrival = Arrival { ended, status: self.status, first_byte: self.first_byte };
+        for answered in answered {
+            self.calls.answered(connection, arrival, answered);
         }
-        let counter =
-            if understood { &agent.coverage.calls } else { &agent.coverage.calls_not_understood };
-        add(counter, 1);
-        let failure = match (ended, self.status) {
-            (Ended::Whole, _) => None,
-            (Ended::ClientGone, _) => Some(Failure::ClientGone),
-            (_, None) => Some(Failure::ConnReset),
-            (_, Some(_)) => Some(Failure::Truncated),
-        };
-        let outcome = Outcome { answer: reading.answer, status: self.status, failure };
-        let mut lineage = agent.lineage();
-        let completion = lineage.finish(step_id, at, &outcome);
-        let Outcome { answer, .. } = outcome;
-        let settlement = Settlement {
-            step_id,
-            kind: completion.kind,
-            response_model: answer.model,
-            response_id: answer.response_id,
-            finish_reasons: answer.finish_reasons,
-            usage: answer.usage,
-            status: self.status,
-            ttft_ms: self.first_byte.map(|first| first.since(self.started)),
-            duration_ms: Some(at.since(self.started)),
-        };
-        let recorder = &connection.recording.recorder;
-        recorder.finished(&agent.reference(), workflow, settlement, &completion, at);
     }
 
     /// Whether its request has ended.
@@ -397,28 +304,5 @@ impl Exchange {
 impl fmt::Debug for Recording {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Recording").field("clock", &self.clock).finish_non_exhaustive()
-    }
-}
-
-fn keyed(key: &[u8; 32], text: &str) -> String {
-    // HMAC takes keys of every length, so this one is never refused.
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return String::new() };
-    mac.update(text.as_bytes());
-    Digest(mac.finalize().into_bytes().into()).to_string()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_wish_is_hashed_under_the_key() {
-        // RFC 4231 has no case with a key of 32 bytes; this one was computed with OpenSSL:
-        // printf hello | openssl dgst -sha256 -mac HMAC -macopt hexkey:0101…01
-        assert_eq!(
-            keyed(&[1; 32], "hello"),
-            "3a4d75699f355339725ecf666241ddd9c5ca105542c40a7f5607efc7ece5f67e"
-        );
-        assert_ne!(keyed(&[2; 32], "hello"), keyed(&[1; 32], "hello"));
     }
 }

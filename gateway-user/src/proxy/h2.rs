@@ -45,6 +45,7 @@ use tokio::{
 };
 
 use self::{
+    head::Gathered,
     opening::{Opening, Watched},
     stream::{Left, Stream},
 };
@@ -377,8 +378,8 @@ where
             None
         } else {
             add(&coverage.bytes_observed, bytes);
-            let mut codings = None;
-            let asked = head::begin(&request, &mut codings, id);
+            let gathered = Gathered::of(request.headers());
+            let asked = head::begin(&request, &gathered, id);
             Some(Exchange::begin(self.connection, self.next_seq, asked))
         };
         self.next_seq += 1;

@@ -277,12 +277,14 @@ fn begin(connection: &Connection, seq: u64, head: &RequestHead) -> Exchange {
         method: head.method.as_str(),
         target: &head.target,
         host,
+        content_type: head.content_type.as_deref(),
         content_encoding: head.content_encoding.as_deref(),
         content_length: match head.framing {
             Framing::Length(bytes) => Some(bytes),
             _ => None,
         },
         retry_count: head.retry_count,
+        signals: &head.signals,
         stream_id: None,
     };
     Exchange::begin(connection, seq, request)
@@ -293,5 +295,6 @@ fn neutral(head: &ResponseHead) -> Response<'_> {
         status: head.status,
         content_type: head.content_type.as_deref(),
         content_encoding: head.content_encoding.as_deref(),
+        signals: &head.signals,
     }
 }

@@ -334,6 +334,7 @@ fn tool_step(tool: &OpenedTool, agent: &str, parent: StepId, at: Timestamp) -> S
         status: None,
         finish_reasons: Vec::new(),
         usage: None,
+        unmetered: None,
         settled: false,
         evidence: vec![Evidence {
             kind: EvidenceKind::ToolCallId,

@@ -40,6 +40,7 @@ impl Agent {
             tools_hash: None,
             wish: None,
             client_retry: None,
+            terms: Box::default(),
         };
         let placement = self.lineage.place(self.now, &prompt);
         let step = self.step(&placement);
@@ -50,7 +51,11 @@ impl Agent {
 
     fn finish(&mut self, (placement, step): &(Placement, Step), answer: &Message) -> Completion {
         self.now.0 += 2000;
-        let call = |id: &String| ToolCall { id: Some(id.clone()), name: "search".to_owned() };
+        let call = |id: &String| ToolCall {
+            id: Some(id.clone()),
+            name: "search".to_owned(),
+            arguments: 0,
+        };
         let answer = Answer {
             choices: vec![answer.clone()],
             tool_calls: answer.tool_calls.iter().map(call).collect(),
@@ -105,6 +110,7 @@ impl Agent {
             status: None,
             finish_reasons: Vec::new(),
             usage: None,
+            unmetered: None,
             settled: false,
             evidence: placement.evidence.clone(),
             retry: placement.retry,

@@ -174,6 +174,7 @@ fn info(shown: &Shown, kernel: Option<&Counters>) -> AgentInfo {
         bytes_opaque: seen.bytes_opaque,
         calls: seen.calls,
         calls_not_understood: seen.calls_not_understood,
+        calls_unmetered: seen.calls_unmetered,
         tls_names: seen.tls_names,
         reasons: seen.reasons.into_iter().map(|(name, n)| (name.to_owned(), n)).collect(),
         existing_sockets: health.older(),

@@ -265,6 +265,7 @@ fn not_covered(seen: &Coverage) -> Option<String> {
     causes.push(("sockets older than attach".to_owned(), seen.existing_sockets.unwrap_or(0)));
     causes.push(("connections reset".to_owned(), seen.connections_reset));
     causes.push(("calls not understood".to_owned(), seen.calls_not_understood));
+    causes.push(("calls not metered".to_owned(), seen.calls_unmetered));
     let listed: Vec<_> = causes
         .into_iter()
         .filter(|(_, count)| *count > 0)

@@ -8,13 +8,11 @@ use serde::{
 };
 
 use super::super::{
-    canonical::{self, Fields, Items, Json, JsonVisitor},
+    canonical::{self, Fields, Json, JsonVisitor},
+    draft::Draft,
     json::{Text, UpTo, given},
 };
-use crate::{
-    call::{self, Role},
-    limits::{self, TOOL_CALLS_PER_ANSWER},
-};
+use crate::limits::{self, TOOL_CALLS_PER_ANSWER};
 
 /// A message of a request's history or of an answer. What is not read does not count: what
 /// servers add to an answer (`annotations`, `reasoning_content`, …), some clients send back and
@@ -76,6 +74,15 @@ impl Message<'_> {
         content
     }
 
+    /// Bytes of what the message says and calls for.
+    pub(super) fn size(&self) -> u64 {
+        let pieces = self.content.pieces().iter().map(|piece| match piece {
+            Piece::Text(text) => text.len(),
+            Piece::Other(_) => 0,
+        });
+        pieces.sum::<usize>() as u64
+    }
+
     /// The text of the content, up to `limit` bytes.
     pub(super) fn text(&self, limit: usize) -> String {
         let mut text = String::new();
@@ -112,7 +119,7 @@ pub(super) struct Function<'a> {
     #[serde(borrow)]
     pub(super) name: Option<Text<'a>>,
     #[serde(default)]
-    arguments: Arguments,
+    pub(super) arguments: Arguments,
 }
 
 #[derive(Debug, Deserialize)]
@@ -130,7 +137,7 @@ impl ToolCall<'_> {
         given(function.or(custom)).unwrap_or_default()
     }
 
-    fn arguments(&self) -> Json {
+    pub(super) fn arguments(&self) -> Json {
         match (&self.function, &self.custom) {
             (None, Some(custom)) => Json::in_text(given(custom.input.as_ref()).unwrap_or_default()),
             (Some(function), _) => function.arguments.get(),
@@ -141,10 +148,10 @@ impl ToolCall<'_> {
 
 /// The arguments of a call, hashed: JSON in a string or, from some, the JSON itself.
 #[derive(Debug, Default)]
-struct Arguments(Option<Json>);
+pub(super) struct Arguments(Option<Json>);
 
 impl Arguments {
-    fn get(&self) -> Json {
+    pub(super) fn get(&self) -> Json {
         self.0.unwrap_or_else(|| Json::in_text(""))
     }
 }
@@ -282,75 +289,5 @@ impl<'de: 'a, 'a> Deserialize<'de> for Piece<'a> {
         }
 
         deserializer.deserialize_any(PartVisitor)
-    }
-}
-
-/// A message in canonical form, in the making. The order of the calls counts, that of all else
-/// doesn't.
-#[derive(Debug)]
-pub(super) struct Draft {
-    role: Role,
-    fields: Fields,
-    calls: Items,
-    tool_calls: Vec<String>,
-    tool_result: Option<String>,
-}
-
-impl Draft {
-    pub(super) fn new(name: &str) -> Self {
-        let (role, canonical) = match name {
-            "system" | "developer" => (Role::System, "system"),
-            "user" => (Role::User, "user"),
-            "assistant" => (Role::Assistant, "assistant"),
-            "tool" | "function" => (Role::Tool, "tool"),
-            other => (Role::Other, other),
-        };
-        let mut fields = Fields::default();
-        fields.add("role", Json::text(canonical));
-        Self { role, fields, calls: Items::default(), tool_calls: Vec::new(), tool_result: None }
-    }
-
-    pub(super) fn role(&self) -> Role {
-        self.role
-    }
-
-    /// The speaker's name. An assistant's is left out: clients add it to answers, which have none.
-    pub(super) fn name(&mut self, name: Option<&str>) {
-        if self.role != Role::Assistant {
-            self.fields.add_some("name", name.map(Json::text));
-        }
-    }
-
-    pub(super) fn content(&mut self, content: canonical::Content) {
-        self.fields.add_some("content", content.if_any());
-    }
-
-    pub(super) fn audio(&mut self, id: Option<&str>) {
-        self.fields.add_some("audio", id.map(Json::text));
-    }
-
-    pub(super) fn call(&mut self, id: Option<&str>, name: &str, arguments: Json) {
-        let mut call = Fields::default();
-        call.add_some("id", id.map(Json::text));
-        call.add("name", Json::text(name));
-        call.add("arguments", arguments);
-        self.calls.push(call.hash());
-        self.tool_calls.extend(id.map(str::to_owned));
-    }
-
-    /// The id of the tool call that the message answers.
-    pub(super) fn answers(&mut self, id: Option<&str>) {
-        self.fields.add_some("tool_call_id", id.map(Json::text));
-        self.tool_result = id.map(str::to_owned);
-    }
-
-    pub(super) fn finish(mut self) -> call::Message {
-        self.fields.add_some("tool_calls", self.calls.if_any());
-        call::Message {
-            role: self.role,
-            hash: self.fields.hash().get(),
-            tool_calls: self.tool_calls,
-            tool_result: self.tool_result,
-        }
     }
 }

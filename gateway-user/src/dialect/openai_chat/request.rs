@@ -14,11 +14,11 @@ use super::super::{
     beginnings::{Beginnings, Hashed, Mark},
     canonical::{Items, Json},
     cursor::Cursor,
-    json::{Text, given},
+    json::{Count, Maybe, Text, given},
 };
 use super::message::Message;
 use crate::{
-    call::{self, Dialect, Name, Operation, Prompt, Role},
+    call::{self, Dialect, Name, Operation, Prompt, Role, Segments, Signal, Terms},
     limits,
 };
 
@@ -63,9 +63,11 @@ pub(super) fn parse(
 /// Keeps what was read up to the end of the messages.
 pub(in crate::dialect) fn keep(known: &mut Beginnings<Beginning>, end: End, prompt: Prompt) {
     let End { mark, fields, user_spoke } = end;
-    let Prompt { messages, wish, .. } = prompt;
+    let Prompt { messages, wish, terms, .. } = prompt;
     let weight = messages.len();
-    let history = History { messages, wish, user_spoke, too_many: false };
+    let Segments { system: system_bytes, messages: message_bytes, .. } = terms.segments;
+    let history =
+        History { messages, wish, user_spoke, too_many: false, system_bytes, message_bytes };
     known.keep(mark, weight, Beginning { fields, history });
 }
 
@@ -125,9 +127,15 @@ impl Reader {
             "messages" => Field::Messages,
             "tools" => Field::Tools,
             "functions" => Field::Functions,
+            "max_completion_tokens" | "max_tokens" => Field::MaxTokens,
+            "n" => Field::Choices,
+            "service_tier" => Field::ServiceTier,
+            "stream_options" => Field::StreamOptions,
+            "prompt_cache_key" => Field::PromptCacheKey,
             _ => return cursor.value::<IgnoredAny>().map(drop),
         };
-        if self.fields.seen.contains(&field) {
+        // Both spellings of the output limit may be given; the lower one holds.
+        if field != Field::MaxTokens && self.fields.seen.contains(&field) {
             return Err(NotUnderstood::NotThisShape);
         }
         self.fields.seen.push(field);
@@ -138,8 +146,33 @@ impl Reader {
                 fields.model = given(model.as_ref()).map(Name::shared);
             }
             Field::Stream => fields.stream = cursor.value::<Option<bool>>()?.unwrap_or(false),
-            Field::Tools => fields.tools = cursor.value()?,
-            Field::Functions => fields.functions = cursor.value()?,
+            Field::Tools | Field::Functions => {
+                let start = cursor.at();
+                let list = cursor.value()?;
+                fields.tool_bytes += (cursor.at() - start) as u64;
+                *if field == Field::Tools { &mut fields.tools } else { &mut fields.functions } =
+                    list;
+            }
+            Field::MaxTokens => {
+                let most = cursor.value::<Option<Count>>()?.and_then(Count::get);
+                fields.max_output = fields.max_output.into_iter().chain(most).min();
+            }
+            Field::Choices => {
+                fields.choices = cursor.value::<Option<Count>>()?.and_then(Count::get)
+            }
+            Field::ServiceTier => {
+                let tier: Option<Text<'_>> = cursor.value()?;
+                fields.service_tier = given(tier.as_ref()).map(Name::shared);
+            }
+            Field::StreamOptions => {
+                let options: Option<Maybe<StreamOptions>> = cursor.value()?;
+                let options = options.and_then(Maybe::known);
+                fields.reports_usage = options.and_then(|it| it.include_usage).unwrap_or(false);
+            }
+            Field::PromptCacheKey => {
+                let key: Option<Text<'_>> = cursor.value()?;
+                fields.prompt_cache_key = given(key.as_ref()).map(str::to_owned);
+            }
             Field::Messages => {
                 self.history = cursor.value()?;
                 if !self.history.messages.is_empty() {
@@ -165,6 +198,12 @@ struct Fields {
     tools: Option<Json>,
     /// The form before there were `tools`.
     functions: Option<Json>,
+    tool_bytes: u64,
+    max_output: Option<u64>,
+    choices: Option<u64>,
+    service_tier: Option<Name>,
+    reports_usage: bool,
+    prompt_cache_key: Option<String>,
 }
 
 /// A field that is read.
@@ -175,6 +214,16 @@ enum Field {
     Messages,
     Tools,
     Functions,
+    MaxTokens,
+    Choices,
+    ServiceTier,
+    StreamOptions,
+    PromptCacheKey,
+}
+
+#[derive(Deserialize)]
+struct StreamOptions {
+    include_usage: Option<bool>,
 }
 
 impl Fields {
@@ -185,6 +234,8 @@ impl Fields {
                 tools.push(list);
             }
         }
+        let signals = self.prompt_cache_key.into_iter();
+        let signals = signals.map(|value| Signal { name: "body.prompt_cache_key", value });
         Prompt {
             dialect: Dialect::OpenaiChat,
             operation: Operation::Chat,
@@ -194,6 +245,19 @@ impl Fields {
             tools_hash: tools.if_any().map(Json::get),
             wish: history.wish,
             client_retry: None,
+            terms: Box::new(Terms {
+                max_output: self.max_output,
+                choices: self.choices,
+                service_tier: self.service_tier,
+                reports_usage: !self.stream || self.reports_usage,
+                signals: signals.collect(),
+                segments: Segments {
+                    tools: self.tool_bytes,
+                    system: history.system_bytes,
+                    messages: history.message_bytes,
+                },
+                ..Terms::default()
+            }),
         }
     }
 }
@@ -205,6 +269,8 @@ struct History {
     wish: Option<String>,
     user_spoke: bool,
     too_many: bool,
+    system_bytes: u64,
+    message_bytes: u64,
 }
 
 impl History {
@@ -214,6 +280,12 @@ impl History {
 
     fn push(&mut self, message: &Message<'_>) {
         let draft = message.draft("");
+        let bytes = if draft.role() == Role::System {
+            &mut self.system_bytes
+        } else {
+            &mut self.message_bytes
+        };
+        *bytes += message.size();
         if draft.role() == Role::User && !self.user_spoke {
             self.user_spoke = true;
             self.wish = Some(message.text(limits::WISH_BYTES)).filter(|it| !it.is_empty());

@@ -1,10 +1,11 @@
 //! The response in one JSON document, and the usage that it has in common with the stream.
 
-use serde::{Deserialize, de::IgnoredAny};
+use serde::Deserialize;
 
 use super::super::{
-    NotUnderstood, Reading,
-    json::{Count, Maybe, Text, UpTo, given},
+    NotUnderstood,
+    canonical::Json,
+    json::{Count, ErrorReport, Maybe, Text, UpTo, given},
 };
 use super::message::Message;
 use crate::{
@@ -12,24 +13,15 @@ use crate::{
     limits::{self, TOOL_CALLS_PER_ANSWER},
 };
 
-/// What the body answers. A body that was cut is not misunderstood, it is only not complete.
-pub(super) fn parse(body: Result<Vec<u8>, NotUnderstood>, whole: bool) -> Reading {
-    match body.and_then(|body| read(&body)) {
-        Ok(mut answer) => {
-            answer.complete &= whole;
-            Reading { answer, not_understood: None }
-        }
-        Err(NotUnderstood::NotJson) if !whole => Reading::default(),
-        Err(reason) => Reading { not_understood: Some(reason), ..Reading::default() },
-    }
-}
-
-fn read(body: &[u8]) -> Result<Answer, NotUnderstood> {
+/// What the body answers.
+pub(in crate::dialect) fn parse(body: &[u8]) -> Result<Answer, NotUnderstood> {
     let completion: Completion<'_> = serde_json::from_slice(body)?;
     let mut answer = Answer {
         model: given(completion.model.as_ref()).map(Name::shared),
         response_id: given(completion.id.as_ref()).map(str::to_owned),
         usage: completion.usage.and_then(Maybe::known).and_then(Usage::normalised),
+        service_tier: given(completion.service_tier.as_ref()).map(Name::shared),
+        error: completion.error.as_ref().map(ErrorReport::name),
         complete: completion.error.is_none(),
         ..Answer::default()
     };
@@ -44,19 +36,21 @@ fn read(body: &[u8]) -> Result<Answer, NotUnderstood> {
         let Some(message) = &choice.message else { continue };
         answer.choices.push(message.draft("assistant").finish());
         for call in &message.tool_calls.0 {
-            emit(&mut answer, given(call.id.as_ref()), call.name());
+            emit(&mut answer, given(call.id.as_ref()), call.name(), call.arguments());
         }
         if let Some(call) = &message.function_call {
-            emit(&mut answer, None, given(call.name.as_ref()).unwrap_or_default());
+            let name = given(call.name.as_ref()).unwrap_or_default();
+            emit(&mut answer, None, name, call.arguments.get());
         }
     }
     Ok(answer)
 }
 
 /// Adds a tool call to the answer, while there is room.
-pub(super) fn emit(answer: &mut Answer, id: Option<&str>, name: &str) {
+pub(super) fn emit(answer: &mut Answer, id: Option<&str>, name: &str, arguments: Json) {
     if answer.tool_calls.len() < TOOL_CALLS_PER_ANSWER {
-        answer.tool_calls.push(ToolCall { id: id.map(str::to_owned), name: name.to_owned() });
+        let (id, name, arguments) = (id.map(str::to_owned), name.to_owned(), arguments.get());
+        answer.tool_calls.push(ToolCall { id, name, arguments });
     }
 }
 
@@ -68,8 +62,11 @@ struct Completion<'a> {
     model: Option<Text<'a>>,
     #[serde(borrow)]
     choices: Option<UpTo<{ limits::CHOICES_PER_ANSWER }, Choice<'a>>>,
+    #[serde(borrow)]
+    service_tier: Option<Text<'a>>,
     usage: Option<Maybe<Usage>>,
-    error: Option<IgnoredAny>,
+    #[serde(borrow)]
+    error: Option<ErrorReport<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -113,6 +110,7 @@ impl Usage {
             output: output.unwrap_or(0),
             cache_read: count(prompt.cached_tokens),
             cache_creation: count(prompt.cache_write_tokens),
+            cache_creation_1h: None,
             reasoning: count(details(self.completion_tokens_details).reasoning_tokens),
             estimated: false,
         })

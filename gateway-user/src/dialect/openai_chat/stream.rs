@@ -1,16 +1,16 @@
 //! The response as a stream of chunks, each an event with JSON in it. Text is hashed as it
 //! passes, not kept; arguments of tool calls are kept until the end, since only then they are JSON.
 
-use serde::{Deserialize, de::IgnoredAny};
+use serde::Deserialize;
 
 use super::super::{
     NotUnderstood, Reading,
     canonical::{self, Json},
-    json::{Maybe, Text, UpTo, given},
-    sse::{Event, Parser},
+    draft::Draft,
+    json::{ErrorReport, Maybe, Text, UpTo, given},
 };
 use super::{
-    message::{Audio, Content, Draft, Piece},
+    message::{Audio, Content, Piece},
     response::{Usage, emit},
 };
 use crate::{
@@ -18,36 +18,9 @@ use crate::{
     limits::{self, OBSERVED_RESPONSE_BYTES, TOOL_CALLS_PER_ANSWER},
 };
 
-/// Reads a stream.
-#[derive(Debug)]
-pub(super) struct Stream {
-    events: Parser,
-    read: Read,
-}
-
-impl Default for Stream {
-    fn default() -> Self {
-        Self { events: Parser::new(OBSERVED_RESPONSE_BYTES), read: Read::default() }
-    }
-}
-
-impl Stream {
-    pub(super) fn feed(&mut self, bytes: &[u8]) {
-        let Self { events, read } = self;
-        events.feed(bytes, |event| match event {
-            Event::Data(data) => read.event(data),
-            Event::TooLarge => read.lose(NotUnderstood::TooLarge),
-        });
-    }
-
-    pub(super) fn end(self, whole: bool) -> Reading {
-        self.read.end(whole)
-    }
-}
-
 /// What the chunks so far add up to.
 #[derive(Debug, Default)]
-struct Read {
+pub(in crate::dialect) struct Stream {
     id: Option<String>,
     model: Option<Name>,
     usage: Option<call::Usage>,
@@ -58,13 +31,14 @@ struct Read {
     kept: usize,
     /// `[DONE]` was read: nothing follows.
     done: bool,
-    /// The server reported an error.
-    failed: bool,
+    /// What the server called the error that it reported.
+    error: Option<Name>,
+    service_tier: Option<Name>,
     not_understood: Option<NotUnderstood>,
 }
 
-impl Read {
-    fn event(&mut self, data: &[u8]) {
+impl Stream {
+    pub(in crate::dialect) fn event(&mut self, data: &[u8]) {
         if data.trim_ascii() == b"[DONE]" {
             self.done = true;
         } else if !self.done {
@@ -77,7 +51,10 @@ impl Read {
 
     fn chunk(&mut self, chunk: Chunk<'_>) {
         // vLLM has written `"object": "error"` instead of an `error` field.
-        self.failed |= chunk.error.is_some() || given(chunk.object.as_ref()) == Some("error");
+        let bare = || (given(chunk.object.as_ref()) == Some("error")).then(|| "error".into());
+        let error = chunk.error.as_ref().map(ErrorReport::name).or_else(bare);
+        self.error = self.error.take().or(error);
+        first_name(&mut self.service_tier, chunk.service_tier.as_ref());
         first(&mut self.id, chunk.id.as_ref());
         first_name(&mut self.model, chunk.model.as_ref());
         // Some servers report as they go: the last report holds.
@@ -146,12 +123,12 @@ impl Read {
         call.arguments.push_str(arguments);
     }
 
-    fn lose(&mut self, reason: NotUnderstood) {
+    pub(in crate::dialect) fn lose(&mut self, reason: NotUnderstood) {
         self.not_understood.get_or_insert(reason);
     }
 
-    fn end(mut self, whole: bool) -> Reading {
-        if whole && self.choices.is_empty() && !self.done && !self.failed {
+    pub(in crate::dialect) fn end(mut self, whole: bool) -> Reading {
+        if whole && self.choices.is_empty() && !self.done && self.error.is_none() {
             self.lose(NotUnderstood::NotThisShape);
         }
         // Not every server says `[DONE]`, but each says why it finished.
@@ -160,7 +137,11 @@ impl Read {
             model: self.model,
             response_id: self.id,
             usage: self.usage,
-            complete: (self.done || finished) && !self.failed && self.not_understood.is_none(),
+            complete: (self.done || finished)
+                && self.error.is_none()
+                && self.not_understood.is_none(),
+            service_tier: self.service_tier,
+            error: self.error,
             ..Answer::default()
         };
         self.choices.sort_unstable_by_key(|choice| choice.index);
@@ -188,8 +169,9 @@ impl Choice {
         draft.audio(self.audio.as_deref());
         for call in &self.calls {
             let name = call.name.as_deref().unwrap_or_default();
-            draft.call(call.id.as_deref(), name, Json::in_text(&call.arguments));
-            emit(answer, call.id.as_deref(), name);
+            let arguments = Json::in_text(&call.arguments);
+            draft.call(call.id.as_deref(), name, arguments);
+            emit(answer, call.id.as_deref(), name, arguments);
         }
         answer.choices.push(draft.finish());
         answer.finish_reasons.extend(self.finish_reason);
@@ -240,8 +222,11 @@ struct Chunk<'a> {
     model: Option<Text<'a>>,
     #[serde(borrow, default)]
     choices: UpTo<{ limits::CHOICES_PER_ANSWER }, ChoicePart<'a>>,
+    #[serde(borrow)]
+    service_tier: Option<Text<'a>>,
     usage: Option<Maybe<Usage>>,
-    error: Option<IgnoredAny>,
+    #[serde(borrow)]
+    error: Option<ErrorReport<'a>>,
 }
 
 #[derive(Deserialize)]

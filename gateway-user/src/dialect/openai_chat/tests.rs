@@ -1,10 +1,12 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::*;
-use crate::call::{Answer, Message, Role, ToolCall, Usage};
 use crate::{
-    dialect::{Coding, Known, Observer, beginnings::Bounds, detect},
+    call::{Answer, Digest, Message, Prompt, Role, ToolCall, Usage},
+    dialect::{
+        Asked, Coding, Known, NotUnderstood, Observer, Reading, RequestInfo, ResponseInfo, What,
+        beginnings::Bounds, canonical::Json, detect,
+    },
     limits,
 };
 
@@ -15,9 +17,11 @@ fn request_info(target: &str) -> RequestInfo<'_> {
     RequestInfo {
         method: "POST",
         target,
+        content_type: JSON,
         content_encoding: None,
         content_length: None,
         client_retry: Some(1),
+        signals: &[],
     }
 }
 
@@ -33,7 +37,18 @@ fn ask(body: &Value) -> Result<Prompt, NotUnderstood> {
 
 /// What was asked, of an agent that nothing is known of.
 fn end(mut observer: Observer) -> Result<Prompt, NotUnderstood> {
-    observer.request_end(&mut Known::default()).map(|asked| asked.prompt)
+    observer.request_end(&mut Known::default()).map(prompt)
+}
+
+/// What the one call asks.
+fn prompt(asked: Vec<Asked>) -> Prompt {
+    let [Asked { what: What::Model(prompt), .. }] = &*asked else { panic!("not one: {asked:?}") };
+    prompt.clone()
+}
+
+/// What the response to the one call says.
+fn end_response(observer: Observer, whole: bool) -> Reading {
+    observer.response_end(whole, &mut Known::default()).remove(0).reading
 }
 
 /// What a request's history with this one message comes to.
@@ -42,12 +57,25 @@ fn message(message: &Value) -> Message {
 }
 
 fn read(content_type: Option<&str>, whole: bool, pieces: &[&[u8]]) -> Reading {
-    let mut observer = observer();
-    observer.response_head(&ResponseInfo { status: 200, content_type, content_encoding: None });
+    let mut observer = asked();
+    observer.response_head(&ResponseInfo {
+        status: 200,
+        content_type,
+        content_encoding: None,
+        signals: &[],
+    });
     for piece in pieces {
         observer.response_body(piece);
     }
-    observer.response_end(whole)
+    end_response(observer, whole)
+}
+
+/// A call that has been asked.
+fn asked() -> Observer {
+    let mut observer = observer();
+    observer.request_body(b"{\"messages\":[]}");
+    assert!(observer.request_end(&mut Known::default()).is_ok());
+    observer
 }
 
 fn answer(content_type: Option<&str>, body: &str) -> Answer {
@@ -270,14 +298,22 @@ fn a_whole_answer_with_tools_is_read() {
     assert_eq!(answer.model.as_deref(), Some("gpt-x-2026"));
     assert_eq!(answer.finish_reasons, ["tool_calls"]);
     assert!(answer.complete);
-    let call = |id: &str, name: &str| ToolCall { id: Some(id.into()), name: name.into() };
-    assert_eq!(answer.tool_calls, [call("call_a", "get"), call("call_b", "put")]);
+    let call = |id: &str, name: &str, arguments: &str| ToolCall {
+        id: Some(id.into()),
+        name: name.into(),
+        arguments: Json::in_text(arguments).get(),
+    };
+    assert_eq!(
+        answer.tool_calls,
+        [call("call_a", "get", r#"{"city":"Zürich"}"#), call("call_b", "put", r#"{"n":1}"#)]
+    );
     assert_eq!(
         answer.usage,
         Some(Usage {
             input: 100,
             output: 20,
             cache_read: Some(64),
+            cache_creation_1h: None,
             cache_creation: Some(8),
             reasoning: Some(5),
             estimated: false,
@@ -380,7 +416,10 @@ fn custom_and_legacy_calls_are_followed() {
     ]);
     let answer = answer(EVENTS, &stream);
     assert_eq!(answer.choices, [message(&legacy)]);
-    assert_eq!(answer.tool_calls, [ToolCall { id: None, name: "f".into() }]);
+    assert_eq!(
+        answer.tool_calls,
+        [ToolCall { id: None, name: "f".into(), arguments: Json::in_text("{}").get() }]
+    );
 }
 
 #[test]
@@ -462,17 +501,19 @@ fn a_stream_is_complete_when_it_is_done_or_all_choices_are_finished() {
 
 #[test]
 fn an_error_is_an_answer_without_choices() {
-    let mut refused = observer();
+    let mut refused = asked();
     refused.response_head(&ResponseInfo {
         status: 429,
         content_type: JSON,
         content_encoding: Some("gzip"),
+        signals: &[],
     });
     refused.response_body(b"\x1f\x8b");
     let complete = Answer { complete: true, ..Answer::default() };
-    assert_eq!(refused.response_end(true), Reading { answer: complete, not_understood: None });
-    assert_eq!(answer(JSON, r#"{"error": {"message": "x"}}"#), Answer::default());
-    assert_eq!(observer().response_end(false), Reading::default());
+    assert_eq!(end_response(refused, true), Reading { answer: complete, not_understood: None });
+    let failed = Answer { error: Some("error".into()), ..Answer::default() };
+    assert_eq!(answer(JSON, r#"{"error": {"message": "x"}}"#), failed);
+    assert_eq!(end_response(asked(), false), Reading::default());
 }
 
 #[test]
@@ -491,13 +532,14 @@ fn what_is_no_answer_is_said() {
     assert_eq!(lost(JSON, true, &long), Some(NotUnderstood::TooLarge));
     assert_eq!(lost(EVENTS, true, &format!("data: {long}\n\n")), Some(NotUnderstood::TooLarge));
 
-    let mut encoded = observer();
+    let mut encoded = asked();
     encoded.response_head(&ResponseInfo {
         status: 200,
         content_type: JSON,
         content_encoding: Some("br"),
+        signals: &[],
     });
-    let reading = encoded.response_end(true);
+    let reading = end_response(encoded, true);
     assert_eq!(reading.not_understood, Some(NotUnderstood::Encoded(Coding::Brotli)));
 }
 
@@ -567,8 +609,9 @@ proptest! {
 fn ask_knowing(known: &mut Known, body: &str) -> Result<(Prompt, Digest), NotUnderstood> {
     let mut observer = observer();
     observer.request_body(body.as_bytes());
-    let asked = observer.request_end(known)?;
-    let read = (asked.prompt.clone(), asked.sha256);
+    let asked = observer.request_end(known)?.remove(0);
+    let What::Model(prompt) = asked.what.clone() else { panic!("no model: {asked:?}") };
+    let read = (prompt, asked.sha256);
     known.keep(asked);
     Ok(read)
 }

@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use httparse::{Header, ParserConfig, Status};
 
 use super::{Fault, scan::diagnose};
-use crate::limits;
+use crate::{call::Signal, dialect::signals, limits};
 
 /// The head of a request. Names that are not listed here are not looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub struct RequestHead {
     pub content_encoding: Option<String>,
     /// `x-stainless-retry-count`: how often the client says that it has sent this before.
     pub retry_count: Option<u32>,
+    /// Fields that say to which session or task it belongs.
+    pub signals: Vec<Signal>,
     /// Whether the client asks to switch protocols (RFC 9110, section 7.8).
     pub upgrade: bool,
     /// Whether WebSocket is among those it asks for.
@@ -42,6 +44,8 @@ pub struct ResponseHead {
     pub content_type: Option<String>,
     /// The codings as listed, several fields joined by a comma.
     pub content_encoding: Option<String>,
+    /// Fields that say to which session it belongs.
+    pub signals: Vec<Signal>,
     /// Whether it says that it switches to WebSocket.
     pub websocket: bool,
     /// `Sec-WebSocket-Extensions` as listed, several fields joined by a comma.
@@ -166,6 +170,7 @@ impl RequestHead {
             content_type: fields.content_type,
             content_encoding: fields.content_encoding,
             retry_count: fields.retry_count,
+            signals: fields.signals,
         })
     }
 }
@@ -204,6 +209,7 @@ impl ResponseHead {
             framing,
             content_type: fields.content_type,
             content_encoding: fields.content_encoding,
+            signals: fields.signals,
             websocket: fields.upgrade_option && fields.websocket,
             websocket_extensions: fields.websocket_extensions,
         })
@@ -231,6 +237,7 @@ struct Fields {
     websocket_extensions: Option<String>,
     expect_continue: bool,
     retry_count: Option<u32>,
+    signals: Vec<Signal>,
 }
 
 impl Fields {
@@ -263,7 +270,7 @@ impl Fields {
                 self.retry_count = decimal(value).and_then(|count| count.try_into().ok());
             }
             24 if is("sec-websocket-extensions") => append(&mut self.websocket_extensions, value),
-            _ => {}
+            _ => signals::note(&mut self.signals, name.as_bytes(), value),
         }
         Ok(())
     }

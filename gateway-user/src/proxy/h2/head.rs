@@ -7,7 +7,7 @@ use http::{
     uri::{Authority, Scheme},
 };
 
-use crate::proxy::exchange;
+use crate::{call::Signal, dialect::signals, proxy::exchange};
 
 /// The request names no host, so nothing can be sent for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,19 +35,36 @@ pub(super) fn prepare<T>(request: &mut Request<T>, scheme: &Scheme) -> Result<bo
     Ok(false)
 }
 
+/// What of a head's fields has to be put together before an exchange can have it.
+#[derive(Debug, Default)]
+pub(super) struct Gathered {
+    codings: Option<String>,
+    signals: Vec<Signal>,
+}
+
+impl Gathered {
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let mut signals = Vec::new();
+        for (name, value) in headers {
+            signals::note(&mut signals, name.as_str().as_bytes(), value.as_bytes());
+        }
+        Self { codings: joined(headers, &CONTENT_ENCODING), signals }
+    }
+}
+
 /// A request, as an exchange needs it.
 pub(super) fn begin<'a, T>(
     request: &'a Request<T>,
-    codings: &'a mut Option<String>,
+    gathered: &'a Gathered,
     stream_id: u32,
 ) -> exchange::Request<'a> {
     let uri = request.uri();
-    *codings = joined(request.headers(), &CONTENT_ENCODING);
     exchange::Request {
         method: request.method().as_str(),
         target: uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str),
         host: uri.authority().map(|authority| authority.as_str().to_owned()),
-        content_encoding: codings.as_deref(),
+        content_type: content_type(request.headers()),
+        content_encoding: gathered.codings.as_deref(),
         content_length: request
             .headers()
             .get(http::header::CONTENT_LENGTH)
@@ -56,6 +73,7 @@ pub(super) fn begin<'a, T>(
             .headers()
             .get(RETRY_COUNT)
             .and_then(|it| it.to_str().ok()?.parse().ok()),
+        signals: &gathered.signals,
         stream_id: Some(stream_id),
     }
 }
@@ -63,14 +81,18 @@ pub(super) fn begin<'a, T>(
 /// A response, as an exchange needs it.
 pub(super) fn answer<'a, T>(
     response: &'a Response<T>,
-    codings: &'a mut Option<String>,
+    gathered: &'a Gathered,
 ) -> exchange::Response<'a> {
-    *codings = joined(response.headers(), &CONTENT_ENCODING);
     exchange::Response {
         status: response.status().as_u16(),
-        content_type: response.headers().get(CONTENT_TYPE).and_then(|it| it.to_str().ok()),
-        content_encoding: codings.as_deref(),
+        content_type: content_type(response.headers()),
+        content_encoding: gathered.codings.as_deref(),
+        signals: &gathered.signals,
     }
+}
+
+fn content_type(headers: &HeaderMap) -> Option<&str> {
+    headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok())
 }
 
 /// Bytes of a head before compression: names and values.

@@ -12,7 +12,7 @@ use http::Response;
 
 use super::{
     half::{Broken, Half},
-    head,
+    head::{self, Gathered},
 };
 use crate::proxy::{
     agent::add,
@@ -227,8 +227,8 @@ impl Sight<'_> {
     fn response_head<T>(&mut self, response: &Response<T>) {
         self.count(STATUS_BYTES + head::size(response.headers()));
         if let Some(exchange) = &mut self.exchange {
-            let mut codings = None;
-            exchange.response_head(&head::answer(response, &mut codings));
+            let gathered = Gathered::of(response.headers());
+            exchange.response_head(&head::answer(response, &gathered));
         }
     }
 

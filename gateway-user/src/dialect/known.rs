@@ -1,0 +1,50 @@
+//! What is known of an agent's calls.
+
+use super::{
+    Asked, What,
+    beginnings::{Beginnings, Bounds},
+    openai_chat,
+};
+use crate::limits;
+
+/// A call of an agent, until it is answered. Unique in the agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CallKey(u64);
+
+/// What is known of an agent's calls: the beginnings of its conversations, so that a request that
+/// goes on with one is read from there, which makes reading quicker and changes nothing of what is
+/// read; and which calls wait for their answers.
+#[derive(Debug)]
+pub struct Known {
+    pub(super) openai_chat: Beginnings<openai_chat::Beginning>,
+    next: u64,
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        Self::bounded(Bounds {
+            block: limits::BEGINNING_BLOCK_BYTES,
+            count: limits::BEGINNINGS_PER_AGENT,
+            weight: limits::BEGINNING_MESSAGES_PER_AGENT,
+        })
+    }
+}
+
+impl Known {
+    pub(super) fn bounded(bounds: Bounds) -> Self {
+        Self { openai_chat: Beginnings::new(bounds), next: 0 }
+    }
+
+    /// For the next call.
+    pub(super) const fn key(&mut self) -> CallKey {
+        self.next += 1;
+        CallKey(self.next)
+    }
+
+    /// Remembers a request, once nobody needs it any more.
+    pub fn keep(&mut self, asked: Asked) {
+        if let (Some(end), What::Model(prompt)) = (asked.end, asked.what) {
+            openai_chat::keep(&mut self.openai_chat, end, prompt);
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! What clients say of the session, the task or the place that a call belongs to: which header
+//! fields, as data. They are evidence, not authority.
+
+use crate::{call::Signal, limits};
+
+/// Fields of requests, in lower case, that name a session, a task, an agent or a parent of one; from
+/// what clients were seen to send, or document.
+const FIELDS: &[&str] = &[
+    // Claude Code.
+    "x-claude-code-session-id",
+    "x-claude-code-agent-id",
+    "x-claude-code-parent-agent-id",
+    // Codex.
+    "session-id",
+    "session_id",
+    "thread-id",
+    "conversation_id",
+    "x-codex-parent-thread-id",
+    "x-codex-turn-metadata",
+    "x-codex-window-id",
+    "x-openai-subagent",
+    // opencode, and others with its names.
+    "x-session-id",
+    "x-session-affinity",
+    "x-parent-session-id",
+    "x-opencode-session",
+    "x-opencode-request",
+    "x-opencode-parent-session",
+    // Copilot.
+    "x-interaction-id",
+    "x-client-session-id",
+    "x-initiator",
+    // Kilo, Mux, LiteLLM, LangSmith, Dynamo, llama.cpp.
+    "x-kilocode-taskid",
+    "x-mux-workspace-id",
+    "x-litellm-session-id",
+    "x-litellm-trace-id",
+    "langsmith-trace",
+    "x-dynamo-session-id",
+    "x-dynamo-parent-session-id",
+    "x-conversation-id",
+    // Any.
+    "x-client-request-id",
+    "idempotency-key",
+    "traceparent",
+    "baggage",
+    // MCP.
+    "mcp-session-id",
+    "mcp-protocol-version",
+    "mcp-method",
+    "mcp-name",
+];
+
+/// Adds the field to the signals, if it is one, while there is room.
+pub fn note(signals: &mut Vec<Signal>, name: &[u8], value: &[u8]) {
+    let Some(name) = FIELDS.iter().find(|field| field.as_bytes().eq_ignore_ascii_case(name)) else {
+        return;
+    };
+    let has_room = signals.len() < limits::SIGNALS_PER_CALL && value.len() <= limits::SIGNAL_BYTES;
+    if let (true, Ok(value)) = (has_room, str::from_utf8(value)) {
+        signals.push(Signal { name, value: value.to_owned() });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_known_in_any_case_and_bounded() {
+        let mut signals = Vec::new();
+        note(&mut signals, b"X-Claude-Code-Session-Id", b"s1");
+        note(&mut signals, b"accept", b"*/*");
+        note(&mut signals, b"traceparent", &[b'x'; limits::SIGNAL_BYTES + 1]);
+        note(&mut signals, b"baggage", b"\xff");
+        let one = Signal { name: "x-claude-code-session-id", value: "s1".to_owned() };
+        assert_eq!(signals, [one.clone()]);
+        for _ in 0..limits::SIGNALS_PER_CALL {
+            note(&mut signals, b"session-id", b"s2");
+        }
+        assert_eq!(signals.len(), limits::SIGNALS_PER_CALL);
+    }
+}
