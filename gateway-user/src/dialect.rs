@@ -13,12 +13,16 @@
 //! exchanges carry one call. A JSON-RPC batch carries many, and what it asks may be answered in
 //! another exchange of the agent: so each call has a [`CallKey`].
 
+mod anthropic;
+mod bedrock;
 mod beginnings;
+mod blocks;
 mod body;
 mod canonical;
 mod cursor;
 mod detect;
 mod draft;
+mod event_stream;
 mod frames;
 mod json;
 mod known;
@@ -184,6 +188,8 @@ pub enum NotUnderstood {
     TooLarge,
     #[error("the body's content coding is {0}, which is not read")]
     Encoded(Coding),
+    #[error("the body is not framed as its content type says")]
+    BrokenFrames,
     #[error("the body is not JSON")]
     NotJson,
     #[error("the body is JSON, but does not have the shape that its API gives it")]
@@ -195,7 +201,9 @@ impl From<NotUnderstood> for Unmetered {
         match reason {
             NotUnderstood::TooLarge => Self::TooLarge,
             NotUnderstood::Encoded(_) => Self::UnknownCoding,
-            NotUnderstood::NotJson | NotUnderstood::NotThisShape => Self::NotUnderstood,
+            NotUnderstood::BrokenFrames | NotUnderstood::NotJson | NotUnderstood::NotThisShape => {
+                Self::NotUnderstood
+            }
         }
     }
 }

@@ -1,6 +1,8 @@
 //! A JSON document read value by value, so that a reader can go on from where another one was.
 
-use serde::Deserialize;
+use std::mem;
+
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::Deserializer;
 
 use super::{NotUnderstood, json::Text};
@@ -10,6 +12,13 @@ use super::{NotUnderstood, json::Text};
 pub(super) struct Cursor<'a> {
     document: &'a [u8],
     at: usize,
+}
+
+/// A field's value, and whether it has come.
+#[derive(Debug, Default)]
+pub(super) struct Once<T> {
+    pub(super) value: T,
+    pub(super) seen: bool,
 }
 
 impl<'a> Cursor<'a> {
@@ -71,6 +80,60 @@ impl<'a> Cursor<'a> {
         Ok(value)
     }
 
+    /// Passes over a value.
+    pub(super) fn skip(&mut self) -> Result<(), NotUnderstood> {
+        self.value::<IgnoredAny>().map(drop)
+    }
+
+    /// The value of a field that may come once: one that comes again could be read either way.
+    pub(super) fn once<T: Deserialize<'a>>(
+        &mut self,
+        field: &mut Once<T>,
+    ) -> Result<(), NotUnderstood> {
+        if mem::replace(&mut field.seen, true) {
+            return Err(NotUnderstood::NotThisShape);
+        }
+        field.value = self.value()?;
+        Ok(())
+    }
+
+    /// An object: `read` is given the name of each field, and takes its value.
+    pub(super) fn object(
+        &mut self,
+        mut read: impl FnMut(&str, &mut Self) -> Result<(), NotUnderstood>,
+    ) -> Result<(), NotUnderstood> {
+        if !self.takes(b'{') {
+            self.skip()?;
+            return Err(NotUnderstood::NotThisShape);
+        }
+        let mut goes_on = !self.takes(b'}');
+        while goes_on {
+            let Text(name) = self.name()?;
+            read(&name, self)?;
+            goes_on = self.goes_on(b'}')?;
+        }
+        Ok(())
+    }
+
+    /// An array, or `null` for an empty one: `read` takes each item.
+    pub(super) fn array(
+        &mut self,
+        mut read: impl FnMut(&mut Self) -> Result<(), NotUnderstood>,
+    ) -> Result<(), NotUnderstood> {
+        if !self.takes(b'[') {
+            return match self.value::<Option<IgnoredAny>>()? {
+                None => Ok(()),
+                Some(_) => Err(NotUnderstood::NotThisShape),
+            };
+        }
+        let mut goes_on = !self.takes(b']');
+        while goes_on {
+            read(self)?;
+            goes_on = self.goes_on(b']')?;
+        }
+        Ok(())
+    }
+
     /// Where the last item of the array or object before the cursor ends, if it has any.
     pub(super) fn end_of_item(&self) -> usize {
         let before = self.document.get(..self.at.saturating_sub(1)).unwrap_or_default();
@@ -85,8 +148,6 @@ impl<'a> Cursor<'a> {
 
 #[cfg(test)]
 mod tests {
-    use serde::de::IgnoredAny;
-
     use super::*;
 
     #[test]
@@ -102,6 +163,30 @@ mod tests {
         assert_eq!(cursor.goes_on(b'}'), Ok(false));
         assert!(cursor.is_at_end());
         assert_eq!(cursor.value::<u8>(), Err(NotUnderstood::NotJson));
+    }
+
+    #[test]
+    fn objects_and_arrays_are_read_item_by_item() {
+        let read = |text: &'static str| {
+            let (mut numbers, mut twice) = (Vec::new(), Once::<u8>::default());
+            let mut cursor = Cursor::new(text.as_bytes(), 0);
+            cursor
+                .object(|name, cursor| match name {
+                    "a" => cursor.array(|cursor| cursor.value().map(|it: u8| numbers.push(it))),
+                    "b" => cursor.once(&mut twice),
+                    _ => cursor.skip(),
+                })
+                .map(|()| (numbers, twice.value))
+        };
+        assert_eq!(read(r#" { "a" : [1 , 2], "x": {"a": 3}, "b": 7 } "#), Ok((vec![1, 2], 7)));
+        assert_eq!(read(r#"{"a":null}"#), Ok((vec![], 0)));
+        assert_eq!(read("{}"), Ok((vec![], 0)));
+        for other in ["[1]", "7", r#"{"a":{}}"#, r#"{"b":1,"b":1}"#, r#"{"b":"x"}"#] {
+            assert_eq!(read(other), Err(NotUnderstood::NotThisShape), "{other}");
+        }
+        for broken in ["", "{", "[", r#"{"a":[1,]}"#, r#"{"a":[1}"#, r#"{"a" 1}"#, "{,}"] {
+            assert_eq!(read(broken), Err(NotUnderstood::NotJson), "{broken}");
+        }
     }
 
     #[test]

@@ -1,20 +1,24 @@
 //! How a streamed response is cut into events.
 
-use super::sse;
+use super::{event_stream, sse};
 use crate::limits::OBSERVED_RESPONSE_BYTES;
 
 /// Cuts a stream into events, at most [`OBSERVED_RESPONSE_BYTES`] each.
 #[derive(Debug)]
 pub(super) enum Frames {
     Sse(sse::Parser),
+    EventStream(event_stream::Parser),
 }
 
 /// One event of a stream.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Event<'a> {
     Data(&'a [u8]),
+    Message(event_stream::Message<'a>),
     /// It was longer than the bound; nothing of it was kept.
     TooLarge,
+    /// The framing is broken: nothing after this is read.
+    Broken,
 }
 
 impl Frames {
@@ -22,13 +26,22 @@ impl Frames {
     pub(super) fn of(content_type: Option<&str>) -> Option<Self> {
         let essence = content_type.and_then(|value| value.split(';').next())?.trim();
         let is = |name: &str| essence.eq_ignore_ascii_case(name);
-        is("text/event-stream").then(|| Self::Sse(sse::Parser::new(OBSERVED_RESPONSE_BYTES)))
+        match () {
+            () if is("text/event-stream") => {
+                Some(Self::Sse(sse::Parser::new(OBSERVED_RESPONSE_BYTES)))
+            }
+            () if is("application/vnd.amazon.eventstream") => {
+                Some(Self::EventStream(event_stream::Parser::new(OBSERVED_RESPONSE_BYTES)))
+            }
+            () => None,
+        }
     }
 
     /// More of the stream: `on_event` is called for each event that ends in it.
     pub(super) fn feed(&mut self, bytes: &[u8], on_event: impl FnMut(Event<'_>)) {
         match self {
             Self::Sse(parser) => parser.feed(bytes, on_event),
+            Self::EventStream(parser) => parser.feed(bytes, on_event),
         }
     }
 }

@@ -138,6 +138,13 @@ impl<T> Maybe<T> {
             Self::IsNot => None,
         }
     }
+
+    pub(super) fn as_known(&self) -> Option<&T> {
+        match self {
+            Self::Is(value) => Some(value),
+            Self::IsNot => None,
+        }
+    }
 }
 
 /// What a server writes for an error: an object with a code or a type, or a text.

@@ -13,6 +13,7 @@ mod stream;
 use super::{Known, NotUnderstood};
 use crate::call::{Digest, Prompt};
 
+pub(super) use message::Piece;
 pub(super) use request::{Beginning, End, keep};
 pub(super) use response::parse as response;
 pub(super) use stream::Stream;

@@ -198,7 +198,7 @@ mod tests {
             parser.feed(piece, |event| {
                 events.push(match event {
                     Event::Data(data) => Some(data.to_vec()),
-                    Event::TooLarge => None,
+                    _ => None,
                 });
             });
         }

@@ -204,7 +204,7 @@ impl<'a> Content<'a> {
 }
 
 #[derive(Debug)]
-pub(super) enum Piece<'a> {
+pub(in crate::dialect) enum Piece<'a> {
     Text(Cow<'a, str>),
     /// An image, a file or the like, hashed.
     Other(Json),
