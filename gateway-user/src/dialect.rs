@@ -30,6 +30,8 @@ mod model;
 mod openai_chat;
 pub mod signals;
 mod sse;
+#[cfg(test)]
+mod trial;
 
 use std::fmt;
 

@@ -1,0 +1,111 @@
+//! For tests of dialects: a request and a response are put before an observer.
+
+use serde_json::Value;
+
+use super::{
+    Answered, Known, NotUnderstood, Observer, Reading, RequestInfo, ResponseInfo, What, detect,
+};
+use crate::call::{Answer, Message, Prompt};
+
+pub(super) const JSON: &str = "application/json";
+pub(super) const EVENTS: &str = "text/event-stream; charset=utf-8";
+pub(super) const EVENT_STREAM: &str = "application/vnd.amazon.eventstream";
+
+/// Who is asked under this target.
+pub(super) struct Trial(pub(super) &'static str);
+
+impl Trial {
+    fn observer(&self) -> Observer {
+        detect(&RequestInfo {
+            method: "POST",
+            target: self.0,
+            content_type: Some(JSON),
+            content_encoding: None,
+            content_length: None,
+            client_retry: None,
+            signals: &[],
+        })
+        .expect("an API that is known")
+    }
+
+    /// What is read of a request that comes in these pieces.
+    pub(super) fn ask_in<'p>(
+        &self,
+        pieces: impl IntoIterator<Item = &'p [u8]>,
+    ) -> Result<Prompt, NotUnderstood> {
+        let mut observer = self.observer();
+        for piece in pieces {
+            observer.request_body(piece);
+        }
+        let asked = observer.request_end(&mut Known::default())?.remove(0);
+        let What::Model(prompt) = asked.what else { panic!("no model is asked") };
+        Ok(prompt)
+    }
+
+    pub(super) fn ask(&self, body: &Value) -> Prompt {
+        self.ask_in([body.to_string().as_bytes()]).expect("a prompt")
+    }
+
+    /// What a history comes to that has these messages.
+    pub(super) fn messages(&self, messages: &Value) -> Vec<Message> {
+        self.ask(&serde_json::json!({"messages": messages})).messages
+    }
+
+    /// What is read of a response that comes in these pieces.
+    pub(super) fn read<'p>(
+        &self,
+        content_type: &str,
+        whole: bool,
+        pieces: impl IntoIterator<Item = &'p [u8]>,
+    ) -> Reading {
+        let mut observer = self.observer();
+        observer.request_body(b"{\"messages\":[]}");
+        let asked = observer.request_end(&mut Known::default());
+        assert!(asked.is_ok(), "{asked:?}");
+        observer.response_head(&ResponseInfo {
+            status: 200,
+            content_type: Some(content_type),
+            content_encoding: None,
+            signals: &[],
+        });
+        for piece in pieces {
+            observer.response_body(piece);
+        }
+        let [Answered { reading, .. }] = &*observer.response_end(whole, &mut Known::default())
+        else {
+            panic!("not one answer")
+        };
+        reading.clone()
+    }
+
+    /// What a response says that is understood.
+    pub(super) fn answer(&self, content_type: &str, body: impl AsRef<[u8]>) -> Answer {
+        let reading = self.read(content_type, true, [body.as_ref()]);
+        assert_eq!(reading.not_understood, None);
+        reading.answer
+    }
+}
+
+/// The value with the keys of all objects in reverse order, spaces, and all text escaped.
+pub(super) fn respelled(value: &Value) -> String {
+    let text = |text: &str| {
+        let units: Vec<_> = text.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect();
+        format!("\"{}\"", units.concat())
+    };
+    match value {
+        Value::Array(items) => {
+            format!("[ {} ]", items.iter().map(respelled).collect::<Vec<_>>().join(" , "))
+        }
+        Value::Object(fields) => {
+            let mut fields: Vec<_> = fields.iter().collect();
+            fields.sort_by(|(a, _), (b, _)| b.cmp(a));
+            let fields: Vec<_> = fields
+                .iter()
+                .map(|(name, value)| format!("{} : {}", text(name), respelled(value)))
+                .collect();
+            format!("{{ {} }}", fields.join(" , "))
+        }
+        Value::String(value) => text(value),
+        leaf => leaf.to_string(),
+    }
+}
