@@ -1,6 +1,6 @@
 //! Anthropic Messages, with its count of tokens, as Anthropic documents it and as others speak it:
-//! Vertex AI and Bedrock, with the model in the path, and servers that took it over (LiteLLM, vLLM,
-//! llama.cpp, …).
+//! Vertex AI and Bedrock, with the model in the path, and servers that took it over
+//! (`LiteLLM`, vLLM, llama.cpp, …).
 //!
 //! Fields and events as in the types of `anthropic` 2.14 for Python.
 

@@ -65,18 +65,11 @@ fn decoded(part: &str) -> Option<Name> {
     let mut bytes = Vec::with_capacity(part.len());
     let mut rest = part.as_bytes();
     while let [first, after @ ..] = rest {
-        let encoded = after.first_chunk::<2>().filter(|_| *first == b'%');
-        let digits = encoded.and_then(|digits| str::from_utf8(digits).ok());
-        match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &after[2..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = after;
-            }
-        }
+        let digits = after.first_chunk::<2>().filter(|_| *first == b'%');
+        let digits = digits.and_then(|digits| str::from_utf8(digits).ok());
+        let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        bytes.push(byte.unwrap_or(*first));
+        rest = if byte.is_some() { &after[2..] } else { after };
     }
     str::from_utf8(&bytes).ok().filter(|name| !name.is_empty()).map(Name::shared)
 }
@@ -159,7 +152,9 @@ mod tests {
             let expected = (Api::BedrockConverse { stream }, Some(model.into()));
             assert_eq!(read(target), Some(expected), "{target}");
         }
-        for target in ["/converse", "/model//converse", "/model/%ff/converse", "/model/m/count-tokens"] {
+        for target in
+            ["/converse", "/model//converse", "/model/%ff/converse", "/model/m/count-tokens"]
+        {
             assert_eq!(read(target), None, "{target}");
         }
         assert_eq!(model("GET", "/model/m/converse"), None);

@@ -181,9 +181,9 @@ impl Stream {
     fn new(api: Api) -> Self {
         match api {
             Api::OpenaiChat => Self::OpenaiChat(openai_chat::Stream::default()),
-            Api::AnthropicMessages
-            | Api::AnthropicCountTokens
-            | Api::AnthropicInBedrock { .. } => Self::Anthropic(anthropic::Stream::default()),
+            Api::AnthropicMessages | Api::AnthropicCountTokens | Api::AnthropicInBedrock { .. } => {
+                Self::Anthropic(anthropic::Stream::default())
+            }
             Api::BedrockConverse { .. } => Self::Bedrock(bedrock::Stream::default()),
         }
     }

@@ -54,6 +54,10 @@ impl Calls {
             add(&agent.coverage.calls_unmetered, 1);
         }
         match &asked.what {
+            // It is asked how long a conversation is, which is no step in it.
+            What::Model(prompt) if !prompt.operation.calls_model() => {
+                add(&agent.coverage.calls, 1);
+            }
             What::Model(prompt) => {
                 let (workflow, step) = place(connection, asking, prompt, &asked);
                 let running = Running { workflow, step, started: asking.started };

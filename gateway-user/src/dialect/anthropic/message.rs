@@ -50,11 +50,9 @@ impl<'a> Read<'a> {
                 blocks::Block::Text(text.map(|Text(text)| text).unwrap_or_default())
             }
             (None, Some(Text(text))) => blocks::Block::Text(text),
-            (Some("tool_use"), _) => blocks::Block::Call(ToolUse {
-                id: self.id,
-                name: self.name,
-                input: self.input,
-            }),
+            (Some("tool_use"), _) => {
+                blocks::Block::Call(ToolUse { id: self.id, name: self.name, input: self.input })
+            }
             (Some("tool_result"), _) => blocks::Block::Result(ToolResult {
                 id: self.tool_use_id,
                 content: self.content,
@@ -66,7 +64,10 @@ impl<'a> Read<'a> {
                 // A tool that the server calls, and what comes of it: not every client sends all of
                 // it back, and the id tells it apart.
                 if let Some(id) = given(self.id.as_ref()).or(given(self.tool_use_id.as_ref())) {
-                    return blocks::Block::Other(blocks::served(kind.unwrap_or_default(), Some(id)));
+                    return blocks::Block::Other(blocks::served(
+                        kind.unwrap_or_default(),
+                        Some(id),
+                    ));
                 }
                 let mut fields = self.others;
                 fields.add_some("type", kind.map(Json::text));

@@ -134,10 +134,10 @@ impl Iteration<'_> {
 impl Counts {
     /// What was written to the cache: in one figure, or in one for each time that it is kept.
     fn written(whole: Option<Count>, parts: Option<&CacheCreation>) -> Self {
-        let created_1h = count(parts.and_then(|it| it.ephemeral_1h_input_tokens));
-        let created_5m = count(parts.and_then(|it| it.ephemeral_5m_input_tokens));
-        let created = count(whole).or_else(|| plus(created_1h, created_5m));
-        Self { created, created_1h, ..Self::default() }
+        let hour = count(parts.and_then(|it| it.ephemeral_1h_input_tokens));
+        let minutes = count(parts.and_then(|it| it.ephemeral_5m_input_tokens));
+        let created = count(whole).or_else(|| plus(hour, minutes));
+        Self { created, created_1h: hour, ..Self::default() }
     }
 
     /// Those that are given, else those of `other`.

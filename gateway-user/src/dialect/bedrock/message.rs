@@ -40,10 +40,9 @@ pub(super) fn plain(content: Content<Block<'_>>) -> Vec<blocks::Block<'_>> {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
 struct ToolUse<'a> {
-    #[serde(borrow)]
-    tool_use_id: Option<Text<'a>>,
+    #[serde(borrow, rename = "toolUseId")]
+    id: Option<Text<'a>>,
     #[serde(borrow)]
     name: Option<Text<'a>>,
     input: Option<Json>,
@@ -53,10 +52,9 @@ struct ToolUse<'a> {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
 struct ToolResult<'a> {
-    #[serde(borrow)]
-    tool_use_id: Option<Text<'a>>,
+    #[serde(borrow, rename = "toolUseId")]
+    id: Option<Text<'a>>,
     #[serde(borrow, default)]
     content: Pieces<'a>,
     #[serde(borrow)]
@@ -73,12 +71,8 @@ struct Cited<'a> {
 impl<'a> From<ToolUse<'a>> for blocks::Block<'a> {
     fn from(tool: ToolUse<'a>) -> Self {
         match given(tool.kind.as_ref()) {
-            Some(kind) => Self::Other(blocks::served(kind, given(tool.tool_use_id.as_ref()))),
-            None => Self::Call(blocks::ToolUse {
-                id: tool.tool_use_id,
-                name: tool.name,
-                input: tool.input,
-            }),
+            Some(kind) => Self::Other(blocks::served(kind, given(tool.id.as_ref()))),
+            None => Self::Call(blocks::ToolUse { id: tool.id, name: tool.name, input: tool.input }),
         }
     }
 }
@@ -87,7 +81,7 @@ impl<'a> From<ToolResult<'a>> for blocks::Block<'a> {
     fn from(result: ToolResult<'a>) -> Self {
         Self::Result(blocks::ToolResult {
             failed: given(result.status.as_ref()) == Some("error"),
-            id: result.tool_use_id,
+            id: result.id,
             content: result.content,
         })
     }
@@ -138,7 +132,9 @@ fn member<'de, A: MapAccess<'de>>(
     map: &mut A,
 ) -> Result<Option<blocks::Block<'de>>, A::Error> {
     Ok(match name {
-        "text" => map.next_value::<Option<Text<'de>>>()?.map(|Text(text)| blocks::Block::Text(text)),
+        "text" => {
+            map.next_value::<Option<Text<'de>>>()?.map(|Text(text)| blocks::Block::Text(text))
+        }
         "toolUse" => map.next_value::<Option<ToolUse<'de>>>()?.map(Into::into),
         "toolResult" => map.next_value::<Option<ToolResult<'de>>>()?.map(Into::into),
         "citationsContent" => map.next_value::<Option<Cited<'de>>>()?.map(Into::into),

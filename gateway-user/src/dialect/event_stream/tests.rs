@@ -92,7 +92,10 @@ fn events_are_told_from_faults_among_headers_of_all_types() {
         read(1024, [&*message(&headers, b"p")])
     };
     assert_eq!(of("event", ":event-type", "chunk"), [Said::Event("chunk".into(), b"p".into())]);
-    assert_eq!(of("exception", ":exception-type", "throttling"), [Said::Fault("throttling".into())]);
+    assert_eq!(
+        of("exception", ":exception-type", "throttling"),
+        [Said::Fault("throttling".into())]
+    );
     assert_eq!(of("error", ":error-code", "InternalError"), [Said::Fault("InternalError".into())]);
 }
 
