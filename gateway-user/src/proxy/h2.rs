@@ -380,7 +380,7 @@ where
             add(&coverage.bytes_observed, bytes);
             let gathered = Gathered::of(request.headers());
             let asked = head::begin(&request, &gathered, id);
-            Some(Exchange::begin(self.connection, self.next_seq, asked))
+            Some(Exchange::begin(self.connection, self.next_seq, &asked))
         };
         self.next_seq += 1;
         match requests.send_request(request, ended) {
