@@ -4,10 +4,10 @@ use super::{
     Answered, Asked, CallKey, Known, NotUnderstood, Reading, RequestInfo, ResponseInfo, What,
     body::Body,
     frames::{Event, Frames},
-    openai_chat,
+    openai_chat, openai_completions, openai_embeddings, openai_responses,
 };
 use crate::{
-    call::{Answer, Signal},
+    call::{Answer, Digest, Operation, Prompt, Signal},
     limits,
 };
 
@@ -15,6 +15,11 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Api {
     OpenaiChat,
+    OpenaiCompletions,
+    OpenaiEmbeddings,
+    OpenaiResponses(Operation),
+    /// The answer to an earlier call of that API is fetched, or its making is stopped.
+    OpenaiResponse,
 }
 
 /// Reads one exchange.
@@ -26,6 +31,8 @@ pub struct ModelExchange {
     response: Response,
     /// Of the call, once it is asked.
     key: Option<CallKey>,
+    /// Whether its answer is made while nobody waits for it.
+    background: bool,
 }
 
 /// What the request's head says of the call.
@@ -53,6 +60,17 @@ enum Response {
 #[derive(Debug)]
 enum Stream {
     OpenaiChat(openai_chat::Stream),
+    OpenaiCompletions(openai_completions::Stream),
+    OpenaiResponses(openai_responses::Stream),
+    /// Its API has no streams.
+    None,
+}
+
+/// What a response comes to.
+enum Outcome {
+    Over(Reading),
+    /// Its answer is still being made; the id under which it will be found.
+    Pending(Option<String>),
 }
 
 impl ModelExchange {
@@ -64,6 +82,7 @@ impl ModelExchange {
                 .expecting(request.content_length),
             response: Response::Awaited,
             key: None,
+            background: false,
         }
     }
 
@@ -71,16 +90,25 @@ impl ModelExchange {
         self.request.push(bytes);
     }
 
-    pub(super) fn request_end(&mut self, known: &mut Known) -> Result<Asked, NotUnderstood> {
+    /// The call, unless an earlier one is asked about.
+    pub(super) fn request_end(
+        &mut self,
+        known: &mut Known,
+    ) -> Result<Option<Asked>, NotUnderstood> {
         let body = self.request.take()?;
         let (mut prompt, sha256, end) = match self.api {
             Api::OpenaiChat => openai_chat::request(&body, known)?,
+            Api::OpenaiCompletions => alone(openai_completions::request(&body)?),
+            Api::OpenaiEmbeddings => alone(openai_embeddings::request(&body)?),
+            Api::OpenaiResponses(operation) => alone(openai_responses::request(&body, operation)?),
+            Api::OpenaiResponse => return Ok(None),
         };
         prompt.client_retry = self.head.client_retry;
         prompt.terms.signals.append(&mut self.head.signals);
+        self.background = prompt.terms.background;
         let key = known.key();
         self.key = Some(key);
-        Ok(Asked { key, what: What::Model(prompt), sha256, unmetered: None, end })
+        Ok(Some(Asked { key, what: What::Model(prompt), sha256, unmetered: None, end }))
     }
 
     pub(super) fn response_head(&mut self, response: &ResponseInfo<'_>) {
@@ -109,59 +137,108 @@ impl ModelExchange {
         }
     }
 
-    pub(super) fn response_end(self, whole: bool) -> Option<Answered> {
-        let key = self.key?;
-        let reading = match self.response {
-            Response::Awaited => Reading::default(),
-            Response::NoAnswer => Reading {
+    pub(super) fn response_end(self, whole: bool, known: &mut Known) -> Option<Answered> {
+        let outcome = match self.response {
+            Response::Awaited => Outcome::Over(Reading::default()),
+            Response::NoAnswer => Outcome::Over(Reading {
                 answer: Answer { complete: whole, ..Answer::default() },
                 not_understood: None,
-            },
+            }),
             Response::Whole(body) => document(self.api, body, whole),
-            Response::Stream(stream) => stream.1.end(whole),
-            Response::Lost(reason) => Reading::lost(reason),
+            Response::Stream(stream) => stream.1.end(whole, self.background),
+            Response::Lost(reason) => Outcome::Over(Reading::lost(reason)),
         };
-        Some(Answered { key, reading })
+        let fetches = self.api == Api::OpenaiResponse;
+        match (self.key, outcome) {
+            (Some(key), Outcome::Over(reading)) => Some(Answered { key, reading }),
+            (Some(key), Outcome::Pending(id)) => {
+                known.background.put(id?, key);
+                None
+            }
+            (None, Outcome::Over(reading)) if fetches => {
+                let key = known.background.take(reading.answer.response_id.as_deref()?)?;
+                Some(Answered { key, reading })
+            }
+            (None, _) => None,
+        }
     }
 }
 
+/// What is read without regard to what came before.
+fn alone((prompt, sha256): (Prompt, Digest)) -> (Prompt, Digest, Option<openai_chat::End>) {
+    (prompt, sha256, None)
+}
+
 /// A body that was cut is not misunderstood, it is only not complete.
-fn document(api: Api, mut body: Body, whole: bool) -> Reading {
+fn document(api: Api, mut body: Body, whole: bool) -> Outcome {
+    let mut pending = None;
     let answer = body.take().and_then(|body| match api {
         Api::OpenaiChat => openai_chat::response(&body),
+        Api::OpenaiCompletions => openai_completions::response(&body),
+        Api::OpenaiEmbeddings => openai_embeddings::response(&body),
+        Api::OpenaiResponses(_) | Api::OpenaiResponse => match openai_responses::response(&body)? {
+            openai_responses::Response::Over(answer) => Ok(answer),
+            openai_responses::Response::Pending(id) => {
+                pending = Some(id);
+                Ok(Answer::default())
+            }
+        },
     });
-    match answer {
+    if let Some(id) = pending {
+        return Outcome::Pending(id);
+    }
+    Outcome::Over(match answer {
         Ok(mut answer) => {
             answer.complete &= whole;
             Reading { answer, not_understood: None }
         }
         Err(NotUnderstood::NotJson) if !whole => Reading::default(),
         Err(reason) => Reading::lost(reason),
-    }
+    })
 }
 
 impl Stream {
     fn new(api: Api) -> Self {
         match api {
             Api::OpenaiChat => Self::OpenaiChat(openai_chat::Stream::default()),
+            Api::OpenaiCompletions => {
+                Self::OpenaiCompletions(openai_completions::Stream::default())
+            }
+            Api::OpenaiResponses(_) | Api::OpenaiResponse => {
+                Self::OpenaiResponses(openai_responses::Stream::default())
+            }
+            Api::OpenaiEmbeddings => Self::None,
         }
     }
 
     fn event(&mut self, data: &[u8]) {
         match self {
             Self::OpenaiChat(stream) => stream.event(data),
+            Self::OpenaiCompletions(stream) => stream.event(data),
+            Self::OpenaiResponses(stream) => stream.event(data),
+            Self::None => {}
         }
     }
 
     fn lose(&mut self, reason: NotUnderstood) {
         match self {
             Self::OpenaiChat(stream) => stream.lose(reason),
+            Self::OpenaiCompletions(stream) => stream.lose(reason),
+            Self::OpenaiResponses(stream) => stream.lose(reason),
+            Self::None => {}
         }
     }
 
-    fn end(self, whole: bool) -> Reading {
-        match self {
+    /// What is made in the background goes on when its stream is cut.
+    fn end(self, whole: bool, background: bool) -> Outcome {
+        Outcome::Over(match self {
             Self::OpenaiChat(stream) => stream.end(whole),
-        }
+            Self::OpenaiCompletions(stream) => stream.end(whole),
+            Self::OpenaiResponses(stream) => match stream.pending() {
+                Some(id) if background => return Outcome::Pending(Some(id.to_owned())),
+                _ => stream.end(whole),
+            },
+            Self::None => Reading::lost(NotUnderstood::NotThisShape),
+        })
     }
 }
