@@ -19,15 +19,20 @@ mod beginnings;
 mod blocks;
 mod body;
 mod canonical;
+mod content;
 mod cursor;
 mod detect;
 mod draft;
 mod event_stream;
 mod frames;
+mod input;
 mod json;
 mod known;
 mod model;
 mod openai_chat;
+mod openai_completions;
+mod openai_embeddings;
+mod openai_responses;
 pub mod signals;
 mod sse;
 #[cfg(test)]
@@ -39,8 +44,9 @@ use crate::call::{Answer, Digest, Invocation, Prompt, Signal, Unmetered};
 
 use model::ModelExchange;
 
-pub use detect::detect;
+pub use detect::{detect, socket};
 pub use known::{CallKey, Known};
+pub use openai_responses::{Heard, Socket};
 
 /// The head of a request, as far as dialects look at it.
 #[derive(Clone, Copy, Debug)]
@@ -87,7 +93,9 @@ impl Observer {
     /// call is to be kept in `known` afterwards.
     pub fn request_end(&mut self, known: &mut Known) -> Result<Vec<Asked>, NotUnderstood> {
         match self {
-            Self::Model(exchange) => exchange.request_end(known).map(|asked| vec![asked]),
+            Self::Model(exchange) => {
+                exchange.request_end(known).map(|asked| asked.into_iter().collect())
+            }
         }
     }
 
@@ -123,11 +131,11 @@ impl Observer {
     }
 
     /// The response has ended; `whole` is false if it was cut. What it answers, as far as it was
-    /// read.
+    /// read. A call of this exchange that it does not answer will be answered in another one.
     #[must_use]
-    pub fn response_end(self, whole: bool, _known: &mut Known) -> Vec<Answered> {
+    pub fn response_end(self, whole: bool, known: &mut Known) -> Vec<Answered> {
         match self {
-            Self::Model(exchange) => exchange.response_end(whole).into_iter().collect(),
+            Self::Model(exchange) => exchange.response_end(whole, known).into_iter().collect(),
         }
     }
 }

@@ -51,6 +51,8 @@ pub const BEGINNING_BLOCK_BYTES: usize = 4096;
 pub const SIGNALS_PER_CALL: usize = 16;
 /// Bytes of one of them; longer ones are not kept.
 pub const SIGNAL_BYTES: usize = 4096;
+/// Keys of a body's metadata that are looked at for such ids; further ones are not.
+pub const METADATA_KEYS: usize = 64;
 /// Bytes of the wish that are kept; what is longer is cut, at a character's end.
 pub const WISH_BYTES: usize = 16 * 1024;
 /// Messages read from one request's history. More: the call is not understood.
@@ -59,6 +61,19 @@ pub const MESSAGES_PER_PROMPT: usize = 65_536;
 pub const PARTS_PER_MESSAGE: usize = 4096;
 /// Tool calls read from one answer; further ones are not followed.
 pub const TOOL_CALLS_PER_ANSWER: usize = 1024;
+/// Output items of one streamed answer that are followed; further ones are not.
+pub const OUTPUT_ITEMS_PER_ANSWER: usize = 4096;
+/// Calls on one WebSocket that wait for their answers. More are not understood.
+pub const CALLS_PER_SOCKET: usize = 256;
+/// What the user said on a WebSocket into a running answer, and the server has not taken up yet.
+/// The oldest makes room.
+pub const STEERS_PER_SOCKET: usize = 64;
+/// Answers of an agent that are made while nobody waits for them, and are told apart by their ids.
+/// The oldest makes room.
+pub const BACKGROUND_ANSWERS_PER_AGENT: usize = 1024;
+/// Calls of an agent whose exchange ended before their answer came. The oldest makes room, and has
+/// no answer.
+pub const WAITING_CALLS_PER_AGENT: usize = 1024;
 
 /// Workflows remembered in each agent. The one idle for longest makes room.
 pub const WORKFLOWS_PER_AGENT: usize = 4096;

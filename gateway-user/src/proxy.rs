@@ -9,6 +9,7 @@ mod carry;
 mod clock;
 mod connect;
 mod decrypt;
+mod dialogue;
 mod egress;
 mod exchange;
 pub mod h1;

@@ -13,6 +13,7 @@ mod relay {
     mod large;
     mod opaque;
     mod properties;
+    mod responses;
     mod script;
     mod smuggling;
     mod tls;

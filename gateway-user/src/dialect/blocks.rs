@@ -16,9 +16,9 @@ use serde::{
 
 use super::{
     canonical::{self, Fields, Json, JsonVisitor},
+    content::Piece,
     draft::Draft,
     json::{Text, UpTo, given},
-    openai_chat::Piece,
 };
 use crate::{call, limits};
 

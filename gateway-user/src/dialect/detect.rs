@@ -2,10 +2,10 @@
 //! are pointed at any server that speaks it, under any prefix.
 
 use super::{
-    Observer, RequestInfo,
+    Observer, RequestInfo, Socket,
     model::{Api, ModelExchange},
 };
-use crate::call::Name;
+use crate::call::{Name, Operation};
 
 /// Reads the exchange, if it speaks an API that is known. `None`: other traffic.
 #[must_use]
@@ -15,18 +15,31 @@ pub fn detect(request: &RequestInfo<'_>) -> Option<Observer> {
     Some(Observer::Model(Box::new(ModelExchange::new(api, model, request))))
 }
 
+/// Reads the messages of the WebSocket that the request asks for, if they speak an API that is known.
+#[must_use]
+pub fn socket(request: &RequestInfo<'_>) -> Option<Socket> {
+    let path = path(request.target)?;
+    let is_known = request.method == "GET" && path.ends_with("/responses");
+    is_known.then(|| Socket::new(request))
+}
+
 /// The API of a model that is asked under this path, and the model if the path names it.
 fn model(method: &str, path: &str) -> Option<(Api, Option<Name>)> {
-    if method != "POST" {
-        return None;
+    let unnamed = openai(method, path).or_else(|| anthropic(method, path));
+    match unnamed {
+        Some(api) => Some((api, None)),
+        None if method == "POST" => vertex(path).or_else(|| bedrock(path)),
+        None => None,
     }
+}
+
+fn anthropic(method: &str, path: &str) -> Option<Api> {
     let ends = |end: &str| path.ends_with(end);
-    match () {
-        () if ends("/chat/completions") => Some((Api::OpenaiChat, None)),
+    match method {
         // Not `/messages` alone: many who speak other APIs have that.
-        () if ends("/v1/messages") => Some((Api::AnthropicMessages, None)),
-        () if ends("/v1/messages/count_tokens") => Some((Api::AnthropicCountTokens, None)),
-        () => vertex(path).or_else(|| bedrock(path)),
+        "POST" if ends("/v1/messages") => Some(Api::AnthropicMessages),
+        "POST" if ends("/v1/messages/count_tokens") => Some(Api::AnthropicCountTokens),
+        _ => None,
     }
 }
 
@@ -74,6 +87,29 @@ fn decoded(part: &str) -> Option<Name> {
     str::from_utf8(&bytes).ok().filter(|name| !name.is_empty()).map(Name::shared)
 }
 
+fn openai(method: &str, path: &str) -> Option<Api> {
+    let ends = |end: &str| path.ends_with(end);
+    match method {
+        "POST" if ends("/chat/completions") => Some(Api::OpenaiChat),
+        "POST" if ends("/completions") => Some(Api::OpenaiCompletions),
+        "POST" if ends("/embeddings") => Some(Api::OpenaiEmbeddings),
+        "POST" if ends("/responses") => Some(Api::OpenaiResponses(Operation::Chat)),
+        // A conversation is made shorter, by a model.
+        "POST" if ends("/responses/compact") => Some(Api::OpenaiResponses(Operation::Chat)),
+        "POST" if ends("/responses/input_tokens") => {
+            Some(Api::OpenaiResponses(Operation::CountTokens))
+        }
+        "POST" => is_response(path.strip_suffix("/cancel")?).then_some(Api::OpenaiResponse),
+        "GET" => is_response(path).then_some(Api::OpenaiResponse),
+        _ => None,
+    }
+}
+
+/// Whether the path is that of one response.
+fn is_response(path: &str) -> bool {
+    path.rsplit_once('/').is_some_and(|(list, id)| !id.is_empty() && list.ends_with("/responses"))
+}
+
 /// The target's path, without a query and a slash at its end.
 fn path(target: &str) -> Option<&str> {
     let path = target.split(['?', '#']).next()?;
@@ -84,23 +120,73 @@ fn path(target: &str) -> Option<&str> {
 mod tests {
     use super::*;
 
+    fn api(method: &str, target: &str) -> Option<Api> {
+        path(target).and_then(|path| model(method, path)).map(|(api, _)| api)
+    }
+
     #[test]
     fn chat_completions_are_told_by_method_and_path() {
-        let is_chat = |method, target| {
-            path(target).and_then(|path| model(method, path)) == Some((Api::OpenaiChat, None))
-        };
         for target in [
             "/v1/chat/completions",
             "/openai/deployments/gpt-x/chat/completions?api-version=2024-10-21",
             "/chat/completions/",
             "http://127.0.0.1:8000/v1/chat/completions",
         ] {
-            assert!(is_chat("POST", target), "{target}");
+            assert_eq!(api("POST", target), Some(Api::OpenaiChat), "{target}");
         }
-        assert!(!is_chat("GET", "/v1/chat/completions"));
-        assert!(!is_chat("POST", "/v1/chat/completions/chatcmpl-1"));
-        assert!(!is_chat("POST", "/v1/models?path=/chat/completions"));
+        assert_eq!(api("GET", "/v1/chat/completions"), None);
+        assert_eq!(api("POST", "/v1/chat/completions/chatcmpl-1"), None);
+        assert_eq!(api("POST", "/v1/models?path=/chat/completions"), None);
     }
+
+    #[test]
+    fn the_other_apis_of_openai_are_told_by_method_and_path() {
+        let responses = Some(Api::OpenaiResponses(Operation::Chat));
+        for (method, target, expected) in [
+            ("POST", "/v1/responses", responses),
+            ("POST", "/openai/responses?api-version=preview", responses),
+            ("POST", "/backend-api/codex/responses", responses),
+            ("POST", "/v1/responses/compact", responses),
+            (
+                "POST",
+                "/v1/responses/input_tokens",
+                Some(Api::OpenaiResponses(Operation::CountTokens)),
+            ),
+            ("POST", "/v1/responses/resp_1/cancel", Some(Api::OpenaiResponse)),
+            ("GET", "/v1/responses/resp_1?stream=true", Some(Api::OpenaiResponse)),
+            ("GET", "/v1/responses/resp_1/input_items", None),
+            ("DELETE", "/v1/responses/resp_1", None),
+            ("GET", "/v1/responses/", None),
+            ("POST", "/v1/responses/resp_1", None),
+            ("POST", "/cancel", None),
+            ("POST", "/v1/completions", Some(Api::OpenaiCompletions)),
+            ("POST", "/openai/deployments/x/completions?a=b", Some(Api::OpenaiCompletions)),
+            ("POST", "/v1/embeddings", Some(Api::OpenaiEmbeddings)),
+            ("GET", "/v1/embeddings", None),
+        ] {
+            assert_eq!(api(method, target), expected, "{method} {target}");
+        }
+    }
+
+    #[test]
+    fn a_websocket_for_responses_is_told_by_its_request() {
+        let request = |method, target| RequestInfo {
+            method,
+            target,
+            content_type: None,
+            content_encoding: None,
+            content_length: None,
+            client_retry: None,
+            signals: &[],
+        };
+        assert!(socket(&request("GET", "/v1/responses?x=1")).is_some());
+        for other in
+            [("POST", "/v1/responses"), ("GET", "/v1/realtime"), ("GET", "/v1/responses/1")]
+        {
+            assert!(socket(&request(other.0, other.1)).is_none(), "{other:?}");
+        }
+    }
+
     #[test]
     fn anthropic_messages_are_told_wherever_they_are_spoken() {
         let read = |target| {

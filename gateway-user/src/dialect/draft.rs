@@ -44,6 +44,11 @@ impl Draft {
         self.fields.add_some("content", content.if_any());
     }
 
+    /// The same, from its hash.
+    pub(super) fn said(&mut self, content: Option<Json>) {
+        self.fields.add_some("content", content);
+    }
+
     pub(super) fn audio(&mut self, id: Option<&str>) {
         self.fields.add_some("audio", id.map(Json::text));
     }

@@ -147,6 +147,40 @@ impl<T> Maybe<T> {
     }
 }
 
+/// A text, or something else that is passed over.
+#[derive(Debug, Default)]
+pub(super) struct TextOnly<'a>(pub(super) Option<Text<'a>>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for TextOnly<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextVisitor;
+
+        impl<'de> Visitor<'de> for TextVisitor {
+            type Value = TextOnly<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("JSON")
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(TextOnly(Some(Text(Cow::Borrowed(text)))))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(TextOnly(Some(Text(Cow::Owned(text.to_owned())))))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                IgnoredAny.visit_map(map).map(|_| TextOnly(None))
+            }
+
+            passed_over!(TextOnly(None); bool u64 i64 f64 unit seq);
+        }
+
+        deserializer.deserialize_any(TextVisitor)
+    }
+}
+
 /// What a server writes for an error: an object with a code or a type, or a text.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]

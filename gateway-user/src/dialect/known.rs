@@ -1,5 +1,7 @@
 //! What is known of an agent's calls.
 
+use std::collections::VecDeque;
+
 use super::{
     Asked, What,
     beginnings::{Beginnings, Bounds},
@@ -17,8 +19,14 @@ pub struct CallKey(u64);
 #[derive(Debug)]
 pub struct Known {
     pub(super) openai_chat: Beginnings<openai_chat::Beginning>,
+    pub(super) background: Background,
     next: u64,
 }
+
+/// Calls whose answers are made while nobody waits for them, oldest first, with the ids under which
+/// they are found.
+#[derive(Debug, Default)]
+pub(super) struct Background(VecDeque<(String, CallKey)>);
 
 impl Default for Known {
     fn default() -> Self {
@@ -32,7 +40,7 @@ impl Default for Known {
 
 impl Known {
     pub(super) fn bounded(bounds: Bounds) -> Self {
-        Self { openai_chat: Beginnings::new(bounds), next: 0 }
+        Self { openai_chat: Beginnings::new(bounds), background: Background::default(), next: 0 }
     }
 
     /// For the next call.
@@ -46,5 +54,21 @@ impl Known {
         if let (Some(end), What::Model(prompt)) = (asked.end, asked.what) {
             openai_chat::keep(&mut self.openai_chat, end, prompt);
         }
+    }
+}
+
+impl Background {
+    /// The answer of the call will be found under this id.
+    pub(super) fn put(&mut self, id: String, key: CallKey) {
+        if self.0.len() >= limits::BACKGROUND_ANSWERS_PER_AGENT {
+            self.0.pop_front();
+        }
+        self.0.push_back((id, key));
+    }
+
+    /// The call whose answer was found.
+    pub(super) fn take(&mut self, id: &str) -> Option<CallKey> {
+        let at = self.0.iter().position(|(known, _)| known == id)?;
+        self.0.remove(at).map(|(_, key)| key)
     }
 }

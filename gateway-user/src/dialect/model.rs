@@ -1,19 +1,22 @@
 //! One exchange in which a model is asked, whatever API it is asked in.
 
+mod stream;
+
 use sha2::{Digest as _, Sha256};
 
 use super::{
     Answered, Asked, CallKey, Known, NotUnderstood, Reading, RequestInfo, ResponseInfo, What,
     anthropic, bedrock,
     body::Body,
-    event_stream::Message,
     frames::{Event, Frames},
-    openai_chat,
+    openai_chat, openai_completions, openai_embeddings, openai_responses,
 };
 use crate::{
     call::{Answer, Digest, Name, Operation, Prompt, Signal},
     limits,
 };
+
+use stream::Stream;
 
 /// The APIs in which models are asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +31,11 @@ pub(super) enum Api {
     BedrockConverse {
         stream: bool,
     },
+    OpenaiCompletions,
+    OpenaiEmbeddings,
+    OpenaiResponses(Operation),
+    /// The answer to an earlier call of that API is fetched, or its making is stopped.
+    OpenaiResponse,
 }
 
 /// Reads one exchange.
@@ -39,6 +47,8 @@ pub struct ModelExchange {
     response: Response,
     /// Of the call, once it is asked.
     key: Option<CallKey>,
+    /// Whether its answer is made while nobody waits for it.
+    background: bool,
 }
 
 /// What the request's head says of the call.
@@ -64,12 +74,11 @@ enum Response {
     Lost(NotUnderstood),
 }
 
-/// What the events of a stream add up to.
-#[derive(Debug)]
-enum Stream {
-    OpenaiChat(openai_chat::Stream),
-    Anthropic(anthropic::Stream),
-    Bedrock(bedrock::Stream),
+/// What a response comes to.
+enum Outcome {
+    Over(Reading),
+    /// Its answer is still being made; the id under which it will be found.
+    Pending(Option<String>),
 }
 
 impl ModelExchange {
@@ -85,6 +94,7 @@ impl ModelExchange {
                 .expecting(request.content_length),
             response: Response::Awaited,
             key: None,
+            background: false,
         }
     }
 
@@ -92,7 +102,11 @@ impl ModelExchange {
         self.request.push(bytes);
     }
 
-    pub(super) fn request_end(&mut self, known: &mut Known) -> Result<Asked, NotUnderstood> {
+    /// The call, unless an earlier one is asked about.
+    pub(super) fn request_end(
+        &mut self,
+        known: &mut Known,
+    ) -> Result<Option<Asked>, NotUnderstood> {
         let body = self.request.take()?;
         let alone = |prompt| (prompt, Digest(Sha256::digest(&body).into()), None);
         let (mut prompt, sha256, end) = match self.api {
@@ -104,15 +118,20 @@ impl ModelExchange {
                 alone(Prompt { stream, ..prompt })
             }
             Api::BedrockConverse { stream } => alone(bedrock::request(&body, stream)?),
+            Api::OpenaiCompletions => alone(openai_completions::request(&body)?),
+            Api::OpenaiEmbeddings => alone(openai_embeddings::request(&body)?),
+            Api::OpenaiResponses(operation) => alone(openai_responses::request(&body, operation)?),
+            Api::OpenaiResponse => return Ok(None),
         };
         if prompt.model.is_none() {
             prompt.model = self.head.model.take();
         }
         prompt.client_retry = self.head.client_retry;
         prompt.terms.signals.append(&mut self.head.signals);
+        self.background = prompt.terms.background;
         let key = known.key();
         self.key = Some(key);
-        Ok(Asked { key, what: What::Model(prompt), sha256, unmetered: None, end })
+        Ok(Some(Asked { key, what: What::Model(prompt), sha256, unmetered: None, end }))
     }
 
     pub(super) fn response_head(&mut self, response: &ResponseInfo<'_>) {
@@ -143,80 +162,60 @@ impl ModelExchange {
         }
     }
 
-    pub(super) fn response_end(self, whole: bool) -> Option<Answered> {
-        let key = self.key?;
-        let reading = match self.response {
-            Response::Awaited => Reading::default(),
-            Response::NoAnswer => Reading {
+    pub(super) fn response_end(self, whole: bool, known: &mut Known) -> Option<Answered> {
+        let outcome = match self.response {
+            Response::Awaited => Outcome::Over(Reading::default()),
+            Response::NoAnswer => Outcome::Over(Reading {
                 answer: Answer { complete: whole, ..Answer::default() },
                 not_understood: None,
-            },
+            }),
             Response::Whole(body) => document(self.api, body, whole),
-            Response::Stream(stream) => stream.1.end(whole),
-            Response::Lost(reason) => Reading::lost(reason),
+            Response::Stream(stream) => stream.1.end(whole, self.background),
+            Response::Lost(reason) => Outcome::Over(Reading::lost(reason)),
         };
-        Some(Answered { key, reading })
+        let fetches = self.api == Api::OpenaiResponse;
+        match (self.key, outcome) {
+            (Some(key), Outcome::Over(reading)) => Some(Answered { key, reading }),
+            (Some(key), Outcome::Pending(id)) => {
+                known.background.put(id?, key);
+                None
+            }
+            (None, Outcome::Over(reading)) if fetches => {
+                let key = known.background.take(reading.answer.response_id.as_deref()?)?;
+                Some(Answered { key, reading })
+            }
+            (None, _) => None,
+        }
     }
 }
 
 /// A body that was cut is not misunderstood, it is only not complete.
-fn document(api: Api, mut body: Body, whole: bool) -> Reading {
+fn document(api: Api, mut body: Body, whole: bool) -> Outcome {
+    let mut pending = None;
     let answer = body.take().and_then(|body| match api {
         Api::OpenaiChat => openai_chat::response(&body),
         Api::AnthropicMessages | Api::AnthropicInBedrock { .. } => anthropic::response(&body),
         Api::AnthropicCountTokens => anthropic::counted(&body),
         Api::BedrockConverse { .. } => bedrock::response(&body),
+        Api::OpenaiCompletions => openai_completions::response(&body),
+        Api::OpenaiEmbeddings => openai_embeddings::response(&body),
+        Api::OpenaiResponses(_) | Api::OpenaiResponse => match openai_responses::response(&body)? {
+            openai_responses::Response::Over(answer) => Ok(answer),
+            openai_responses::Response::Pending(id) => {
+                pending = Some(id);
+                Ok(Answer::default())
+            }
+        },
     });
-    match answer {
+    if let Some(id) = pending {
+        return Outcome::Pending(id);
+    }
+    Outcome::Over(match answer {
         Ok(mut answer) => {
             answer.complete &= whole;
             Reading { answer, not_understood: None }
         }
         Err(NotUnderstood::NotJson) if !whole => Reading::default(),
         Err(reason) => Reading::lost(reason),
-    }
-}
-
-impl Stream {
-    fn new(api: Api) -> Self {
-        match api {
-            Api::OpenaiChat => Self::OpenaiChat(openai_chat::Stream::default()),
-            Api::AnthropicMessages | Api::AnthropicCountTokens | Api::AnthropicInBedrock { .. } => {
-                Self::Anthropic(anthropic::Stream::default())
-            }
-            Api::BedrockConverse { .. } => Self::Bedrock(bedrock::Stream::default()),
-        }
-    }
-
-    fn event(&mut self, data: &[u8]) {
-        match self {
-            Self::OpenaiChat(stream) => stream.event(data),
-            Self::Anthropic(stream) => stream.event(data),
-            Self::Bedrock(stream) => stream.lose(NotUnderstood::NotThisShape),
-        }
-    }
-
-    fn message(&mut self, message: Message<'_>) {
-        match self {
-            Self::OpenaiChat(stream) => stream.lose(NotUnderstood::NotThisShape),
-            Self::Anthropic(stream) => stream.message(message),
-            Self::Bedrock(stream) => stream.message(message),
-        }
-    }
-
-    fn lose(&mut self, reason: NotUnderstood) {
-        match self {
-            Self::OpenaiChat(stream) => stream.lose(reason),
-            Self::Anthropic(stream) => stream.lose(reason),
-            Self::Bedrock(stream) => stream.lose(reason),
-        }
-    }
-
-    fn end(self, whole: bool) -> Reading {
-        match self {
-            Self::OpenaiChat(stream) => stream.end(whole),
-            Self::Anthropic(stream) => stream.end(whole),
-            Self::Bedrock(stream) => stream.end(whole),
-        }
-    }
+    })
 }

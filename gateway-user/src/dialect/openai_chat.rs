@@ -13,9 +13,8 @@ mod stream;
 use super::{Known, NotUnderstood};
 use crate::call::{Digest, Prompt};
 
-pub(super) use message::Piece;
 pub(super) use request::{Beginning, End, keep};
-pub(super) use response::parse as response;
+pub(super) use response::{Usage, parse as response};
 pub(super) use stream::Stream;
 
 /// What the body asks, its digest, and where its messages end.

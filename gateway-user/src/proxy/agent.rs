@@ -12,6 +12,7 @@ use std::{
 use gateway_common::AgentId;
 
 use super::{
+    calls::Waiting,
     egress::{Refusals, Rules},
     tls::Decryption,
 };
@@ -40,6 +41,7 @@ pub struct Agent {
     pub(super) rules: Arc<Rules>,
     lineage: Mutex<Lineage>,
     known: Mutex<Known>,
+    waiting: Mutex<Waiting>,
     connections: AtomicUsize,
 }
 
@@ -70,6 +72,7 @@ impl Agent {
             rules: Arc::default(),
             lineage: Mutex::new(Lineage::new(seed)),
             known: Mutex::default(),
+            waiting: Mutex::default(),
             connections: AtomicUsize::new(0),
         }
     }
@@ -149,6 +152,11 @@ impl Agent {
     /// What is known of its conversations.
     pub(super) fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Its calls whose exchange has ended before their answer came.
+    pub(super) fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn lineage(&self) -> MutexGuard<'_, Lineage> {

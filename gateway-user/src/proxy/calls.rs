@@ -1,6 +1,6 @@
 //! The calls of one exchange: placed in workflows when they are asked, settled when answered.
 
-use std::mem::take;
+use std::{collections::VecDeque, mem::take};
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
@@ -11,7 +11,8 @@ use super::{
 };
 use crate::{
     call::{CallKind, Digest, Name, Prompt, Settlement, Step, StepId, Timestamp, WorkflowId},
-    dialect::{Answered, Asked, CallKey, What},
+    dialect::{Answered, Asked, CallKey, Reading, What},
+    limits,
     lineage::{Failure, Outcome, Placement},
 };
 
@@ -21,12 +22,19 @@ pub(super) struct Calls {
     running: Vec<(CallKey, Running)>,
 }
 
+/// Calls of an agent whose exchange has ended, and whose answers will come in another one, oldest
+/// first.
+#[derive(Debug, Default)]
+pub(super) struct Waiting(VecDeque<(CallKey, Running)>);
+
 /// A call's place, until it is answered.
 #[derive(Clone, Copy, Debug)]
 struct Running {
     workflow: WorkflowId,
     step: StepId,
     started: Timestamp,
+    /// When the first of its answer came, where it does not come alone.
+    first_byte: Option<Timestamp>,
 }
 
 /// What the calls of an exchange have in common.
@@ -60,7 +68,7 @@ impl Calls {
             }
             What::Model(prompt) => {
                 let (workflow, step) = place(connection, asking, prompt, &asked);
-                let running = Running { workflow, step, started: asking.started };
+                let running = Running { workflow, step, started: asking.started, first_byte: None };
                 self.running.push((asked.key, running));
             }
             What::Tool(_) => {}
@@ -75,11 +83,52 @@ impl Calls {
         arrival: Arrival,
         answered: Answered,
     ) {
-        let Some(at) = self.running.iter().position(|(key, _)| *key == answered.key) else {
-            return;
-        };
-        let (_, running) = self.running.swap_remove(at);
-        settle(connection, arrival, answered, running);
+        let own = self.running.iter().position(|(key, _)| *key == answered.key);
+        let own = own.map(|at| self.running.swap_remove(at).1);
+        let running = own.or_else(|| connection.agent.waiting().take(answered.key));
+        if let Some(running) = running {
+            settle(connection, arrival, answered.reading, running);
+        }
+    }
+
+    /// The first of a call's answer has come.
+    pub(super) fn begun(&mut self, key: CallKey, at: Timestamp) {
+        if let Some((_, running)) = self.running.iter_mut().find(|(running, _)| *running == key) {
+            running.first_byte.get_or_insert(at);
+        }
+    }
+
+    /// Whether the first of a call's answer has come.
+    pub(super) fn has_begun(&self, key: CallKey) -> bool {
+        let mut running = self.running.iter();
+        running.any(|(running, call)| *running == key && call.first_byte.is_some())
+    }
+
+    /// The exchange has ended: what it did not answer another one will.
+    pub(super) fn wait(&mut self, connection: &Connection) {
+        for (key, running) in self.running.drain(..) {
+            // Apart from the rest: it is locked no longer than for this.
+            let forgotten = connection.agent.waiting().put(key, running);
+            if let Some(forgotten) = forgotten {
+                let arrival = Arrival { ended: Ended::Unseen, status: None, first_byte: None };
+                settle(connection, arrival, Reading::default(), forgotten);
+            }
+        }
+    }
+}
+
+impl Waiting {
+    /// Adds a call, and takes out the oldest if there is no room for it.
+    fn put(&mut self, key: CallKey, running: Running) -> Option<Running> {
+        let is_full = self.0.len() >= limits::WAITING_CALLS_PER_AGENT;
+        let forgotten = if is_full { self.0.pop_front() } else { None };
+        self.0.push_back((key, running));
+        forgotten.map(|(_, running)| running)
+    }
+
+    fn take(&mut self, key: CallKey) -> Option<Running> {
+        let at = self.0.iter().position(|(waiting, _)| *waiting == key)?;
+        self.0.remove(at).map(|(_, running)| running)
     }
 }
 
@@ -143,10 +192,9 @@ fn step(
     }
 }
 
-fn settle(connection: &Connection, arrival: Arrival, answered: Answered, running: Running) {
+fn settle(connection: &Connection, arrival: Arrival, reading: Reading, running: Running) {
     let agent = &connection.agent;
     let at = connection.recording.clock.now();
-    let reading = answered.reading;
     let understood = reading.not_understood.is_none() && arrival.ended != Ended::Unseen;
     if let Some(reason) = reading.not_understood {
         tracing::debug!(connection = %connection.id, %reason, "answer not understood");
@@ -164,6 +212,7 @@ fn settle(connection: &Connection, arrival: Arrival, answered: Answered, running
     let mut lineage = agent.lineage();
     let completion = lineage.finish(running.step, at, &outcome);
     let Outcome { answer, .. } = outcome;
+    let first_byte = running.first_byte.or(arrival.first_byte);
     let settlement = Settlement {
         step_id: running.step,
         kind: completion.kind,
@@ -172,7 +221,7 @@ fn settle(connection: &Connection, arrival: Arrival, answered: Answered, running
         finish_reasons: answer.finish_reasons,
         usage: answer.usage,
         status: arrival.status,
-        ttft_ms: arrival.first_byte.map(|first| first.since(running.started)),
+        ttft_ms: first_byte.map(|first| first.since(running.started)),
         duration_ms: Some(at.since(running.started)),
     };
     let recorder = &connection.recording.recorder;

@@ -8,11 +8,12 @@ use super::{
     agent::{Agent, Place, add},
     calls::{Arrival, Asking, Calls},
     clock::Clock,
+    dialogue::Spoken,
     egress::Whither,
 };
 use crate::{
     call::{AgentRef, ConnectionId, Name, Settlement, Signal, Step, Timestamp, WorkflowId},
-    dialect::{self, Answered, Observer, RequestInfo, ResponseInfo},
+    dialect::{self, Answered, Observer, RequestInfo, ResponseInfo, Socket},
     lineage::{Completion, Placement},
 };
 
@@ -124,6 +125,8 @@ pub(super) struct Exchange {
     first_byte: Option<Timestamp>,
     /// Absent: it speaks no API that is known, or was not understood, or is over.
     observer: Option<Observer>,
+    /// Of the WebSocket that it asks for, if that speaks an API that is known.
+    socket: Option<Box<Socket>>,
     calls: Calls,
 }
 
@@ -185,7 +188,7 @@ impl Exchange {
         if request.host.as_deref().is_some_and(|host| !connection.is_for(host)) {
             add(&connection.agent.coverage.tls_host_differs, 1);
         }
-        let observer = dialect::detect(&RequestInfo {
+        let info = RequestInfo {
             method: request.method,
             target: request.target,
             content_type: request.content_type,
@@ -193,8 +196,10 @@ impl Exchange {
             content_length: request.content_length,
             client_retry: request.retry_count,
             signals: request.signals,
-        });
-        if observer.is_none() {
+        };
+        let observer = dialect::detect(&info);
+        let socket = dialect::socket(&info).map(Box::new);
+        if observer.is_none() && socket.is_none() {
             add(&connection.agent.coverage.exchanges_other, 1);
         }
         Self {
@@ -209,6 +214,7 @@ impl Exchange {
             status: None,
             first_byte: None,
             observer,
+            socket,
             calls: Calls::default(),
         }
     }
@@ -266,11 +272,16 @@ impl Exchange {
         if replace(&mut self.response_over, true) {
             return;
         }
+        if self.socket.is_some() {
+            // It was not switched to.
+            add(&connection.agent.coverage.exchanges_other, 1);
+        }
         let Some(observer) = self.observer.take() else { return };
         if self.request_over {
             let whole = ended == Ended::Whole;
             let answered = observer.response_end(whole, &mut connection.agent.known());
             self.answered(connection, ended, answered);
+            self.calls.wait(connection);
         } else {
             // Its answer was over before the question was.
             add(&connection.agent.coverage.calls_not_understood, 1);
@@ -282,6 +293,11 @@ impl Exchange {
         for answered in answered {
             self.calls.answered(connection, arrival, answered);
         }
+    }
+
+    /// What will be said on the WebSocket that it asked for.
+    pub(super) fn spoken(&mut self) -> Spoken {
+        Spoken::new(self.socket.take(), self.asking.clone())
     }
 
     /// Whether its request has ended.

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use super::{
     agent::add,
+    dialogue::Spoken,
     exchange::{Connection, Ended, Exchange, Request, Response},
     h1::{
         Authority, Awaited, Eof, Fault, Framing, FramingError, Method, Misaddressed, RequestFramer,
@@ -39,11 +40,12 @@ pub(super) enum Switch {
 }
 
 /// Whether HTTP goes on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 #[must_use]
 pub(super) enum Outlook {
     Http,
-    Switched(Switch),
+    /// With what will be said, over WebSocket.
+    Switched(Switch, Option<Spoken>),
     /// What was read last must not be taken for a message of this connection: where messages begin
     /// and end, or for whom they are, is not certain.
     Wrong(Refusal),
@@ -162,9 +164,11 @@ impl Http {
                 }
                 ResponsePiece::Tunnel => {
                     self.requests.tunnel();
+                    let switch = self.asked.take().unwrap_or(Switch::Other);
+                    let spoken = matches!(switch, Switch::WebSocket(_)).then(|| exchange.spoken());
                     exchange.finish(connection, Ended::Whole);
                     self.exchanges.clear();
-                    return Outlook::Switched(self.asked.take().unwrap_or(Switch::Other));
+                    return Outlook::Switched(switch, spoken);
                 }
             }
         }

@@ -5,7 +5,8 @@ mod unread;
 use std::{mem::replace, time::Duration};
 
 use super::{
-    agent::{Coverage, OpaqueReason, add},
+    agent::{OpaqueReason, add},
+    dialogue::Dialogue,
     egress::Allowance,
     exchange::{Connection, Ended},
     h1::Authority,
@@ -14,7 +15,7 @@ use super::{
     relay::Side,
     sniff::Sniffer,
     way::{Kept, Verdict, Way},
-    ws::{Content, Message, Messages, Peer, WebSocket},
+    ws::Peer,
 };
 use crate::{
     config::Mode,
@@ -57,7 +58,7 @@ pub(super) struct Tap {
 enum Reading {
     Sniffing(Sniffer),
     Http(Box<Http>),
-    WebSocket(Box<WebSocket>),
+    WebSocket(Box<Dialogue>),
     /// What comes is for whoever carries the tunnel: see [`Tap::ending`].
     Tunnel(Authority),
     Opaque(Allowance),
@@ -301,15 +302,18 @@ impl Tap {
         }
         match outlook {
             Outlook::Http => {}
-            Outlook::Switched(Switch::Connect(to)) if self.connection.depth < limits::TUNNELS => {
+            Outlook::Switched(Switch::Connect(to), _)
+                if self.connection.depth < limits::TUNNELS =>
+            {
                 add(&self.connection.agent.coverage.tunnels, 1);
                 self.reading = Reading::Tunnel(to);
             }
-            Outlook::Switched(Switch::WebSocket(deflate)) => {
+            Outlook::Switched(Switch::WebSocket(deflate), Some(spoken)) => {
                 add(&self.connection.agent.coverage.websockets, 1);
-                self.reading = Reading::WebSocket(Box::new(WebSocket::new(deflate)));
+                let dialogue = Dialogue::new(spoken, deflate);
+                self.reading = Reading::WebSocket(Box::new(dialogue));
             }
-            Outlook::Switched(Switch::Other | Switch::Connect(_)) => {
+            Outlook::Switched(..) => {
                 self.give_up(OpaqueReason::Switched);
             }
             Outlook::Wrong(refusal) if way.is_asked() => self.refuse(refusal),
@@ -322,14 +326,14 @@ impl Tap {
     }
 
     fn read_frames(&mut self, side: Side, bytes: &[u8]) {
-        let Reading::WebSocket(socket) = &mut self.reading else { return };
+        let Reading::WebSocket(dialogue) = &mut self.reading else { return };
         let by = match side {
             Side::Client => Peer::Client,
             Side::Upstream => Peer::Server,
         };
-        let mut counted = Counted(&self.connection.agent.coverage);
-        if let Err(breach) = socket.sent(by, bytes, &mut counted) {
+        if let Err(breach) = dialogue.sent(&self.connection, by, bytes) {
             tracing::debug!(connection = %self.connection.id, %breach, "not WebSocket any more");
+            dialogue.finish(&self.connection, Ended::Unseen);
             if self.asks() {
                 add(&self.connection.agent.coverage.ws_refused, 1);
                 self.course = Course::Cut;
@@ -400,9 +404,11 @@ impl Tap {
 
     /// The server sends no more.
     pub(super) fn server_ended(&mut self) {
-        if let Reading::Http(http) = &mut self.reading {
-            let how = if self.client_ended { Ended::ClientGone } else { Ended::Cut };
-            http.server_ended(&self.connection, how);
+        let how = if self.client_ended { Ended::ClientGone } else { Ended::Cut };
+        match &mut self.reading {
+            Reading::Http(http) => http.server_ended(&self.connection, how),
+            Reading::WebSocket(dialogue) => dialogue.finish(&self.connection, how),
+            Reading::Sniffing(_) | Reading::Tunnel(_) | Reading::Opaque(_) => {}
         }
     }
 
@@ -415,8 +421,10 @@ impl Tap {
     }
 
     fn cut(&mut self, how: Ended) {
-        if let Reading::Http(http) = &mut self.reading {
-            http.cut(&self.connection, how);
+        match &mut self.reading {
+            Reading::Http(http) => http.cut(&self.connection, how),
+            Reading::WebSocket(dialogue) => dialogue.finish(&self.connection, how),
+            Reading::Sniffing(_) | Reading::Tunnel(_) | Reading::Opaque(_) => {}
         }
     }
 
@@ -446,19 +454,6 @@ impl Tap {
         match side {
             Side::Client => &mut self.of_client,
             Side::Upstream => &mut self.of_server,
-        }
-    }
-}
-
-/// Counts the messages of a WebSocket.
-struct Counted<'a>(&'a Coverage);
-
-impl Messages for Counted<'_> {
-    fn message(&mut self, message: Message<'_>) {
-        add(&self.0.ws_messages, 1);
-        add(&self.0.ws_bytes, message.content.size());
-        if let Content::TooLarge(_) = message.content {
-            add(&self.0.ws_too_large, 1);
         }
     }
 }

@@ -10,8 +10,8 @@ use serde::{
 use super::super::{
     blocks::{self, Content, Pieces},
     canonical::{Fields, Json},
+    content::Piece,
     json::{Text, given},
-    openai_chat::Piece,
 };
 
 /// A message of a request's history or of an answer.

@@ -1,18 +1,14 @@
 //! A message: as it is written, and in canonical form.
 
-use std::{borrow::Cow, fmt, slice};
-
-use serde::{
-    Deserialize, Deserializer,
-    de::{MapAccess, SeqAccess, Visitor, value::SeqAccessDeserializer},
-};
+use serde::Deserialize;
 
 use super::super::{
-    canonical::{self, Fields, Json, JsonVisitor},
+    canonical::{self, Json},
+    content::{Arguments, Content},
     draft::Draft,
     json::{Text, UpTo, given},
 };
-use crate::limits::{self, TOOL_CALLS_PER_ANSWER};
+use crate::limits::TOOL_CALLS_PER_ANSWER;
 
 /// A message of a request's history or of an answer. What is not read does not count: what
 /// servers add to an answer (`annotations`, `reasoning_content`, …), some clients send back and
@@ -60,38 +56,23 @@ impl Message<'_> {
 
     fn content(&self) -> canonical::Content {
         let refusal = given(self.refusal.as_ref()).unwrap_or_default();
-        if let ([Piece::Text(text)], "") = (self.content.pieces(), refusal) {
-            return canonical::Content::whole(text);
+        if refusal.is_empty() {
+            return self.content.canonical();
         }
         let mut content = canonical::Content::default();
-        for piece in self.content.pieces() {
-            match piece {
-                Piece::Text(text) => content.text(text),
-                Piece::Other(piece) => content.other(*piece),
-            }
-        }
+        self.content.add_to(&mut content);
         content.text(refusal);
         content
     }
 
     /// Bytes of what the message says and calls for.
     pub(super) fn size(&self) -> u64 {
-        let pieces = self.content.pieces().iter().map(|piece| match piece {
-            Piece::Text(text) => text.len(),
-            Piece::Other(_) => 0,
-        });
-        pieces.sum::<usize>() as u64
+        self.content.size()
     }
 
     /// The text of the content, up to `limit` bytes.
     pub(super) fn text(&self, limit: usize) -> String {
-        let mut text = String::new();
-        for piece in self.content.pieces() {
-            if let Piece::Text(piece) = piece {
-                text.push_str(&piece[..piece.floor_char_boundary(limit - text.len())]);
-            }
-        }
-        text
+        self.content.text(limit)
     }
 }
 
@@ -143,151 +124,5 @@ impl ToolCall<'_> {
             (Some(function), _) => function.arguments.get(),
             (None, None) => Json::in_text(""),
         }
-    }
-}
-
-/// The arguments of a call, hashed: JSON in a string or, from some, the JSON itself.
-#[derive(Debug, Default)]
-pub(super) struct Arguments(Option<Json>);
-
-impl Arguments {
-    pub(super) fn get(&self) -> Json {
-        self.0.unwrap_or_else(|| Json::in_text(""))
-    }
-}
-
-impl<'de> Deserialize<'de> for Arguments {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ArgumentsVisitor;
-
-        impl<'de> Visitor<'de> for ArgumentsVisitor {
-            type Value = Arguments;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string or an object")
-            }
-
-            fn visit_unit<E>(self) -> Result<Arguments, E> {
-                Ok(Arguments::default())
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Arguments, E> {
-                Ok(Arguments(Some(Json::in_text(text))))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Arguments, A::Error> {
-                JsonVisitor.visit_map(map).map(|json| Arguments(Some(json)))
-            }
-        }
-
-        deserializer.deserialize_any(ArgumentsVisitor)
-    }
-}
-
-/// What a message says: a string, `null`, or an array of parts.
-#[derive(Debug, Default)]
-pub(super) enum Content<'a> {
-    #[default]
-    Nothing,
-    One(Piece<'a>),
-    Parts(Vec<Piece<'a>>),
-}
-
-impl<'a> Content<'a> {
-    pub(super) fn pieces(&self) -> &[Piece<'a>] {
-        match self {
-            Self::Nothing => &[],
-            Self::One(piece) => slice::from_ref(piece),
-            Self::Parts(pieces) => pieces,
-        }
-    }
-}
-
-#[derive(Debug)]
-pub(in crate::dialect) enum Piece<'a> {
-    Text(Cow<'a, str>),
-    /// An image, a file or the like, hashed.
-    Other(Json),
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Content<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ContentVisitor;
-
-        impl<'de> Visitor<'de> for ContentVisitor {
-            type Value = Content<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string, an array of parts or null")
-            }
-
-            fn visit_unit<E>(self) -> Result<Content<'de>, E> {
-                Ok(Content::default())
-            }
-
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Content<'de>, E> {
-                Ok(Content::One(Piece::Text(Cow::Borrowed(text))))
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Content<'de>, E> {
-                Ok(Content::One(Piece::Text(Cow::Owned(text.to_owned()))))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Content<'de>, A::Error> {
-                let parts = SeqAccessDeserializer::new(seq);
-                let UpTo(pieces) = UpTo::<{ limits::PARTS_PER_MESSAGE }, _>::deserialize(parts)?;
-                Ok(Content::Parts(pieces))
-            }
-        }
-
-        deserializer.deserialize_any(ContentVisitor)
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Piece<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct PartVisitor;
-
-        impl<'de> Visitor<'de> for PartVisitor {
-            type Value = Piece<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a content part")
-            }
-
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Piece<'de>, E> {
-                Ok(Piece::Text(Cow::Borrowed(text)))
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Piece<'de>, E> {
-                Ok(Piece::Text(Cow::Owned(text.to_owned())))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Piece<'de>, A::Error> {
-                let mut kind = None;
-                let mut text = None;
-                let mut fields = Fields::default();
-                while let Some(Text(name)) = map.next_key()? {
-                    match &*name {
-                        "type" => kind = map.next_value::<Option<Text<'de>>>()?,
-                        "text" | "refusal" => text = map.next_value::<Option<Text<'de>>>()?,
-                        _ => fields.add(&name, map.next_value()?),
-                    }
-                }
-                match (given(kind.as_ref()), text) {
-                    (Some("text" | "refusal"), text) => {
-                        Ok(Piece::Text(text.map(|Text(text)| text).unwrap_or_default()))
-                    }
-                    (None, Some(Text(text))) => Ok(Piece::Text(text)),
-                    (kind, text) => {
-                        fields.add_some("type", kind.map(Json::text));
-                        fields.add_some("text", text.map(|Text(text)| Json::text(&text)));
-                        Ok(Piece::Other(fields.hash()))
-                    }
-                }
-            }
-        }
-
-        deserializer.deserialize_any(PartVisitor)
     }
 }

@@ -79,7 +79,7 @@ struct Choice<'a> {
 
 /// The `usage` object: `prompt_tokens` counts cached tokens, `completion_tokens` reasoning.
 #[derive(Debug, Deserialize)]
-pub(super) struct Usage {
+pub(in crate::dialect) struct Usage {
     prompt_tokens: Option<Count>,
     completion_tokens: Option<Count>,
     prompt_tokens_details: Option<Maybe<Details>>,
@@ -96,7 +96,7 @@ struct Details {
 
 impl Usage {
     /// In the gateway's terms, if it says anything.
-    pub(super) fn normalised(self) -> Option<call::Usage> {
+    pub(in crate::dialect) fn normalised(self) -> Option<call::Usage> {
         let count = |count: Option<Count>| count.and_then(Count::get);
         let details = |it: Option<Maybe<Details>>| it.and_then(Maybe::known).unwrap_or_default();
         let input = count(self.prompt_tokens);

@@ -6,11 +6,12 @@ use serde::Deserialize;
 use super::super::{
     NotUnderstood, Reading,
     canonical::{self, Json},
+    content::{Content, Piece},
     draft::Draft,
     json::{ErrorReport, Maybe, Text, UpTo, given},
 };
 use super::{
-    message::{Audio, Content, Piece},
+    message::Audio,
     response::{Usage, emit},
 };
 use crate::{

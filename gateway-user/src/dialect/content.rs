@@ -1,0 +1,299 @@
+//! What a message says and calls for, as `OpenAI`'s APIs write it, and those that took theirs over.
+
+use std::{borrow::Cow, fmt, slice};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, SeqAccess, Visitor, value::SeqAccessDeserializer},
+};
+
+use super::{
+    canonical::{self, Fields, Json, JsonVisitor},
+    json::{Text, UpTo, given},
+};
+use crate::limits;
+
+/// A string, `null`, an array of parts or one part.
+#[derive(Debug, Default)]
+pub(super) enum Content<'a> {
+    #[default]
+    Nothing,
+    One(Piece<'a>),
+    Parts(Vec<Piece<'a>>),
+}
+
+#[derive(Debug)]
+pub(super) enum Piece<'a> {
+    Text(Cow<'a, str>),
+    /// An image, a file or the like, hashed.
+    Other(Json),
+}
+
+impl<'a> Content<'a> {
+    pub(super) fn pieces(&self) -> &[Piece<'a>] {
+        match self {
+            Self::Nothing => &[],
+            Self::One(piece) => slice::from_ref(piece),
+            Self::Parts(pieces) => pieces,
+        }
+    }
+
+    /// The same for what means the same.
+    pub(super) fn canonical(&self) -> canonical::Content {
+        if let [Piece::Text(text)] = self.pieces() {
+            return canonical::Content::whole(text);
+        }
+        let mut content = canonical::Content::default();
+        self.add_to(&mut content);
+        content
+    }
+
+    pub(super) fn add_to(&self, content: &mut canonical::Content) {
+        for piece in self.pieces() {
+            match piece {
+                Piece::Text(text) => content.text(text),
+                Piece::Other(piece) => content.other(*piece),
+            }
+        }
+    }
+
+    /// Bytes of its text.
+    pub(super) fn size(&self) -> u64 {
+        let pieces = self.pieces().iter().map(|piece| match piece {
+            Piece::Text(text) => text.len(),
+            Piece::Other(_) => 0,
+        });
+        pieces.sum::<usize>() as u64
+    }
+
+    /// Its text, up to `limit` bytes.
+    pub(super) fn text(&self, limit: usize) -> String {
+        let mut text = String::new();
+        for piece in self.pieces() {
+            if let Piece::Text(piece) = piece {
+                text.push_str(&piece[..piece.floor_char_boundary(limit - text.len())]);
+            }
+        }
+        text
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Content<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ContentVisitor;
+
+        impl<'de> Visitor<'de> for ContentVisitor {
+            type Value = Content<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string, a part, an array of parts or null")
+            }
+
+            fn visit_unit<E>(self) -> Result<Content<'de>, E> {
+                Ok(Content::default())
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Content<'de>, E> {
+                Ok(Content::One(Piece::Text(Cow::Borrowed(text))))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Content<'de>, E> {
+                Ok(Content::One(Piece::Text(Cow::Owned(text.to_owned()))))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Content<'de>, A::Error> {
+                let parts = SeqAccessDeserializer::new(seq);
+                let UpTo(pieces) = UpTo::<{ limits::PARTS_PER_MESSAGE }, _>::deserialize(parts)?;
+                Ok(Content::Parts(pieces))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Content<'de>, A::Error> {
+                PartVisitor.visit_map(map).map(Content::One)
+            }
+        }
+
+        deserializer.deserialize_any(ContentVisitor)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Piece<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(PartVisitor)
+    }
+}
+
+struct PartVisitor;
+
+impl<'de> Visitor<'de> for PartVisitor {
+    type Value = Piece<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a content part")
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Piece<'de>, E> {
+        Ok(Piece::Text(Cow::Borrowed(text)))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Piece<'de>, E> {
+        Ok(Piece::Text(Cow::Owned(text.to_owned())))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Piece<'de>, A::Error> {
+        let mut kind = None;
+        let mut text = None;
+        let mut image = None;
+        let mut fields = Fields::default();
+        while let Some(Text(name)) = map.next_key()? {
+            match &*name {
+                "type" => kind = map.next_value::<Option<Text<'de>>>()?,
+                "text" | "refusal" => text = map.next_value::<Option<Text<'de>>>()?,
+                "image_url" => image = map.next_value::<Option<Image>>()?,
+                // Steers the provider's cache, and says nothing.
+                "prompt_cache_breakpoint" => drop(map.next_value::<Json>()?),
+                _ => fields.add(&name, map.next_value()?),
+            }
+        }
+        let kind = given(kind.as_ref());
+        match (kind, text) {
+            (Some("text" | "refusal" | "input_text" | "output_text"), text) => {
+                Ok(Piece::Text(text.map(|Text(text)| text).unwrap_or_default()))
+            }
+            (None, Some(Text(text))) => Ok(Piece::Text(text)),
+            (kind, text) => {
+                fields.add_some("text", text.map(|Text(text)| Json::text(&text)));
+                Ok(Piece::Other(other(kind, image, fields)))
+            }
+        }
+    }
+}
+
+/// A part that is no text. The Responses API writes the image and its detail, and the fields of a
+/// file, one level up from where Chat Completions has them.
+fn other(kind: Option<&str>, image: Option<Image>, mut fields: Fields) -> Json {
+    match (kind, image) {
+        (Some("input_image"), Some(Image::Flat(url))) => {
+            fields.add("url", url);
+            let mut part = Fields::default();
+            part.add("type", Json::text("image_url"));
+            part.add("image_url", fields.hash());
+            part.hash()
+        }
+        (Some("input_file"), None) => {
+            let mut part = Fields::default();
+            part.add("type", Json::text("file"));
+            part.add("file", fields.hash());
+            part.hash()
+        }
+        (kind, image) => {
+            fields.add_some("type", kind.map(Json::text));
+            fields.add_some("image_url", image.map(|(Image::Flat(url) | Image::Object(url))| url));
+            fields.hash()
+        }
+    }
+}
+
+/// Where an image is: its address, or an object that has it.
+enum Image {
+    Flat(Json),
+    Object(Json),
+}
+
+impl<'de> Deserialize<'de> for Image {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ImageVisitor;
+
+        impl<'de> Visitor<'de> for ImageVisitor {
+            type Value = Image;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an address or an object")
+            }
+
+            fn visit_str<E>(self, url: &str) -> Result<Image, E> {
+                Ok(Image::Flat(Json::text(url)))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Image, A::Error> {
+                JsonVisitor.visit_map(map).map(Image::Object)
+            }
+        }
+
+        deserializer.deserialize_any(ImageVisitor)
+    }
+}
+
+/// The arguments of a call, hashed: JSON in a string or, from some, the JSON itself.
+#[derive(Debug, Default)]
+pub(super) struct Arguments(Option<Json>);
+
+impl Arguments {
+    pub(super) fn get(&self) -> Json {
+        self.0.unwrap_or_else(|| Json::in_text(""))
+    }
+}
+
+impl<'de> Deserialize<'de> for Arguments {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ArgumentsVisitor;
+
+        impl<'de> Visitor<'de> for ArgumentsVisitor {
+            type Value = Arguments;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string or an object")
+            }
+
+            fn visit_unit<E>(self) -> Result<Arguments, E> {
+                Ok(Arguments::default())
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Arguments, E> {
+                Ok(Arguments(Some(Json::in_text(text))))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Arguments, A::Error> {
+                JsonVisitor.visit_map(map).map(|json| Arguments(Some(json)))
+            }
+        }
+
+        deserializer.deserialize_any(ArgumentsVisitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hash(json: &str) -> Option<Json> {
+        serde_json::from_str::<Content<'_>>(json).expect(json).canonical().if_any()
+    }
+
+    #[test]
+    fn parts_of_both_apis_hash_the_same() {
+        let groups = [
+            &[
+                r#""ab""#,
+                r#"["a", "b"]"#,
+                r#"{"type":"output_text","text":"ab","annotations":[]}"#,
+                r#"[{"type":"input_text","text":"a","prompt_cache_breakpoint":{"mode":"explicit"}},
+                    {"text":"b","type":"text"}]"#,
+            ][..],
+            &[
+                r#"[{"type":"input_image","image_url":"data:x","detail":"low"}]"#,
+                r#"[{"type":"image_url","image_url":{"detail":"low","url":"data:x"}}]"#,
+            ],
+            &[
+                r#"[{"filename":"a","file_data":"x","type":"input_file"}]"#,
+                r#"[{"type":"file","file":{"file_data":"x","filename":"a"}}]"#,
+            ],
+        ];
+        for group in groups {
+            for same in group {
+                assert_eq!(hash(same), hash(group[0]), "{same}");
+            }
+        }
+        assert_ne!(hash(groups[1][0]), hash(r#"[{"type":"input_image","image_url":"data:y"}]"#));
+        assert_ne!(hash(r#"[{"type":"audio","data":"x"}]"#), hash(r#"[{"type":"audio"}]"#));
+    }
+}

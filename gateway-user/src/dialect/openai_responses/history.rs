@@ -1,0 +1,121 @@
+//! The items of a request as messages.
+
+use std::fmt;
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{IgnoredAny, SeqAccess, Visitor},
+};
+
+use super::super::content::{Content, Piece};
+use super::{item::Item, turn::Turn};
+use crate::{
+    call::{Message, Role},
+    limits,
+};
+
+/// A conversation, each item of it reduced as soon as it is parsed, so that only one is in memory.
+#[derive(Debug, Default)]
+pub(super) struct History {
+    pub(super) messages: Vec<Message>,
+    pub(super) wish: Option<String>,
+    pub(super) system_bytes: u64,
+    pub(super) message_bytes: u64,
+    user_spoke: bool,
+    too_many: bool,
+}
+
+impl History {
+    /// One message.
+    pub(super) fn of(role: &'static str, content: Content<'_>) -> Self {
+        let mut history = Self::default();
+        history.push(&Item::message(role, content));
+        history
+    }
+
+    /// All items of an array.
+    pub(super) fn of_items<'de, A: SeqAccess<'de>>(mut items: A) -> Result<Self, A::Error> {
+        let mut history = Self::default();
+        let mut turn = Turn::default();
+        while !history.is_full() {
+            let Some(item) = items.next_element::<Item<'_>>()? else {
+                history.end(turn);
+                return Ok(history);
+            };
+            if turn.take(item.part()) {
+                history.message_bytes += item.size();
+            } else {
+                history.end(std::mem::take(&mut turn));
+                history.push(&item);
+            }
+        }
+        history.end(turn);
+        while items.next_element::<IgnoredAny>()?.is_some() {
+            history.too_many = true;
+        }
+        Ok(history)
+    }
+
+    /// The other one after this one.
+    pub(super) fn append(&mut self, other: Self) {
+        self.messages.extend(other.messages);
+        if !self.user_spoke {
+            self.user_spoke = other.user_spoke;
+            self.wish = other.wish;
+        }
+        self.system_bytes += other.system_bytes;
+        self.message_bytes += other.message_bytes;
+        self.too_many |= other.too_many;
+    }
+
+    /// Whether there were more items than are read.
+    pub(super) const fn is_over(&self) -> bool {
+        self.too_many
+    }
+
+    fn is_full(&self) -> bool {
+        self.messages.len() >= limits::MESSAGES_PER_PROMPT
+    }
+
+    fn end(&mut self, turn: Turn) {
+        if turn.has_begun() {
+            self.messages.push(turn.finish().0);
+        }
+    }
+
+    fn push(&mut self, item: &Item<'_>) {
+        let draft = item.draft();
+        let is_system = draft.role() == Role::System;
+        *(if is_system { &mut self.system_bytes } else { &mut self.message_bytes }) += item.size();
+        if draft.role() == Role::User && !self.user_spoke {
+            self.user_spoke = true;
+            self.wish = Some(item.text(limits::WISH_BYTES)).filter(|it| !it.is_empty());
+        }
+        self.messages.push(draft.finish());
+    }
+}
+
+/// What is new in a conversation: items, or a text that the user says.
+impl<'de> Deserialize<'de> for History {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InputVisitor;
+
+        impl<'de> Visitor<'de> for InputVisitor {
+            type Value = History;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string or an array of items")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<History, E> {
+                Ok(History::of("user", Content::One(Piece::Text(text.into()))))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<History, A::Error> {
+                History::of_items(items)
+            }
+        }
+
+        deserializer.deserialize_any(InputVisitor)
+    }
+}

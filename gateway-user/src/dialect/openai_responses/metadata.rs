@@ -1,0 +1,94 @@
+//! What a request's body says of the session, the task and the place that it belongs to.
+
+use std::fmt;
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor},
+};
+
+use super::super::json::{Text, TextOnly};
+use crate::{call::Signal, limits};
+
+/// Keys of `metadata` under which applications name a session or a task.
+const METADATA: Keys = &[
+    ("session_id", "body.metadata.session_id"),
+    ("conversation_id", "body.metadata.conversation_id"),
+    ("thread_id", "body.metadata.thread_id"),
+    ("task_id", "body.metadata.task_id"),
+    ("run_id", "body.metadata.run_id"),
+    ("workflow_id", "body.metadata.workflow_id"),
+    ("trace_id", "body.metadata.trace_id"),
+    ("user_id", "body.metadata.user_id"),
+];
+
+/// Keys of `client_metadata`, as Codex sends them (`codex-rs/core/src/responses_metadata.rs`).
+const CLIENT_METADATA: Keys = &[
+    ("session_id", "body.client_metadata.session_id"),
+    ("thread_id", "body.client_metadata.thread_id"),
+    ("turn_id", "body.client_metadata.turn_id"),
+    ("x-codex-turn-metadata", "body.client_metadata.x-codex-turn-metadata"),
+    ("x-codex-parent-thread-id", "body.client_metadata.x-codex-parent-thread-id"),
+    ("x-codex-window-id", "body.client_metadata.x-codex-window-id"),
+    ("x-openai-subagent", "body.client_metadata.x-openai-subagent"),
+];
+
+/// Keys, each with the name of its signal.
+type Keys = &'static [(&'static str, &'static str)];
+
+/// Adds a signal, while there is room.
+pub(super) fn note(signals: &mut Vec<Signal>, name: &'static str, value: &str) {
+    if signals.len() < limits::SIGNALS_PER_CALL && value.len() <= limits::SIGNAL_BYTES {
+        signals.push(Signal { name, value: value.to_owned() });
+    }
+}
+
+/// An object whose texts may be ids.
+#[derive(Debug)]
+pub(super) struct Metadata<'a>(Vec<(Text<'a>, Text<'a>)>);
+
+impl Metadata<'_> {
+    /// Adds the ids of `metadata` to the signals.
+    pub(super) fn note(&self, signals: &mut Vec<Signal>) {
+        self.note_keys(METADATA, signals);
+    }
+
+    /// Adds those of `client_metadata`.
+    pub(super) fn note_client(&self, signals: &mut Vec<Signal>) {
+        self.note_keys(CLIENT_METADATA, signals);
+    }
+
+    fn note_keys(&self, keys: Keys, signals: &mut Vec<Signal>) {
+        for (key, value) in &self.0 {
+            if let Some((_, name)) = keys.iter().find(|(known, _)| *known == key.0) {
+                note(signals, name, &value.0);
+            }
+        }
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Metadata<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct MetadataVisitor;
+
+        impl<'de> Visitor<'de> for MetadataVisitor {
+            type Value = Metadata<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Metadata<'de>, A::Error> {
+                let mut texts = Vec::new();
+                while let Some((key, TextOnly(value))) = map.next_entry()? {
+                    if texts.len() < limits::METADATA_KEYS {
+                        texts.extend(value.map(|value| (key, value)));
+                    }
+                }
+                Ok(Metadata(texts))
+            }
+        }
+
+        deserializer.deserialize_map(MetadataVisitor)
+    }
+}

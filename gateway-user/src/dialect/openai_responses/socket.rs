@@ -1,0 +1,271 @@
+//! Responses over WebSocket: many calls on one connection, each asked in a message of the client's
+//! and answered in events that are those of a stream. `OpenAI`'s guide on its WebSocket mode says
+//! that calls on the same lane (`stream_id`) are answered one after the other, and that lanes are
+//! not; that a server which was told more while it answered (`response.steer`) may end an answer and
+//! begin another one, which nobody asked for in a message of its own.
+
+use std::collections::VecDeque;
+
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    request,
+    response::Document,
+    stream::{Event, Stream},
+};
+use crate::{
+    call::{Anchor, Digest, Prompt, Signal},
+    dialect::{
+        Answered, Asked, CallKey, Known, NotUnderstood, RequestInfo, What,
+        json::{Text, given},
+    },
+    limits::{CALLS_PER_SOCKET, STEERS_PER_SOCKET},
+};
+
+/// Reads the messages of one WebSocket.
+#[derive(Debug)]
+pub struct Socket {
+    /// What the request's head says of the session, which is that of each call.
+    signals: Vec<Signal>,
+    lanes: Vec<Lane>,
+    steers: VecDeque<Steer>,
+}
+
+/// What a message means.
+#[derive(Debug)]
+pub enum Heard {
+    /// A call has been read.
+    Asked(Asked),
+    /// The first of a call's answer has come.
+    Begun(CallKey),
+    /// A call has been answered; the status that its error would have had over HTTP, if it has one.
+    Answered(Answered, Option<u16>),
+    /// It should have been a call.
+    NotUnderstood(NotUnderstood),
+}
+
+/// Calls that are answered one after the other.
+#[derive(Debug, Default)]
+struct Lane {
+    name: Option<String>,
+    calls: VecDeque<Running>,
+    /// The id of the answer that ended last: what comes late of it is no other's.
+    ended: Option<String>,
+}
+
+/// A call that is not answered.
+#[derive(Debug)]
+struct Running {
+    /// Absent: it was not understood, but it will be answered.
+    key: Option<CallKey>,
+    begun: bool,
+    stream: Stream,
+}
+
+/// What the user said into an answer.
+#[derive(Debug)]
+struct Steer {
+    prompt: Prompt,
+    sha256: Digest,
+}
+
+/// What kind of message the client sends, and on which lane.
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Option<Text<'a>>,
+    #[serde(borrow)]
+    stream_id: Option<Text<'a>>,
+}
+
+impl Socket {
+    pub(in crate::dialect) fn new(request: &RequestInfo<'_>) -> Self {
+        Self { signals: request.signals.to_vec(), lanes: Vec::new(), steers: VecDeque::new() }
+    }
+
+    /// A text of the client's; `None` if it was too large to be kept.
+    pub fn client_message(&mut self, message: Option<&[u8]>, known: &mut Known) -> Option<Heard> {
+        let Some(message) = message else { return Some(self.miss(None, NotUnderstood::TooLarge)) };
+        let envelope: Envelope<'_> = match serde_json::from_slice(message) {
+            Ok(envelope) => envelope,
+            Err(error) => return Some(self.miss(None, error.into())),
+        };
+        let lane = given(envelope.stream_id.as_ref());
+        let digest = || Digest(Sha256::digest(message).into());
+        let request = request::parse(message).map(|prompt| (prompt, digest()));
+        match (given(envelope.kind.as_ref()), request) {
+            (Some("response.create"), Ok(request)) => Some(self.create(lane, request, known)),
+            (Some("response.create"), Err(reason)) => Some(self.miss(lane, reason)),
+            (Some("response.steer"), Ok((prompt, sha256))) => {
+                if self.steers.len() == STEERS_PER_SOCKET {
+                    self.steers.pop_front();
+                }
+                self.steers.push_back(Steer { prompt, sha256 });
+                None
+            }
+            _ => None,
+        }
+    }
+
+    /// A text of the server's; `None` if it was too large to be kept.
+    pub fn server_message(&mut self, message: Option<&[u8]>, known: &mut Known) -> Vec<Heard> {
+        let event = message.ok_or(NotUnderstood::TooLarge).and_then(Event::parse);
+        let mut heard = Vec::new();
+        match event {
+            Ok(event) => self.event(event, known, &mut heard),
+            // Whose it was can't be told.
+            Err(reason) => {
+                for call in self.lanes.iter_mut().filter_map(|lane| lane.calls.front_mut()) {
+                    call.stream.lose(reason);
+                }
+            }
+        }
+        heard
+    }
+
+    /// No more messages come: the calls that are not answered, as far as they are.
+    #[must_use]
+    pub fn end(self) -> Vec<Answered> {
+        let calls = self.lanes.into_iter().flat_map(|lane| lane.calls);
+        let answered = calls.filter_map(|call| {
+            let key = call.key?;
+            Some(Answered { key, reading: call.stream.end(false) })
+        });
+        answered.collect()
+    }
+
+    fn create(
+        &mut self,
+        lane: Option<&str>,
+        (mut prompt, sha256): (Prompt, Digest),
+        known: &mut Known,
+    ) -> Heard {
+        let key = known.key();
+        if !self.wait(lane, Some(key)) {
+            return Heard::NotUnderstood(NotUnderstood::TooLarge);
+        }
+        // What was said before, and not taken up, comes first.
+        if let Some(Anchor::Response(previous)) = &prompt.terms.goes_on_from
+            && let Some(steer) = take_steers(&mut self.steers, previous)
+        {
+            prompt.messages.splice(0..0, steer.prompt.messages);
+        }
+        Heard::Asked(self.asked(key, prompt, sha256))
+    }
+
+    fn asked(&self, key: CallKey, mut prompt: Prompt, sha256: Digest) -> Asked {
+        // A stream without being asked for one.
+        prompt.stream = true;
+        prompt.terms.signals.extend_from_slice(&self.signals);
+        Asked { key, what: What::Model(prompt), sha256, unmetered: None, end: None }
+    }
+
+    /// A call that is not understood.
+    fn miss(&mut self, lane: Option<&str>, reason: NotUnderstood) -> Heard {
+        self.wait(lane, None);
+        Heard::NotUnderstood(reason)
+    }
+
+    /// One more call waits on the lane, if there is room.
+    fn wait(&mut self, name: Option<&str>, key: Option<CallKey>) -> bool {
+        let waiting: usize = self.lanes.iter().map(|lane| lane.calls.len()).sum();
+        if waiting >= CALLS_PER_SOCKET {
+            return false;
+        }
+        self.lane(name).calls.push_back(Running { key, begun: false, stream: Stream::default() });
+        true
+    }
+
+    /// The lane of that name, which may be new. Lanes on which nothing waits make room.
+    fn lane(&mut self, name: Option<&str>) -> &mut Lane {
+        let at = self.lanes.iter().position(|lane| lane.name.as_deref() == name);
+        let at = at.unwrap_or_else(|| {
+            if self.lanes.len() >= CALLS_PER_SOCKET {
+                self.lanes.retain(|lane| !lane.calls.is_empty());
+            }
+            self.lanes.push(Lane { name: name.map(str::to_owned), ..Lane::default() });
+            self.lanes.len() - 1
+        });
+        &mut self.lanes[at]
+    }
+
+    fn event(&mut self, event: Event<'_>, known: &mut Known, heard: &mut Vec<Heard>) {
+        let by_name = self.lanes.iter().position(|lane| lane.name.as_deref() == event.lane());
+        let only = (self.lanes.len() == 1).then_some(0);
+        let Some(at) = by_name.or(only) else { return };
+        if event.kind() == "response.created" {
+            heard.extend(self.lanes.get_mut(at).and_then(|lane| lane.overtaken(&event)));
+            heard.extend(self.taken_up(at, &event, known));
+        }
+        if let Some(lane) = self.lanes.get_mut(at) {
+            lane.event(event, heard);
+        }
+    }
+
+    /// The server begins an answer that goes on from one into which the user spoke.
+    fn taken_up(&mut self, at: usize, event: &Event<'_>, known: &mut Known) -> Option<Heard> {
+        let response = event.response()?;
+        let previous = given(response.previous_response_id.as_ref())?;
+        let Steer { mut prompt, sha256 } = take_steers(&mut self.steers, previous)?;
+        prompt.model = response.model();
+        let key = known.key();
+        let stream = Stream::default();
+        let lane = self.lanes.get_mut(at)?;
+        lane.calls.push_front(Running { key: Some(key), begun: false, stream });
+        Some(Heard::Asked(self.asked(key, prompt, sha256)))
+    }
+}
+
+/// All that was said into this answer, in one.
+fn take_steers(steers: &mut VecDeque<Steer>, previous: &str) -> Option<Steer> {
+    let into = |steer: &Steer| matches!(&steer.prompt.terms.goes_on_from, Some(Anchor::Response(id)) if id == previous);
+    let mut taken: Option<Steer> = None;
+    for steer in std::mem::take(steers) {
+        match &mut taken {
+            _ if !into(&steer) => steers.push_back(steer),
+            Some(first) => first.prompt.messages.extend(steer.prompt.messages),
+            None => taken = Some(steer),
+        }
+    }
+    taken
+}
+
+impl Lane {
+    /// The call that waits longest, if another one is answered although its own answer has begun
+    /// and not ended: it will not.
+    fn overtaken(&mut self, event: &Event<'_>) -> Option<Heard> {
+        let begun = self.calls.front()?.stream.id()?;
+        let other = event.response()?.id()?;
+        if begun == other { None } else { self.answered(None) }
+    }
+
+    fn event(&mut self, event: Event<'_>, heard: &mut Vec<Heard>) {
+        let id = event.response().and_then(Document::id);
+        let Some(call) = self.calls.front_mut() else { return };
+        let is_late = id.is_some() && id == self.ended;
+        let is_others =
+            id.is_some() && call.stream.id().is_some_and(|own| Some(own) != id.as_deref());
+        let is_error = event.kind() == "error";
+        if is_late || is_others || !(is_error || event.kind().starts_with("response.")) {
+            return;
+        }
+        if !std::mem::replace(&mut call.begun, true) {
+            heard.extend(call.key.map(Heard::Begun));
+        }
+        let status = event.status();
+        call.stream.take(event);
+        // An error of the request, not of its answer, is all that comes.
+        if call.stream.is_over() || (is_error && (status.is_some() || call.stream.id().is_none())) {
+            heard.extend(self.answered(status));
+        }
+    }
+
+    /// The call that waits longest waits no more.
+    fn answered(&mut self, status: Option<u16>) -> Option<Heard> {
+        let Running { key, stream, .. } = self.calls.pop_front()?;
+        self.ended = stream.id().map(str::to_owned);
+        let answered = Answered { key: key?, reading: stream.end(true) };
+        Some(Heard::Answered(answered, status))
+    }
+}
