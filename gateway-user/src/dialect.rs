@@ -16,6 +16,7 @@
 mod beginnings;
 mod body;
 mod canonical;
+mod coding;
 mod cursor;
 mod detect;
 mod draft;
@@ -182,8 +183,10 @@ impl Reading {
 pub enum NotUnderstood {
     #[error("the body is larger than what is kept to be read")]
     TooLarge,
-    #[error("the body's content coding is {0}, which is not read")]
-    Encoded(Coding),
+    #[error("the body's content coding is not one that is read")]
+    Encoded,
+    #[error("the body does not hold what its content coding says")]
+    BrokenCoding,
     #[error("the body is not JSON")]
     NotJson,
     #[error("the body is JSON, but does not have the shape that its API gives it")]
@@ -194,46 +197,9 @@ impl From<NotUnderstood> for Unmetered {
     fn from(reason: NotUnderstood) -> Self {
         match reason {
             NotUnderstood::TooLarge => Self::TooLarge,
-            NotUnderstood::Encoded(_) => Self::UnknownCoding,
+            NotUnderstood::Encoded => Self::UnknownCoding,
+            NotUnderstood::BrokenCoding => Self::BrokenCoding,
             NotUnderstood::NotJson | NotUnderstood::NotThisShape => Self::NotUnderstood,
         }
-    }
-}
-
-/// A content coding (RFC 9110, section 8.4.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Coding {
-    Gzip,
-    Deflate,
-    Brotli,
-    Zstd,
-    Other,
-}
-
-impl Coding {
-    /// The coding that a `Content-Encoding` names; `None` if the body is as it is.
-    fn of(content_encoding: Option<&str>) -> Option<Self> {
-        let name = content_encoding?.trim();
-        let is = |coding: &str| name.eq_ignore_ascii_case(coding);
-        match () {
-            () if name.is_empty() || is("identity") => None,
-            () if is("gzip") || is("x-gzip") => Some(Self::Gzip),
-            () if is("deflate") => Some(Self::Deflate),
-            () if is("br") => Some(Self::Brotli),
-            () if is("zstd") => Some(Self::Zstd),
-            () => Some(Self::Other),
-        }
-    }
-}
-
-impl fmt::Display for Coding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Gzip => "gzip",
-            Self::Deflate => "deflate",
-            Self::Brotli => "br",
-            Self::Zstd => "zstd",
-            Self::Other => "another or a list",
-        })
     }
 }

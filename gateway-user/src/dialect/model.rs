@@ -3,6 +3,7 @@
 use super::{
     Answered, Asked, CallKey, Known, NotUnderstood, Reading, RequestInfo, ResponseInfo, What,
     body::Body,
+    coding::Decoder,
     frames::{Event, Frames},
     openai_chat,
 };
@@ -45,7 +46,7 @@ enum Response {
     /// One document.
     Whole(Body),
     /// Events, each a part of the answer.
-    Stream(Box<(Frames, Stream)>),
+    Stream(Box<(Decoder, Frames, Stream)>),
     Lost(NotUnderstood),
 }
 
@@ -61,7 +62,8 @@ impl ModelExchange {
             api,
             head: Head { client_retry: request.client_retry, signals: request.signals.to_vec() },
             request: Body::new(request.content_encoding, limits::OBSERVED_REQUEST_BYTES)
-                .expecting(request.content_length),
+                .expecting(request.content_length)
+                .digested(),
             response: Response::Awaited,
             key: None,
         }
@@ -78,32 +80,41 @@ impl ModelExchange {
         };
         prompt.client_retry = self.head.client_retry;
         prompt.terms.signals.append(&mut self.head.signals);
+        let sha256 = self.request.digest().unwrap_or(sha256);
         let key = known.key();
         self.key = Some(key);
         Ok(Asked { key, what: What::Model(prompt), sha256, unmetered: None, end })
     }
 
     pub(super) fn response_head(&mut self, response: &ResponseInfo<'_>) {
-        let body = Body::new(response.content_encoding, limits::OBSERVED_RESPONSE_BYTES);
-        self.response = match body.lost() {
-            _ if !(200..300).contains(&response.status) => Response::NoAnswer,
-            Some(reason) => Response::Lost(reason),
-            None => match Frames::of(response.content_type) {
-                Some(frames) => Response::Stream(Box::new((frames, Stream::new(self.api)))),
-                None => Response::Whole(body),
-            },
+        let (coding, limit) = (response.content_encoding, limits::OBSERVED_RESPONSE_BYTES);
+        self.response = if (200..300).contains(&response.status) {
+            match (Frames::of(response.content_type), Decoder::new(coding, limit)) {
+                (Some(_), Err(reason)) => Response::Lost(reason),
+                (Some(frames), Ok(decoder)) => {
+                    Response::Stream(Box::new((decoder, frames, Stream::new(self.api))))
+                }
+                (None, _) => Response::Whole(Body::new(coding, limit)),
+            }
+        } else {
+            Response::NoAnswer
         };
     }
 
     pub(super) fn response_body(&mut self, bytes: &[u8]) {
         match &mut self.response {
             Response::Whole(body) => body.push(bytes),
-            Response::Stream(stream) => {
-                let (frames, stream) = &mut **stream;
-                frames.feed(bytes, |event| match event {
-                    Event::Data(data) => stream.event(data),
-                    Event::TooLarge => stream.lose(NotUnderstood::TooLarge),
+            Response::Stream(parts) => {
+                let (decoder, frames, stream) = &mut **parts;
+                let decoded = decoder.push(bytes, |bytes| {
+                    frames.feed(bytes, |event| match event {
+                        Event::Data(data) => stream.event(data),
+                        Event::TooLarge => stream.lose(NotUnderstood::TooLarge),
+                    });
                 });
+                if let Err(reason) = decoded {
+                    self.response = Response::Lost(reason);
+                }
             }
             Response::Awaited | Response::NoAnswer | Response::Lost(_) => {}
         }
@@ -118,7 +129,13 @@ impl ModelExchange {
                 not_understood: None,
             },
             Response::Whole(body) => document(self.api, body, whole),
-            Response::Stream(stream) => stream.1.end(whole),
+            Response::Stream(parts) => {
+                let (decoder, _, mut stream) = *parts;
+                if whole && !decoder.is_whole() {
+                    stream.lose(NotUnderstood::BrokenCoding);
+                }
+                stream.end(whole)
+            }
             Response::Lost(reason) => Reading::lost(reason),
         };
         Some(Answered { key, reading })
@@ -135,7 +152,7 @@ fn document(api: Api, mut body: Body, whole: bool) -> Reading {
             answer.complete &= whole;
             Reading { answer, not_understood: None }
         }
-        Err(NotUnderstood::NotJson) if !whole => Reading::default(),
+        Err(NotUnderstood::NotJson | NotUnderstood::BrokenCoding) if !whole => Reading::default(),
         Err(reason) => Reading::lost(reason),
     }
 }
@@ -165,3 +182,6 @@ impl Stream {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
