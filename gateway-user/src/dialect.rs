@@ -13,6 +13,7 @@
 //! exchanges carry one call. A JSON-RPC batch carries many, and what it asks may be answered in
 //! another exchange of the agent: so each call has a [`CallKey`].
 
+mod array;
 mod beginnings;
 mod body;
 mod canonical;
@@ -20,13 +21,20 @@ mod coding;
 mod cursor;
 mod detect;
 mod draft;
+mod error;
 mod frames;
+mod gemini;
 mod json;
+mod kept;
 mod known;
+mod lines;
 mod model;
+mod ollama;
 mod openai_chat;
 pub mod signals;
 mod sse;
+#[cfg(test)]
+mod trial;
 
 use std::fmt;
 
@@ -82,7 +90,16 @@ impl Observer {
     /// call is to be kept in `known` afterwards.
     pub fn request_end(&mut self, known: &mut Known) -> Result<Vec<Asked>, NotUnderstood> {
         match self {
-            Self::Model(exchange) => exchange.request_end(known).map(|asked| vec![asked]),
+            Self::Model(exchange) => exchange.request_end(known).map(Vec::from_iter),
+        }
+    }
+
+    /// Whether the request turned out to be other traffic, once it has ended: its path is one of an
+    /// API's, but its body is not.
+    #[must_use]
+    pub const fn is_other(&self) -> bool {
+        match self {
+            Self::Model(exchange) => exchange.is_other(),
         }
     }
 

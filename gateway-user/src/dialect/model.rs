@@ -1,14 +1,17 @@
 //! One exchange in which a model is asked, whatever API it is asked in.
 
+use sha2::{Digest as _, Sha256};
+
 use super::{
     Answered, Asked, CallKey, Known, NotUnderstood, Reading, RequestInfo, ResponseInfo, What,
     body::Body,
     coding::Decoder,
+    error,
     frames::{Event, Frames},
-    openai_chat,
+    gemini, ollama, openai_chat,
 };
 use crate::{
-    call::{Answer, Signal},
+    call::{Answer, Digest, Name, Signal},
     limits,
 };
 
@@ -16,6 +19,8 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Api {
     OpenaiChat,
+    Gemini(gemini::Method),
+    Ollama(ollama::Method),
 }
 
 /// Reads one exchange.
@@ -27,11 +32,14 @@ pub struct ModelExchange {
     response: Response,
     /// Of the call, once it is asked.
     key: Option<CallKey>,
+    is_other: bool,
 }
 
 /// What the request's head says of the call.
 #[derive(Debug)]
 pub(super) struct Head {
+    /// The model that the path names.
+    pub(super) model: Option<Name>,
     pub(super) client_retry: Option<u32>,
     pub(super) signals: Vec<Signal>,
 }
@@ -41,8 +49,8 @@ pub(super) struct Head {
 enum Response {
     /// Its head has not come.
     Awaited,
-    /// Not at all: it is an error, or has no body that matters.
-    NoAnswer,
+    /// As an error: what it is called.
+    Error(Body),
     /// One document.
     Whole(Body),
     /// Events, each a part of the answer.
@@ -54,18 +62,25 @@ enum Response {
 #[derive(Debug)]
 enum Stream {
     OpenaiChat(openai_chat::Stream),
+    Gemini(gemini::Stream),
+    Ollama(ollama::Stream),
 }
 
 impl ModelExchange {
-    pub(super) fn new(api: Api, request: &RequestInfo<'_>) -> Self {
+    pub(super) fn new(api: Api, model: Option<Name>, request: &RequestInfo<'_>) -> Self {
         Self {
             api,
-            head: Head { client_retry: request.client_retry, signals: request.signals.to_vec() },
+            head: Head {
+                model,
+                client_retry: request.client_retry,
+                signals: request.signals.to_vec(),
+            },
             request: Body::new(request.content_encoding, limits::OBSERVED_REQUEST_BYTES)
                 .expecting(request.content_length)
                 .digested(),
             response: Response::Awaited,
             key: None,
+            is_other: false,
         }
     }
 
@@ -73,23 +88,41 @@ impl ModelExchange {
         self.request.push(bytes);
     }
 
-    pub(super) fn request_end(&mut self, known: &mut Known) -> Result<Asked, NotUnderstood> {
+    /// What is asked; `None` if it is other traffic, by its body.
+    pub(super) fn request_end(
+        &mut self,
+        known: &mut Known,
+    ) -> Result<Option<Asked>, NotUnderstood> {
         let body = self.request.take()?;
+        let digest = || Digest(Sha256::digest(&body).into());
         let (mut prompt, sha256, end) = match self.api {
             Api::OpenaiChat => openai_chat::request(&body, known)?,
+            Api::Gemini(method) => (gemini::request(method, &body)?, digest(), None),
+            Api::Ollama(method) => match ollama::request(method, &body)? {
+                Some(prompt) => (prompt, digest(), None),
+                None => {
+                    self.is_other = true;
+                    return Ok(None);
+                }
+            },
         };
+        prompt.model = self.head.model.take().or(prompt.model);
         prompt.client_retry = self.head.client_retry;
         prompt.terms.signals.append(&mut self.head.signals);
         let sha256 = self.request.digest().unwrap_or(sha256);
         let key = known.key();
         self.key = Some(key);
-        Ok(Asked { key, what: What::Model(prompt), sha256, unmetered: None, end })
+        Ok(Some(Asked { key, what: What::Model(prompt), sha256, unmetered: None, end }))
+    }
+
+    pub(super) const fn is_other(&self) -> bool {
+        self.is_other
     }
 
     pub(super) fn response_head(&mut self, response: &ResponseInfo<'_>) {
         let (coding, limit) = (response.content_encoding, limits::OBSERVED_RESPONSE_BYTES);
         self.response = if (200..300).contains(&response.status) {
-            match (Frames::of(response.content_type), Decoder::new(coding, limit)) {
+            match (self.api.frames(response.content_type), Decoder::new(coding, limit)) {
                 (Some(_), Err(reason)) => Response::Lost(reason),
                 (Some(frames), Ok(decoder)) => {
                     Response::Stream(Box::new((decoder, frames, Stream::new(self.api))))
@@ -97,26 +130,23 @@ impl ModelExchange {
                 (None, _) => Response::Whole(Body::new(coding, limit)),
             }
         } else {
-            Response::NoAnswer
+            Response::Error(Body::new(coding, limits::ERROR_BODY_BYTES))
         };
     }
 
     pub(super) fn response_body(&mut self, bytes: &[u8]) {
         match &mut self.response {
-            Response::Whole(body) => body.push(bytes),
+            Response::Whole(body) | Response::Error(body) => body.push(bytes),
             Response::Stream(parts) => {
                 let (decoder, frames, stream) = &mut **parts;
-                let decoded = decoder.push(bytes, |bytes| {
-                    frames.feed(bytes, |event| match event {
-                        Event::Data(data) => stream.event(data),
-                        Event::TooLarge => stream.lose(NotUnderstood::TooLarge),
-                    });
+                let pushed = decoder.push(bytes, |bytes| {
+                    frames.feed(bytes, |event| stream.take(&event));
                 });
-                if let Err(reason) = decoded {
+                if let Err(reason) = pushed {
                     self.response = Response::Lost(reason);
                 }
             }
-            Response::Awaited | Response::NoAnswer | Response::Lost(_) => {}
+            Response::Awaited | Response::Lost(_) => {}
         }
     }
 
@@ -124,13 +154,18 @@ impl ModelExchange {
         let key = self.key?;
         let reading = match self.response {
             Response::Awaited => Reading::default(),
-            Response::NoAnswer => Reading {
-                answer: Answer { complete: whole, ..Answer::default() },
-                not_understood: None,
-            },
+            // What it can't be read of is no loss: there is no answer in it.
+            Response::Error(mut body) => {
+                let error = body.take().ok().and_then(|body| error::name(&body));
+                let answer = Answer { error, complete: whole, ..Answer::default() };
+                Reading { answer, not_understood: None }
+            }
             Response::Whole(body) => document(self.api, body, whole),
             Response::Stream(parts) => {
-                let (decoder, _, mut stream) = *parts;
+                let (decoder, mut frames, mut stream) = *parts;
+                if whole {
+                    frames.end(|event| stream.take(&event));
+                }
                 if whole && !decoder.is_whole() {
                     stream.lose(NotUnderstood::BrokenCoding);
                 }
@@ -146,6 +181,8 @@ impl ModelExchange {
 fn document(api: Api, mut body: Body, whole: bool) -> Reading {
     let answer = body.take().and_then(|body| match api {
         Api::OpenaiChat => openai_chat::response(&body),
+        Api::Gemini(_) => gemini::response(&body),
+        Api::Ollama(_) => ollama::response(&body),
     });
     match answer {
         Ok(mut answer) => {
@@ -157,28 +194,53 @@ fn document(api: Api, mut body: Body, whole: bool) -> Reading {
     }
 }
 
+impl Api {
+    /// How a response of this type is cut into events, if it is a stream.
+    fn frames(self, content_type: Option<&str>) -> Option<Frames> {
+        Frames::of(content_type).or(match self {
+            Self::Gemini(gemini::Method::StreamGenerate) => Some(Frames::array()),
+            _ => None,
+        })
+    }
+}
+
 impl Stream {
     fn new(api: Api) -> Self {
         match api {
             Api::OpenaiChat => Self::OpenaiChat(openai_chat::Stream::default()),
+            Api::Gemini(_) => Self::Gemini(gemini::Stream::default()),
+            Api::Ollama(_) => Self::Ollama(ollama::Stream::default()),
+        }
+    }
+
+    fn take(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Data(data) => self.event(data),
+            Event::TooLarge => self.lose(NotUnderstood::TooLarge),
         }
     }
 
     fn event(&mut self, data: &[u8]) {
         match self {
             Self::OpenaiChat(stream) => stream.event(data),
+            Self::Gemini(stream) => stream.event(data),
+            Self::Ollama(stream) => stream.event(data),
         }
     }
 
     fn lose(&mut self, reason: NotUnderstood) {
         match self {
             Self::OpenaiChat(stream) => stream.lose(reason),
+            Self::Gemini(stream) => stream.lose(reason),
+            Self::Ollama(stream) => stream.lose(reason),
         }
     }
 
     fn end(self, whole: bool) -> Reading {
         match self {
             Self::OpenaiChat(stream) => stream.end(whole),
+            Self::Gemini(stream) => stream.end(whole),
+            Self::Ollama(stream) => stream.end(whole),
         }
     }
 }

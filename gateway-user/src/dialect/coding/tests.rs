@@ -55,15 +55,16 @@ fn encode(coding: &str, pieces: &[&[u8]]) -> Vec<Vec<u8>> {
 }
 
 fn zstd(pieces: &[&[u8]], window_log: u32) -> (Vec<usize>, Vec<u8>) {
-    let mut encoder = CCtx::create();
-    encoder.set_parameter(CParameter::WindowLog(window_log)).expect("a window");
+    let mut compressor = CCtx::create();
+    compressor.set_parameter(CParameter::WindowLog(window_log)).expect("a window");
     let (mut body, mut ends) = (Vec::new(), vec![0]);
     let mut stream = |bytes: &[u8], directive| {
         let mut input = InBuffer::around(bytes);
         loop {
             let mut out = [0; 4096];
             let mut made = OutBuffer::around(&mut out[..]);
-            let left = encoder.compress_stream2(&mut made, &mut input, directive).expect("memory");
+            let left =
+                compressor.compress_stream2(&mut made, &mut input, directive).expect("memory");
             body.extend_from_slice(made.as_slice());
             if left == 0 && input.pos() == bytes.len() {
                 return body.len();
@@ -93,11 +94,11 @@ fn decode<'a>(
     pieces: impl IntoIterator<Item = &'a [u8]>,
 ) -> Result<(Vec<u8>, bool), NotUnderstood> {
     let mut decoder = Decoder::new(Some(content_encoding), allowance)?;
-    let mut decoded = Vec::new();
+    let mut text = Vec::new();
     for piece in pieces {
-        decoder.push(piece, |bytes| decoded.extend_from_slice(bytes))?;
+        decoder.push(piece, |bytes| text.extend_from_slice(bytes))?;
     }
-    Ok((decoded, decoder.is_whole()))
+    Ok((text, decoder.is_whole()))
 }
 
 #[test]
@@ -107,9 +108,9 @@ fn what_was_flushed_comes_out_at_once() {
         let pieces = encode(coding, &events.map(str::as_bytes));
         let mut decoder = Decoder::new(Some(named(coding)), 100).expect("a coding");
         for (event, piece) in events.iter().zip(&pieces) {
-            let mut decoded = Vec::new();
-            decoder.push(piece, |bytes| decoded.extend_from_slice(bytes)).expect(coding);
-            assert_eq!(String::from_utf8_lossy(&decoded), **event, "{coding}");
+            let mut text = Vec::new();
+            decoder.push(piece, |bytes| text.extend_from_slice(bytes)).expect(coding);
+            assert_eq!(String::from_utf8_lossy(&text), **event, "{coding}");
             assert!(!decoder.is_whole(), "{coding}");
         }
         decoder.push(&pieces[events.len()], |_| {}).expect(coding);
@@ -249,7 +250,7 @@ proptest! {
         garbage in prop::collection::vec(any::<u8>(), 0..2000),
         coding in prop::sample::select(&["gzip", "deflate", "br", "zstd", "gzip,br"][..]),
     ) {
-        let most = limits::DECODED_RATIO as usize * 16 * 1024 + 10;
+        let most = usize::try_from(limits::DECODED_RATIO).expect("small") * 16 * 1024 + 10;
         if let Ok((decoded, _)) = decode(coding, 10, [&garbage[..]]) {
             prop_assert!(decoded.len() <= most);
         }
