@@ -14,21 +14,28 @@
 //! another exchange of the agent: so each call has a [`CallKey`].
 
 mod anthropic;
+mod array;
 mod bedrock;
 mod beginnings;
 mod blocks;
 mod body;
 mod canonical;
+mod coding;
 mod content;
 mod cursor;
 mod detect;
 mod draft;
+mod error;
 mod event_stream;
 mod frames;
+mod gemini;
 mod input;
 mod json;
+mod kept;
 mod known;
+mod lines;
 mod model;
+mod ollama;
 mod openai_chat;
 mod openai_completions;
 mod openai_embeddings;
@@ -93,9 +100,16 @@ impl Observer {
     /// call is to be kept in `known` afterwards.
     pub fn request_end(&mut self, known: &mut Known) -> Result<Vec<Asked>, NotUnderstood> {
         match self {
-            Self::Model(exchange) => {
-                exchange.request_end(known).map(|asked| asked.into_iter().collect())
-            }
+            Self::Model(exchange) => exchange.request_end(known).map(Vec::from_iter),
+        }
+    }
+
+    /// Whether the request turned out to be other traffic, once it has ended: its path is one of an
+    /// API's, but its body is not.
+    #[must_use]
+    pub const fn is_other(&self) -> bool {
+        match self {
+            Self::Model(exchange) => exchange.is_other(),
         }
     }
 
@@ -196,8 +210,10 @@ impl Reading {
 pub enum NotUnderstood {
     #[error("the body is larger than what is kept to be read")]
     TooLarge,
-    #[error("the body's content coding is {0}, which is not read")]
-    Encoded(Coding),
+    #[error("the body's content coding is not one that is read")]
+    Encoded,
+    #[error("the body does not hold what its content coding says")]
+    BrokenCoding,
     #[error("the body is not framed as its content type says")]
     BrokenFrames,
     #[error("the body is not JSON")]
@@ -210,48 +226,11 @@ impl From<NotUnderstood> for Unmetered {
     fn from(reason: NotUnderstood) -> Self {
         match reason {
             NotUnderstood::TooLarge => Self::TooLarge,
-            NotUnderstood::Encoded(_) => Self::UnknownCoding,
+            NotUnderstood::Encoded => Self::UnknownCoding,
+            NotUnderstood::BrokenCoding => Self::BrokenCoding,
             NotUnderstood::BrokenFrames | NotUnderstood::NotJson | NotUnderstood::NotThisShape => {
                 Self::NotUnderstood
             }
         }
-    }
-}
-
-/// A content coding (RFC 9110, section 8.4.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Coding {
-    Gzip,
-    Deflate,
-    Brotli,
-    Zstd,
-    Other,
-}
-
-impl Coding {
-    /// The coding that a `Content-Encoding` names; `None` if the body is as it is.
-    fn of(content_encoding: Option<&str>) -> Option<Self> {
-        let name = content_encoding?.trim();
-        let is = |coding: &str| name.eq_ignore_ascii_case(coding);
-        match () {
-            () if name.is_empty() || is("identity") => None,
-            () if is("gzip") || is("x-gzip") => Some(Self::Gzip),
-            () if is("deflate") => Some(Self::Deflate),
-            () if is("br") => Some(Self::Brotli),
-            () if is("zstd") => Some(Self::Zstd),
-            () => Some(Self::Other),
-        }
-    }
-}
-
-impl fmt::Display for Coding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Gzip => "gzip",
-            Self::Deflate => "deflate",
-            Self::Brotli => "br",
-            Self::Zstd => "zstd",
-            Self::Other => "another or a list",
-        })
     }
 }

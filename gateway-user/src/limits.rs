@@ -38,6 +38,17 @@ pub const WS_INFLATE_RATIO: u64 = 64;
 pub const OBSERVED_REQUEST_BYTES: usize = 32 * 1024 * 1024;
 /// Bytes of a response body, or of one event of a stream, that are kept to be understood.
 pub const OBSERVED_RESPONSE_BYTES: usize = 8 * 1024 * 1024;
+/// Content codings of one body, one on top of the other, that are undone. More: the body is not
+/// understood.
+pub const CONTENT_CODINGS: usize = 3;
+/// How many times as large a body may become with each of its content codings that is undone, beyond
+/// the bytes that may be kept of it. More: it is not understood.
+pub const DECODED_RATIO: u64 = 64;
+/// The window of a body in `zstd`, as a power of two, in bytes: what RFC 9659 allows. Larger: the body
+/// is not understood. The other codings' windows are bounded by their formats, at 16 MiB or less.
+pub const ZSTD_WINDOW_LOG: u32 = 23;
+/// Bytes of a response that is an error that are kept to read the error's name. Larger: it has none.
+pub const ERROR_BODY_BYTES: usize = 64 * 1024;
 /// Bytes of a body's told length that room is made for before they come.
 pub const RESERVED_BYTES: usize = 1024 * 1024;
 /// Beginnings of conversations that are remembered in each agent, so that what follows them can be

@@ -2,49 +2,68 @@
 
 use std::fmt;
 
-use super::{Coding, NotUnderstood};
-use crate::limits;
+use sha2::{Digest as _, Sha256};
 
-/// Collects up to a number of bytes. A body that is encoded or grows beyond that is let go.
+use super::{NotUnderstood, coding::Decoder};
+use crate::{call::Digest, limits};
+
+/// Collects up to a number of bytes, without their content coding. A body that grows beyond that, or
+/// can't be decoded, is let go.
 pub(super) struct Body {
+    decoder: Decoder,
+    kept: Kept,
+    /// Of the bytes as they were sent, where those are others than are kept and it is asked for.
+    sent: Option<Sha256>,
+    lost: Option<NotUnderstood>,
+}
+
+struct Kept {
     bytes: Vec<u8>,
     limit: usize,
     /// Bytes to make room for at once.
     expected: usize,
-    lost: Option<NotUnderstood>,
+    overflowed: bool,
 }
 
 impl Body {
     /// An empty body that may grow to `limit` bytes.
     pub(super) fn new(content_encoding: Option<&str>, limit: usize) -> Self {
-        let lost = Coding::of(content_encoding).map(NotUnderstood::Encoded);
-        Self { bytes: Vec::new(), limit, expected: 0, lost }
+        let kept = Kept { bytes: Vec::new(), limit, expected: 0, overflowed: false };
+        match Decoder::new(content_encoding, limit) {
+            Ok(decoder) => Self { decoder, kept, sent: None, lost: None },
+            Err(reason) => {
+                Self { decoder: Decoder::default(), kept, sent: None, lost: Some(reason) }
+            }
+        }
     }
 
     /// The same, if it is told to have so many bytes: room is made for them at once, up to
     /// [`limits::RESERVED_BYTES`].
-    pub(super) fn expecting(self, bytes: Option<u64>) -> Self {
+    pub(super) fn expecting(mut self, bytes: Option<u64>) -> Self {
         let bytes = bytes.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(0);
-        Self { expected: bytes.min(limits::RESERVED_BYTES), ..self }
+        self.kept.expected = bytes.min(limits::RESERVED_BYTES);
+        self
     }
 
-    /// Why the body is not kept, if it isn't.
-    pub(super) fn lost(&self) -> Option<NotUnderstood> {
-        self.lost
+    /// The same, with a digest of what is sent, if it is encoded.
+    pub(super) fn digested(mut self) -> Self {
+        self.sent = (!self.decoder.is_plain()).then(Sha256::new);
+        self
     }
 
     pub(super) fn push(&mut self, bytes: &[u8]) {
         if self.lost.is_some() {
             return;
         }
-        if bytes.len() > self.limit - self.bytes.len() {
-            self.bytes = Vec::new();
-            self.lost = Some(NotUnderstood::TooLarge);
-        } else {
-            if self.bytes.is_empty() {
-                self.bytes.reserve_exact(self.expected.min(self.limit));
-            }
-            self.bytes.extend_from_slice(bytes);
+        if let Some(sent) = &mut self.sent {
+            sent.update(bytes);
+        }
+        let pushed = self.decoder.push(bytes, |bytes| self.kept.push(bytes));
+        let lost = if self.kept.overflowed { Err(NotUnderstood::TooLarge) } else { pushed };
+        if let Err(reason) = lost {
+            self.lost = Some(reason);
+            self.decoder = Decoder::default();
+            self.kept.bytes = Vec::new();
         }
     }
 
@@ -52,7 +71,27 @@ impl Body {
     pub(super) fn take(&mut self) -> Result<Vec<u8>, NotUnderstood> {
         match self.lost {
             Some(reason) => Err(reason),
-            None => Ok(std::mem::take(&mut self.bytes)),
+            None if !self.decoder.is_whole() => Err(NotUnderstood::BrokenCoding),
+            None => Ok(std::mem::take(&mut self.kept.bytes)),
+        }
+    }
+
+    /// The digest of what was sent, once, if it was encoded and is [`digested`](Self::digested).
+    pub(super) fn digest(&mut self) -> Option<Digest> {
+        self.sent.take().map(|sent| Digest(sent.finalize().into()))
+    }
+}
+
+impl Kept {
+    fn push(&mut self, bytes: &[u8]) {
+        if self.overflowed || bytes.len() > self.limit - self.bytes.len() {
+            self.overflowed = true;
+            self.bytes = Vec::new();
+        } else {
+            if self.bytes.is_empty() {
+                self.bytes.reserve_exact(self.expected.min(self.limit));
+            }
+            self.bytes.extend_from_slice(bytes);
         }
     }
 }
@@ -61,7 +100,7 @@ impl Body {
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Body")
-            .field("bytes", &self.bytes.len())
+            .field("bytes", &self.kept.bytes.len())
             .field("lost", &self.lost)
             .finish_non_exhaustive()
     }
@@ -86,10 +125,39 @@ mod tests {
         assert_eq!(body.take(), Err(NotUnderstood::TooLarge));
     }
 
+    /// `printf abcd | gzip -n`.
+    const GZIPPED: [u8; 24] = [
+        0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 0x4b, 0x4c, 0x4a, 0x4e, 1, 0, 0x11, 0xcd, 0x82, 0xed,
+        4, 0, 0, 0,
+    ];
+
     #[test]
-    fn an_encoded_body_is_not_kept() {
-        let mut body = Body::new(Some(" GZIP "), 4);
-        body.push(b"abcdef");
-        assert_eq!(body.take(), Err(NotUnderstood::Encoded(Coding::Gzip)));
+    fn an_encoded_body_is_kept_decoded_and_digested_as_it_was_sent() {
+        for limit in [4, 5] {
+            let mut body = Body::new(Some(" GZIP "), limit).digested();
+            for byte in GZIPPED {
+                body.push(&[byte]);
+            }
+            assert_eq!(body.take(), Ok(b"abcd".to_vec()));
+            assert_eq!(body.digest(), Some(Digest(Sha256::digest(GZIPPED).into())));
+        }
+        let mut plain = Body::new(None, 4).digested();
+        plain.push(b"abcd");
+        assert_eq!(plain.digest(), None);
+    }
+
+    #[test]
+    fn a_body_that_can_not_be_decoded_is_not_kept() {
+        let take = |coding, limit, bytes: &[u8]| {
+            let mut body = Body::new(Some(coding), limit);
+            body.push(bytes);
+            body.push(b"");
+            body.take()
+        };
+        assert_eq!(take("gzip", 3, &GZIPPED), Err(NotUnderstood::TooLarge));
+        assert_eq!(take("gzip", 4, &GZIPPED[..20]), Err(NotUnderstood::BrokenCoding));
+        assert_eq!(take("gzip", 4, b"abcd"), Err(NotUnderstood::BrokenCoding));
+        assert_eq!(take("gzip, compress", 4, &GZIPPED), Err(NotUnderstood::Encoded));
+        assert_eq!(take("gzip", 4, b""), Ok(Vec::new()));
     }
 }

@@ -184,6 +184,13 @@ impl Content {
     }
 }
 
+/// What was hashed before.
+impl From<u128> for Json {
+    fn from(hash: u128) -> Self {
+        Self(hash)
+    }
+}
+
 impl<'de> Deserialize<'de> for Json {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(JsonVisitor)

@@ -2,8 +2,9 @@
 //! are pointed at any server that speaks it, under any prefix.
 
 use super::{
-    Observer, RequestInfo, Socket,
+    Observer, RequestInfo, Socket, gemini,
     model::{Api, ModelExchange},
+    ollama,
 };
 use crate::call::{Name, Operation};
 
@@ -25,10 +26,12 @@ pub fn socket(request: &RequestInfo<'_>) -> Option<Socket> {
 
 /// The API of a model that is asked under this path, and the model if the path names it.
 fn model(method: &str, path: &str) -> Option<(Api, Option<Name>)> {
-    let unnamed = openai(method, path).or_else(|| anthropic(method, path));
+    // Ollama's paths end like some of `OpenAI`'s.
+    let unnamed =
+        ollama(method, path).or_else(|| openai(method, path)).or_else(|| anthropic(method, path));
     match unnamed {
         Some(api) => Some((api, None)),
-        None if method == "POST" => vertex(path).or_else(|| bedrock(path)),
+        None if method == "POST" => vertex(path).or_else(|| bedrock(path)).or_else(|| gemini(path)),
         None => None,
     }
 }
@@ -71,6 +74,22 @@ fn bedrock(path: &str) -> Option<(Api, Option<Name>)> {
         _ => return None,
     };
     Some((api, Some(model)))
+}
+
+fn gemini(path: &str) -> Option<(Api, Option<Name>)> {
+    let (method, resource) = gemini::Method::of(path)?;
+    Some((Api::Gemini(method), gemini::model(resource).map(Name::shared)))
+}
+
+fn ollama(method: &str, path: &str) -> Option<Api> {
+    let ends = |end: &str| path.ends_with(end);
+    let method = match method {
+        "POST" if ends("/api/chat") => ollama::Method::Chat,
+        "POST" if ends("/api/generate") => ollama::Method::Generate,
+        "POST" if ends("/api/embed") || ends("/api/embeddings") => ollama::Method::Embed,
+        _ => return None,
+    };
+    Some(Api::Ollama(method))
 }
 
 /// A part of a path without its percent-encoding (RFC 3986, section 2.1), if that is a name.
@@ -244,5 +263,52 @@ mod tests {
             assert_eq!(read(target), None, "{target}");
         }
         assert_eq!(model("GET", "/model/m/converse"), None);
+    }
+
+    #[test]
+    fn gemini_is_told_by_its_method_and_names_its_model() {
+        use gemini::Method::{CountTokens, Embed, Generate, StreamGenerate};
+        for (target, method, name) in [
+            ("/v1beta/models/gemini-2.5-pro:generateContent", Generate, Some("gemini-2.5-pro")),
+            ("/v1beta/models/m:streamGenerateContent?alt=sse", StreamGenerate, Some("m")),
+            ("/v1beta/models/m%3AgenerateContent", Generate, Some("m")),
+            (
+                "/v1/projects/p/locations/global/publishers/google/models/m:streamGenerateContent",
+                StreamGenerate,
+                Some("m"),
+            ),
+            ("/proxy/v1/models/m:countTokens", CountTokens, Some("m")),
+            ("/v1beta/models/m:embedContent", Embed, Some("m")),
+            ("/v1beta/models/m:batchEmbedContents", Embed, Some("m")),
+            ("/v1internal:streamGenerateContent?alt=sse", StreamGenerate, None),
+        ] {
+            let read = path(target).and_then(|path| model("POST", path));
+            assert_eq!(read, Some((Api::Gemini(method), name.map(Name::from))), "{target}");
+        }
+        for target in [
+            "/v1beta/models/m:batchGenerateContent",
+            "/v1/projects/p/publishers/anthropic/models/m:streamRawPredict",
+            "/v1internal:loadCodeAssist",
+            "/generateContent",
+        ] {
+            assert_eq!(path(target).and_then(|path| model("POST", path)), None, "{target}");
+        }
+        assert_eq!(model("GET", "/v1beta/models/m:generateContent"), None);
+    }
+
+    #[test]
+    fn ollama_is_told_by_its_paths() {
+        use ollama::Method::{Chat, Embed, Generate};
+        for (target, method) in [
+            ("/api/chat", Chat),
+            ("/ollama/api/generate", Generate),
+            ("/api/embed/", Embed),
+            ("/api/embeddings", Embed),
+        ] {
+            let read = path(target).and_then(|path| model("POST", path));
+            assert_eq!(read, Some((Api::Ollama(method), None)), "{target}");
+        }
+        assert_eq!(model("POST", "/api/chats"), None);
+        assert_eq!(model("POST", "/chat"), None);
     }
 }

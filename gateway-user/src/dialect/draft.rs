@@ -54,8 +54,18 @@ impl Draft {
     }
 
     pub(super) fn call(&mut self, id: Option<&str>, name: &str, arguments: Json) {
+        self.add_call(id, id, name, arguments);
+    }
+
+    /// The same, in an API whose ids are optional: clients leave them out of an answer that they send
+    /// back, or make them up, so they are no part of what the call means.
+    pub(super) fn call_by_name(&mut self, id: Option<&str>, name: &str, arguments: Json) {
+        self.add_call(None, id, name, arguments);
+    }
+
+    fn add_call(&mut self, key: Option<&str>, id: Option<&str>, name: &str, arguments: Json) {
         let mut call = Fields::default();
-        call.add_some("id", id.map(Json::text));
+        call.add_some("id", key.map(Json::text));
         call.add("name", Json::text(name));
         call.add("arguments", arguments);
         self.calls.push(call.hash());

@@ -1,12 +1,14 @@
 //! How a streamed response is cut into events.
 
-use super::{event_stream, sse};
+use super::{array, event_stream, lines, sse};
 use crate::limits::OBSERVED_RESPONSE_BYTES;
 
 /// Cuts a stream into events, at most [`OBSERVED_RESPONSE_BYTES`] each.
 #[derive(Debug)]
 pub(super) enum Frames {
     Sse(sse::Parser),
+    Lines(lines::Parser),
+    Array(array::Parser),
     EventStream(event_stream::Parser),
 }
 
@@ -30,6 +32,9 @@ impl Frames {
             () if is("text/event-stream") => {
                 Some(Self::Sse(sse::Parser::new(OBSERVED_RESPONSE_BYTES)))
             }
+            () if is("application/x-ndjson") => {
+                Some(Self::Lines(lines::Parser::new(OBSERVED_RESPONSE_BYTES)))
+            }
             () if is("application/vnd.amazon.eventstream") => {
                 Some(Self::EventStream(event_stream::Parser::new(OBSERVED_RESPONSE_BYTES)))
             }
@@ -37,11 +42,26 @@ impl Frames {
         }
     }
 
+    /// For a response that is an array of events.
+    pub(super) fn array() -> Self {
+        Self::Array(array::Parser::new(OBSERVED_RESPONSE_BYTES))
+    }
+
     /// More of the stream: `on_event` is called for each event that ends in it.
     pub(super) fn feed(&mut self, bytes: &[u8], on_event: impl FnMut(Event<'_>)) {
         match self {
             Self::Sse(parser) => parser.feed(bytes, on_event),
+            Self::Lines(parser) => parser.feed(bytes, on_event),
+            Self::Array(parser) => parser.feed(bytes, on_event),
             Self::EventStream(parser) => parser.feed(bytes, on_event),
+        }
+    }
+
+    /// The stream has ended: `on_event` is called for an event that ends with it.
+    pub(super) fn end(&mut self, on_event: impl FnMut(Event<'_>)) {
+        match self {
+            Self::Lines(parser) => parser.end(on_event),
+            Self::Sse(_) | Self::Array(_) | Self::EventStream(_) => {}
         }
     }
 }

@@ -102,6 +102,63 @@ impl<'de, const N: usize, T: Deserialize<'de>> Deserialize<'de> for UpTo<N, T> {
     }
 }
 
+/// What the items of an array add up to. Each is let go before the next one is read.
+pub(super) trait Gather<'de>: Default {
+    type Item: Deserialize<'de>;
+
+    /// Whether further items are not to be read.
+    fn is_full(&self) -> bool;
+
+    fn push(&mut self, item: Self::Item);
+
+    /// There were items that were not read.
+    fn overflow(&mut self);
+}
+
+/// A `G`, gathered of an array. One object counts as an array of it, `null` as an empty one.
+#[derive(Debug, Default)]
+pub(super) struct Gathered<G>(pub(super) G);
+
+impl<'de, G: Gather<'de>> Deserialize<'de> for Gathered<G> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Items<G>(PhantomData<G>);
+
+        impl<'de, G: Gather<'de>> Visitor<'de> for Items<G> {
+            type Value = Gathered<G>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an array, an object or null")
+            }
+
+            fn visit_unit<E>(self) -> Result<Gathered<G>, E> {
+                Ok(Gathered(G::default()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Gathered<G>, A::Error> {
+                let mut gathered = G::default();
+                gathered.push(G::Item::deserialize(MapAccessDeserializer::new(map))?);
+                Ok(Gathered(gathered))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Gathered<G>, A::Error> {
+                let mut gathered = G::default();
+                while !gathered.is_full() {
+                    match seq.next_element()? {
+                        Some(item) => gathered.push(item),
+                        None => return Ok(Gathered(gathered)),
+                    }
+                }
+                while seq.next_element::<IgnoredAny>()?.is_some() {
+                    gathered.overflow();
+                }
+                Ok(Gathered(gathered))
+            }
+        }
+
+        deserializer.deserialize_any(Items(PhantomData))
+    }
+}
+
 /// A `T`, which is an object, or something else that is passed over.
 #[derive(Debug)]
 pub(super) enum Maybe<T> {
@@ -181,7 +238,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for TextOnly<'a> {
     }
 }
 
-/// What a server writes for an error: an object with a code or a type, or a text.
+/// What a server writes for an error: an object with a code, a type or a status, or a text.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 pub(super) enum ErrorReport<'a> {
@@ -190,6 +247,8 @@ pub(super) enum ErrorReport<'a> {
         code: Option<ErrorCode<'a>>,
         #[serde(borrow, default, rename = "type")]
         kind: Option<ErrorCode<'a>>,
+        #[serde(borrow, default)]
+        status: Option<ErrorCode<'a>>,
     },
     Other(IgnoredAny),
 }
@@ -203,15 +262,25 @@ pub(super) enum ErrorCode<'a> {
 }
 
 impl ErrorReport<'_> {
-    /// Its code, else its type.
+    /// Its code, else its type or status. A code that is a number says the least: it is the HTTP
+    /// status.
     pub(super) fn name(&self) -> Name {
-        let Self::Object { code, kind } = self else { return "error".into() };
-        let named = |code: &Option<ErrorCode<'_>>| match code {
-            Some(ErrorCode::Text(text)) => given(Some(text)).map(Name::shared),
-            Some(ErrorCode::Number(number)) => Some(number.to_string().into()),
-            Some(ErrorCode::Other(_)) | None => None,
-        };
-        named(code).or_else(|| named(kind)).unwrap_or_else(|| "error".into())
+        let Self::Object { code, kind, status } = self else { return "error".into() };
+        let mut codes = [code, kind, status].into_iter().flatten();
+        let text = codes.clone().find_map(ErrorCode::text);
+        text.map(Name::shared)
+            .or_else(|| codes.find_map(ErrorCode::number))
+            .unwrap_or_else(|| "error".into())
+    }
+}
+
+impl ErrorCode<'_> {
+    pub(super) fn text(&self) -> Option<&str> {
+        if let Self::Text(text) = self { given(Some(text)) } else { None }
+    }
+
+    pub(super) fn number(&self) -> Option<Name> {
+        if let Self::Number(number) = self { Some(number.to_string().into()) } else { None }
     }
 }
 

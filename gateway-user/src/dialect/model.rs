@@ -1,42 +1,23 @@
 //! One exchange in which a model is asked, whatever API it is asked in.
 
+mod api;
 mod stream;
 
 use sha2::{Digest as _, Sha256};
 
 use super::{
     Answered, Asked, CallKey, Known, NotUnderstood, Reading, RequestInfo, ResponseInfo, What,
-    anthropic, bedrock,
-    body::Body,
-    frames::{Event, Frames},
-    openai_chat, openai_completions, openai_embeddings, openai_responses,
+    body::Body, coding::Decoder, error, frames::Frames,
 };
 use crate::{
-    call::{Answer, Digest, Name, Operation, Prompt, Signal},
+    call::{Answer, Digest, Name, Signal},
     limits,
 };
 
-use stream::Stream;
+pub(super) use api::Api;
 
-/// The APIs in which models are asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Api {
-    OpenaiChat,
-    AnthropicMessages,
-    AnthropicCountTokens,
-    /// Anthropic Messages as Bedrock takes them, whose path says whether the answer is streamed.
-    AnthropicInBedrock {
-        stream: bool,
-    },
-    BedrockConverse {
-        stream: bool,
-    },
-    OpenaiCompletions,
-    OpenaiEmbeddings,
-    OpenaiResponses(Operation),
-    /// The answer to an earlier call of that API is fetched, or its making is stopped.
-    OpenaiResponse,
-}
+use api::{Document, Question};
+use stream::Stream;
 
 /// Reads one exchange.
 #[derive(Debug)]
@@ -49,15 +30,17 @@ pub struct ModelExchange {
     key: Option<CallKey>,
     /// Whether its answer is made while nobody waits for it.
     background: bool,
+    /// Whether its body is not one of its API's, though its path is.
+    is_other: bool,
 }
 
 /// What the request's head says of the call.
 #[derive(Debug)]
-pub(super) struct Head {
+struct Head {
     /// The model that the path names.
-    pub(super) model: Option<Name>,
-    pub(super) client_retry: Option<u32>,
-    pub(super) signals: Vec<Signal>,
+    model: Option<Name>,
+    client_retry: Option<u32>,
+    signals: Vec<Signal>,
 }
 
 /// How the response is read.
@@ -65,12 +48,12 @@ pub(super) struct Head {
 enum Response {
     /// Its head has not come.
     Awaited,
-    /// Not at all: it is an error, or has no body that matters.
-    NoAnswer,
+    /// As an error: what it is called.
+    Error(Body),
     /// One document.
     Whole(Body),
     /// Events, each a part of the answer.
-    Stream(Box<(Frames, Stream)>),
+    Stream(Box<(Decoder, Frames, Stream)>),
     Lost(NotUnderstood),
 }
 
@@ -91,10 +74,12 @@ impl ModelExchange {
                 signals: request.signals.to_vec(),
             },
             request: Body::new(request.content_encoding, limits::OBSERVED_REQUEST_BYTES)
-                .expecting(request.content_length),
+                .expecting(request.content_length)
+                .digested(),
             response: Response::Awaited,
             key: None,
             background: false,
+            is_other: false,
         }
     }
 
@@ -102,79 +87,69 @@ impl ModelExchange {
         self.request.push(bytes);
     }
 
-    /// The call, unless an earlier one is asked about.
+    /// The call; `None` if an earlier one is asked about, or it is other traffic, by its body.
     pub(super) fn request_end(
         &mut self,
         known: &mut Known,
     ) -> Result<Option<Asked>, NotUnderstood> {
         let body = self.request.take()?;
-        let alone = |prompt| (prompt, Digest(Sha256::digest(&body).into()), None);
-        let (mut prompt, sha256, end) = match self.api {
-            Api::OpenaiChat => openai_chat::request(&body, known)?,
-            Api::AnthropicMessages => alone(anthropic::request(&body, Operation::Chat)?),
-            Api::AnthropicCountTokens => alone(anthropic::request(&body, Operation::CountTokens)?),
-            Api::AnthropicInBedrock { stream } => {
-                let prompt = anthropic::request(&body, Operation::Chat)?;
-                alone(Prompt { stream, ..prompt })
+        let (mut prompt, sha256, end) = match self.api.question(&body, known)? {
+            Question::Chat(prompt, sha256, end) => (prompt, sha256, end),
+            Question::Plain(prompt) => (prompt, Digest(Sha256::digest(&body).into()), None),
+            Question::Earlier => return Ok(None),
+            Question::Other => {
+                self.is_other = true;
+                return Ok(None);
             }
-            Api::BedrockConverse { stream } => alone(bedrock::request(&body, stream)?),
-            Api::OpenaiCompletions => alone(openai_completions::request(&body)?),
-            Api::OpenaiEmbeddings => alone(openai_embeddings::request(&body)?),
-            Api::OpenaiResponses(operation) => alone(openai_responses::request(&body, operation)?),
-            Api::OpenaiResponse => return Ok(None),
         };
-        if prompt.model.is_none() {
-            prompt.model = self.head.model.take();
-        }
+        prompt.model = self.head.model.take().or(prompt.model);
         prompt.client_retry = self.head.client_retry;
         prompt.terms.signals.append(&mut self.head.signals);
         self.background = prompt.terms.background;
+        let sha256 = self.request.digest().unwrap_or(sha256);
         let key = known.key();
         self.key = Some(key);
         Ok(Some(Asked { key, what: What::Model(prompt), sha256, unmetered: None, end }))
     }
 
+    pub(super) const fn is_other(&self) -> bool {
+        self.is_other
+    }
+
     pub(super) fn response_head(&mut self, response: &ResponseInfo<'_>) {
-        let body = Body::new(response.content_encoding, limits::OBSERVED_RESPONSE_BYTES);
-        self.response = match body.lost() {
-            _ if !(200..300).contains(&response.status) => Response::NoAnswer,
-            Some(reason) => Response::Lost(reason),
-            None => match Frames::of(response.content_type) {
-                Some(frames) => Response::Stream(Box::new((frames, Stream::new(self.api)))),
-                None => Response::Whole(body),
-            },
+        let (coding, limit) = (response.content_encoding, limits::OBSERVED_RESPONSE_BYTES);
+        self.response = if (200..300).contains(&response.status) {
+            match (self.api.frames(response.content_type), Decoder::new(coding, limit)) {
+                (Some(_), Err(reason)) => Response::Lost(reason),
+                (Some(frames), Ok(decoder)) => {
+                    Response::Stream(Box::new((decoder, frames, Stream::new(self.api))))
+                }
+                (None, _) => Response::Whole(Body::new(coding, limit)),
+            }
+        } else {
+            Response::Error(Body::new(coding, limits::ERROR_BODY_BYTES))
         };
     }
 
     pub(super) fn response_body(&mut self, bytes: &[u8]) {
         match &mut self.response {
-            Response::Whole(body) => body.push(bytes),
-            Response::Stream(stream) => {
-                let (frames, stream) = &mut **stream;
-                frames.feed(bytes, |event| match event {
-                    Event::Data(data) => stream.event(data),
-                    Event::Message(message) => stream.message(message),
-                    Event::TooLarge => stream.lose(NotUnderstood::TooLarge),
-                    Event::Broken => stream.lose(NotUnderstood::BrokenFrames),
+            Response::Whole(body) | Response::Error(body) => body.push(bytes),
+            Response::Stream(parts) => {
+                let (decoder, frames, stream) = &mut **parts;
+                let pushed = decoder.push(bytes, |bytes| {
+                    frames.feed(bytes, |event| stream.take(event));
                 });
+                if let Err(reason) = pushed {
+                    self.response = Response::Lost(reason);
+                }
             }
-            Response::Awaited | Response::NoAnswer | Response::Lost(_) => {}
+            Response::Awaited | Response::Lost(_) => {}
         }
     }
 
     pub(super) fn response_end(self, whole: bool, known: &mut Known) -> Option<Answered> {
-        let outcome = match self.response {
-            Response::Awaited => Outcome::Over(Reading::default()),
-            Response::NoAnswer => Outcome::Over(Reading {
-                answer: Answer { complete: whole, ..Answer::default() },
-                not_understood: None,
-            }),
-            Response::Whole(body) => document(self.api, body, whole),
-            Response::Stream(stream) => stream.1.end(whole, self.background),
-            Response::Lost(reason) => Outcome::Over(Reading::lost(reason)),
-        };
         let fetches = self.api == Api::OpenaiResponse;
-        match (self.key, outcome) {
+        match (self.key, self.response.end(self.api, whole, self.background)) {
             (Some(key), Outcome::Over(reading)) => Some(Answered { key, reading }),
             (Some(key), Outcome::Pending(id)) => {
                 known.background.put(id?, key);
@@ -189,33 +164,44 @@ impl ModelExchange {
     }
 }
 
+impl Response {
+    fn end(self, api: Api, whole: bool, background: bool) -> Outcome {
+        match self {
+            Self::Awaited => Outcome::Over(Reading::default()),
+            // What it can't be read of is no loss: there is no answer in it.
+            Self::Error(mut body) => {
+                let error = body.take().ok().and_then(|body| error::name(&body));
+                let answer = Answer { error, complete: whole, ..Answer::default() };
+                Outcome::Over(Reading { answer, not_understood: None })
+            }
+            Self::Whole(body) => document(api, body, whole),
+            Self::Stream(parts) => {
+                let (decoder, mut frames, mut stream) = *parts;
+                if whole {
+                    frames.end(|event| stream.take(event));
+                }
+                if whole && !decoder.is_whole() {
+                    stream.lose(NotUnderstood::BrokenCoding);
+                }
+                stream.end(whole, background)
+            }
+            Self::Lost(reason) => Outcome::Over(Reading::lost(reason)),
+        }
+    }
+}
+
 /// A body that was cut is not misunderstood, it is only not complete.
 fn document(api: Api, mut body: Body, whole: bool) -> Outcome {
-    let mut pending = None;
-    let answer = body.take().and_then(|body| match api {
-        Api::OpenaiChat => openai_chat::response(&body),
-        Api::AnthropicMessages | Api::AnthropicInBedrock { .. } => anthropic::response(&body),
-        Api::AnthropicCountTokens => anthropic::counted(&body),
-        Api::BedrockConverse { .. } => bedrock::response(&body),
-        Api::OpenaiCompletions => openai_completions::response(&body),
-        Api::OpenaiEmbeddings => openai_embeddings::response(&body),
-        Api::OpenaiResponses(_) | Api::OpenaiResponse => match openai_responses::response(&body)? {
-            openai_responses::Response::Over(answer) => Ok(answer),
-            openai_responses::Response::Pending(id) => {
-                pending = Some(id);
-                Ok(Answer::default())
-            }
-        },
-    });
-    if let Some(id) = pending {
-        return Outcome::Pending(id);
-    }
-    Outcome::Over(match answer {
-        Ok(mut answer) => {
+    Outcome::Over(match body.take().and_then(|body| api.answer(&body)) {
+        Ok(Document::Pending(id)) => return Outcome::Pending(id),
+        Ok(Document::Answer(mut answer)) => {
             answer.complete &= whole;
             Reading { answer, not_understood: None }
         }
-        Err(NotUnderstood::NotJson) if !whole => Reading::default(),
+        Err(NotUnderstood::NotJson | NotUnderstood::BrokenCoding) if !whole => Reading::default(),
         Err(reason) => Reading::lost(reason),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 
 use std::{fmt, mem};
 
-use super::frames::Event;
+use super::{frames::Event, kept::Kept};
 
 /// Cuts a stream into events. Holds at most one line and one event's data, each up to `limit`
 /// bytes. An event that lies whole in one slice is handed out from there, without a copy.
@@ -145,43 +145,6 @@ enum Field<'l> {
     Data(&'l [u8]),
     /// A comment or a field of another name.
     Other,
-}
-
-/// Bytes kept up to a limit; all are let go when it is passed.
-#[derive(Default)]
-struct Kept {
-    bytes: Vec<u8>,
-    overflowed: bool,
-}
-
-impl Kept {
-    fn is_empty(&self) -> bool {
-        self.bytes.is_empty() && !self.overflowed
-    }
-
-    fn push(&mut self, bytes: &[u8], limit: usize) {
-        if self.overflowed || bytes.len() > limit - self.bytes.len() {
-            self.overflow();
-        } else {
-            self.bytes.extend_from_slice(bytes);
-        }
-    }
-
-    fn overflow(&mut self) {
-        self.overflowed = true;
-        self.bytes = Vec::new();
-    }
-
-    /// Empties the buffer, and gives back what one long event made it grow to: a stream may go on
-    /// for long.
-    fn reset(&mut self) {
-        const RETAINED_BYTES: usize = 8 * 1024;
-        self.overflowed = false;
-        self.bytes.clear();
-        if self.bytes.capacity() > RETAINED_BYTES {
-            self.bytes = Vec::new();
-        }
-    }
 }
 
 #[cfg(test)]

@@ -232,6 +232,10 @@ impl Exchange {
         // Apart from the match: it is locked no longer than for reading.
         let asked = observer.request_end(&mut agent.known());
         match asked {
+            Ok(_) if observer.is_other() => {
+                add(&agent.coverage.exchanges_other, 1);
+                self.observer = None;
+            }
             Ok(asked) => {
                 for asked in asked {
                     self.calls.asked(connection, &self.asking, asked);

@@ -2,8 +2,8 @@
 
 use super::{
     super::{
-        NotUnderstood, Reading, anthropic, bedrock, event_stream::Message, openai_chat,
-        openai_completions, openai_responses,
+        NotUnderstood, Reading, anthropic, bedrock, event_stream::Message, frames::Event, gemini,
+        ollama, openai_chat, openai_completions, openai_responses,
     },
     Api, Outcome,
 };
@@ -16,6 +16,8 @@ pub(super) enum Stream {
     OpenaiResponses(openai_responses::Stream),
     Anthropic(anthropic::Stream),
     Bedrock(bedrock::Stream),
+    Gemini(gemini::Stream),
+    Ollama(ollama::Stream),
     /// Its API has no streams.
     None,
 }
@@ -34,24 +36,37 @@ impl Stream {
                 Self::Anthropic(anthropic::Stream::default())
             }
             Api::BedrockConverse { .. } => Self::Bedrock(bedrock::Stream::default()),
+            Api::Gemini(_) => Self::Gemini(gemini::Stream::default()),
+            Api::Ollama(_) => Self::Ollama(ollama::Stream::default()),
             Api::OpenaiEmbeddings => Self::None,
         }
     }
 
+    pub(super) fn take(&mut self, event: Event<'_>) {
+        match event {
+            Event::Data(data) => self.event(data),
+            Event::Message(message) => self.message(message),
+            Event::TooLarge => self.lose(NotUnderstood::TooLarge),
+            Event::Broken => self.lose(NotUnderstood::BrokenFrames),
+        }
+    }
+
     /// A document of its own.
-    pub(super) fn event(&mut self, data: &[u8]) {
+    fn event(&mut self, data: &[u8]) {
         match self {
             Self::OpenaiChat(stream) => stream.event(data),
             Self::OpenaiCompletions(stream) => stream.event(data),
             Self::OpenaiResponses(stream) => stream.event(data),
             Self::Anthropic(stream) => stream.event(data),
             Self::Bedrock(stream) => stream.lose(NotUnderstood::NotThisShape),
+            Self::Gemini(stream) => stream.event(data),
+            Self::Ollama(stream) => stream.event(data),
             Self::None => {}
         }
     }
 
     /// A message of Amazon's event stream encoding.
-    pub(super) fn message(&mut self, message: Message<'_>) {
+    fn message(&mut self, message: Message<'_>) {
         match self {
             Self::Anthropic(stream) => stream.message(message),
             Self::Bedrock(stream) => stream.message(message),
@@ -66,6 +81,8 @@ impl Stream {
             Self::OpenaiResponses(stream) => stream.lose(reason),
             Self::Anthropic(stream) => stream.lose(reason),
             Self::Bedrock(stream) => stream.lose(reason),
+            Self::Gemini(stream) => stream.lose(reason),
+            Self::Ollama(stream) => stream.lose(reason),
             Self::None => {}
         }
     }
@@ -81,6 +98,8 @@ impl Stream {
             },
             Self::Anthropic(stream) => stream.end(whole),
             Self::Bedrock(stream) => stream.end(whole),
+            Self::Gemini(stream) => stream.end(whole),
+            Self::Ollama(stream) => stream.end(whole),
             Self::None => Reading::lost(NotUnderstood::NotThisShape),
         })
     }

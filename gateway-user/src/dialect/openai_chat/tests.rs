@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use crate::{
     call::{Answer, Digest, Message, Prompt, Role, ToolCall, Usage},
     dialect::{
-        Asked, Coding, Known, NotUnderstood, Observer, Reading, RequestInfo, ResponseInfo, What,
+        Asked, Known, NotUnderstood, Observer, Reading, RequestInfo, ResponseInfo, What,
         beginnings::Bounds, canonical::Json, detect,
     },
     limits,
@@ -216,9 +216,10 @@ fn what_is_no_chat_request_is_said() {
     let mut cut = observer();
     cut.request_body(b"{\"messages\": [");
     assert_eq!(end(cut), Err(NotUnderstood::NotJson));
-    let info = RequestInfo { content_encoding: Some("gzip"), ..request_info("/chat/completions") };
+    let info =
+        RequestInfo { content_encoding: Some("compress"), ..request_info("/chat/completions") };
     let encoded = detect(&info).expect("a chat completion");
-    assert_eq!(end(encoded), Err(NotUnderstood::Encoded(Coding::Gzip)));
+    assert_eq!(end(encoded), Err(NotUnderstood::Encoded));
 }
 
 #[test]
@@ -536,11 +537,11 @@ fn what_is_no_answer_is_said() {
     encoded.response_head(&ResponseInfo {
         status: 200,
         content_type: JSON,
-        content_encoding: Some("br"),
+        content_encoding: Some("dcb"),
         signals: &[],
     });
     let reading = end_response(encoded, true);
-    assert_eq!(reading.not_understood, Some(NotUnderstood::Encoded(Coding::Brotli)));
+    assert_eq!(reading.not_understood, Some(NotUnderstood::Encoded));
 }
 
 #[test]

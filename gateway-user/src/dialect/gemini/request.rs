@@ -1,0 +1,215 @@
+//! The request: a conversation, the model that is to go on with it, and tools.
+
+use serde::{Deserialize, de::IgnoredAny};
+
+use super::super::{
+    NotUnderstood,
+    canonical::Json,
+    cursor::Cursor,
+    json::{Count, Gathered, Maybe, Text, given},
+};
+use super::{
+    Method,
+    content::{Content, History, Turn},
+};
+use crate::{
+    call::{self, Dialect, Name, Prompt, Segments, Signal, Terms},
+    limits,
+};
+
+/// What the body asks of this method.
+pub(in crate::dialect) fn parse(method: Method, body: &[u8]) -> Result<Prompt, NotUnderstood> {
+    let mut request = Request::default();
+    let mut cursor = Cursor::new(body, 0);
+    if !cursor.takes(b'{') {
+        cursor.value::<IgnoredAny>()?;
+        return Err(NotUnderstood::NotThisShape);
+    }
+    request.fields(&mut cursor, Place::Outer)?;
+    if !cursor.is_at_end() {
+        return Err(NotUnderstood::NotJson);
+    }
+    let asked = if method == Method::Embed { Field::Input } else { Field::Contents };
+    if !request.seen.contains(&asked) {
+        return Err(NotUnderstood::NotThisShape);
+    }
+    if request.history.too_many {
+        return Err(NotUnderstood::TooLarge);
+    }
+    Ok(request.prompt(method))
+}
+
+/// What the fields say.
+#[derive(Default)]
+struct Request {
+    /// Each once: one that comes again could be read either way.
+    seen: Vec<Field>,
+    model: Option<Name>,
+    history: History,
+    instructions: Option<call::Message>,
+    tools: Option<Json>,
+    generation: Generation,
+    service_tier: Option<Name>,
+    signals: Vec<Signal>,
+    segments: Segments,
+}
+
+/// Where a field stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Outer,
+    /// In what wraps the request: `request` (Code Assist), `generateContentRequest` (countTokens).
+    Wrapped,
+}
+
+/// A field that is read. The API takes both spellings of each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Field {
+    Model,
+    Contents,
+    /// What is to be embedded.
+    Input,
+    Instructions,
+    Tools,
+    Generation,
+    ServiceTier,
+    PromptId,
+    SessionId,
+    Request,
+}
+
+impl Field {
+    fn of(name: &str) -> Option<Self> {
+        Some(match name {
+            "model" => Self::Model,
+            "contents" => Self::Contents,
+            "content" | "requests" => Self::Input,
+            "systemInstruction" | "system_instruction" => Self::Instructions,
+            "tools" => Self::Tools,
+            "generationConfig" | "generation_config" => Self::Generation,
+            "serviceTier" | "service_tier" => Self::ServiceTier,
+            "user_prompt_id" => Self::PromptId,
+            "session_id" => Self::SessionId,
+            "request" | "generateContentRequest" | "generate_content_request" => Self::Request,
+            _ => return None,
+        })
+    }
+}
+
+#[derive(Default, Deserialize)]
+struct Generation {
+    #[serde(rename = "maxOutputTokens", alias = "max_output_tokens")]
+    max_output: Option<Count>,
+    #[serde(rename = "candidateCount", alias = "candidate_count")]
+    candidates: Option<Count>,
+}
+
+impl Request {
+    /// The fields of an object, whose bracket is read.
+    fn fields(&mut self, cursor: &mut Cursor<'_>, place: Place) -> Result<(), NotUnderstood> {
+        if cursor.takes(b'}') {
+            return Ok(());
+        }
+        loop {
+            self.field(cursor, place)?;
+            if !cursor.goes_on(b'}')? {
+                return Ok(());
+            }
+        }
+    }
+
+    fn field(&mut self, cursor: &mut Cursor<'_>, place: Place) -> Result<(), NotUnderstood> {
+        let Text(name) = cursor.name()?;
+        let Some(field) = Field::of(&name) else {
+            return cursor.value::<IgnoredAny>().map(drop);
+        };
+        // What is wrapped may name the model once more.
+        if self.seen.contains(&field) && (field, place) != (Field::Model, Place::Wrapped) {
+            return Err(NotUnderstood::NotThisShape);
+        }
+        self.seen.push(field);
+        cursor.peek();
+        let start = cursor.at();
+        match field {
+            Field::Model => {
+                let model = cursor.value::<Option<Text<'_>>>()?;
+                let model = given(model.as_ref()).map(last_segment).map(Name::shared);
+                self.model = self.model.take().or(model);
+            }
+            Field::Contents => {
+                Gathered(self.history) = cursor.value()?;
+                let bytes = (cursor.at() - start) as u64;
+                self.segments.messages += bytes.saturating_sub(self.history.media_bytes);
+            }
+            Field::Input => {
+                cursor.value::<IgnoredAny>()?;
+                self.segments.messages += (cursor.at() - start) as u64;
+            }
+            Field::Instructions => {
+                let content: Option<Content<'_>> = cursor.value()?;
+                self.segments.system = (cursor.at() - start) as u64;
+                self.instructions = content.map(|content| {
+                    let mut turn = Turn::of("system");
+                    content.pieces().iter().for_each(|piece| turn.add(piece));
+                    turn.finish()
+                });
+            }
+            Field::Tools => {
+                self.tools = cursor.value()?;
+                self.segments.tools = (cursor.at() - start) as u64;
+            }
+            Field::Generation => {
+                let generation: Option<Maybe<Generation>> = cursor.value()?;
+                self.generation = generation.and_then(Maybe::known).unwrap_or_default();
+            }
+            Field::ServiceTier => {
+                let tier: Option<Text<'_>> = cursor.value()?;
+                self.service_tier = given(tier.as_ref()).map(Name::shared);
+            }
+            Field::PromptId => self.signal(cursor, "body.user_prompt_id")?,
+            Field::SessionId => self.signal(cursor, "body.request.session_id")?,
+            Field::Request if place == Place::Wrapped => return Err(NotUnderstood::NotThisShape),
+            Field::Request => {
+                cursor.take(b'{').map_err(|_| NotUnderstood::NotThisShape)?;
+                self.fields(cursor, Place::Wrapped)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn signal(&mut self, cursor: &mut Cursor<'_>, name: &'static str) -> Result<(), NotUnderstood> {
+        let value: Option<Text<'_>> = cursor.value()?;
+        let value = given(value.as_ref()).filter(|value| value.len() <= limits::SIGNAL_BYTES);
+        self.signals.extend(value.map(|value| Signal { name, value: value.to_owned() }));
+        Ok(())
+    }
+
+    fn prompt(mut self, method: Method) -> Prompt {
+        let wish = self.history.wish.take();
+        let count = |count: Option<Count>| count.and_then(Count::get);
+        Prompt {
+            dialect: Dialect::Gemini,
+            operation: method.operation(),
+            model: self.model,
+            stream: method == Method::StreamGenerate,
+            messages: self.history.messages(self.instructions),
+            tools_hash: self.tools.filter(|tools| !tools.is_empty_array()).map(Json::get),
+            wish,
+            client_retry: None,
+            terms: Box::new(Terms {
+                max_output: count(self.generation.max_output),
+                choices: count(self.generation.candidates),
+                service_tier: self.service_tier,
+                reports_usage: true,
+                signals: self.signals,
+                segments: self.segments,
+                ..Terms::default()
+            }),
+        }
+    }
+}
+
+/// A model's name without the collection that it is in.
+fn last_segment(model: &str) -> &str {
+    model.rsplit('/').next().unwrap_or(model)
+}

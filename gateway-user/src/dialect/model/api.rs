@@ -1,0 +1,108 @@
+//! The APIs in which models are asked, and who reads their documents.
+
+use super::super::{
+    Known, NotUnderstood, anthropic, bedrock, frames::Frames, gemini, ollama, openai_chat,
+    openai_completions, openai_embeddings, openai_responses,
+};
+use crate::call::{Answer, Digest, Operation, Prompt};
+
+/// An API, and what is asked in it as far as the path tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::dialect) enum Api {
+    OpenaiChat,
+    OpenaiCompletions,
+    OpenaiEmbeddings,
+    OpenaiResponses(Operation),
+    /// The answer to an earlier call of that API is fetched, or its making is stopped.
+    OpenaiResponse,
+    AnthropicMessages,
+    AnthropicCountTokens,
+    /// Anthropic Messages as Bedrock takes them, whose path says whether the answer is streamed.
+    AnthropicInBedrock {
+        stream: bool,
+    },
+    BedrockConverse {
+        stream: bool,
+    },
+    Gemini(gemini::Method),
+    Ollama(ollama::Method),
+}
+
+/// What a request is.
+pub(super) enum Question {
+    /// With its digest, and where its messages end: a conversation that may be gone on with.
+    Chat(Prompt, Digest, Option<openai_chat::End>),
+    Plain(Prompt),
+    /// An earlier call is asked about.
+    Earlier,
+    /// Of another API, which has the same path.
+    Other,
+}
+
+/// What a response in one document is.
+pub(super) enum Document {
+    Answer(Answer),
+    /// It is still being made; the id under which it will be found.
+    Pending(Option<String>),
+}
+
+impl Api {
+    /// Reads a request's body.
+    pub(super) fn question(
+        self,
+        body: &[u8],
+        known: &mut Known,
+    ) -> Result<Question, NotUnderstood> {
+        let prompt = match self {
+            Self::OpenaiChat => {
+                let (prompt, sha256, end) = openai_chat::request(body, known)?;
+                return Ok(Question::Chat(prompt, sha256, end));
+            }
+            Self::OpenaiResponse => return Ok(Question::Earlier),
+            Self::Ollama(method) => match ollama::request(method, body)? {
+                Some(prompt) => prompt,
+                None => return Ok(Question::Other),
+            },
+            Self::OpenaiCompletions => openai_completions::request(body)?,
+            Self::OpenaiEmbeddings => openai_embeddings::request(body)?,
+            Self::OpenaiResponses(operation) => openai_responses::request(body, operation)?,
+            Self::AnthropicMessages => anthropic::request(body, Operation::Chat)?,
+            Self::AnthropicCountTokens => anthropic::request(body, Operation::CountTokens)?,
+            Self::AnthropicInBedrock { stream } => {
+                Prompt { stream, ..anthropic::request(body, Operation::Chat)? }
+            }
+            Self::BedrockConverse { stream } => bedrock::request(body, stream)?,
+            Self::Gemini(method) => gemini::request(method, body)?,
+        };
+        Ok(Question::Plain(prompt))
+    }
+
+    /// Reads a response that is one document.
+    pub(super) fn answer(self, body: &[u8]) -> Result<Document, NotUnderstood> {
+        let answer = match self {
+            Self::OpenaiChat => openai_chat::response(body),
+            Self::OpenaiCompletions => openai_completions::response(body),
+            Self::OpenaiEmbeddings => openai_embeddings::response(body),
+            Self::OpenaiResponses(_) | Self::OpenaiResponse => {
+                return Ok(match openai_responses::response(body)? {
+                    openai_responses::Response::Over(answer) => Document::Answer(answer),
+                    openai_responses::Response::Pending(id) => Document::Pending(id),
+                });
+            }
+            Self::AnthropicMessages | Self::AnthropicInBedrock { .. } => anthropic::response(body),
+            Self::AnthropicCountTokens => anthropic::counted(body),
+            Self::BedrockConverse { .. } => bedrock::response(body),
+            Self::Gemini(_) => gemini::response(body),
+            Self::Ollama(_) => ollama::response(body),
+        };
+        answer.map(Document::Answer)
+    }
+
+    /// How a response of this type is cut into events, if it is a stream.
+    pub(super) fn frames(self, content_type: Option<&str>) -> Option<Frames> {
+        Frames::of(content_type).or(match self {
+            Self::Gemini(gemini::Method::StreamGenerate) => Some(Frames::array()),
+            _ => None,
+        })
+    }
+}

@@ -1,0 +1,151 @@
+//! The request: a conversation, or a text that is to be gone on with.
+
+use std::fmt;
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{IgnoredAny, MapAccess, Visitor},
+};
+
+use super::super::{
+    NotUnderstood,
+    canonical::Json,
+    draft::Draft,
+    json::{Count, Gathered, Maybe, Text, given},
+};
+use super::{
+    Method,
+    message::{History, Images, content, wish},
+};
+use crate::call::{Dialect, Name, Prompt, Segments, Terms};
+
+/// What the body asks of this method; `None` if it is another program's.
+pub(in crate::dialect) fn parse(
+    method: Method,
+    body: &[u8],
+) -> Result<Option<Prompt>, NotUnderstood> {
+    let names: Names = serde_json::from_slice(body).unwrap_or_default();
+    let is_ollamas = names.model
+        && match method {
+            Method::Chat => names.messages,
+            Method::Generate => names.prompt,
+            Method::Embed => names.prompt || names.input,
+        };
+    if !is_ollamas {
+        return Ok(None);
+    }
+    let request: Request<'_> = serde_json::from_slice(body)?;
+    if request.messages.0.too_many {
+        return Err(NotUnderstood::TooLarge);
+    }
+    Ok(Some(request.prompt(method, body.len())))
+}
+
+/// Which fields a body has. Ollama reads their names in any case, so what is spelled otherwise is its
+/// own, too.
+#[derive(Default)]
+struct Names {
+    model: bool,
+    messages: bool,
+    prompt: bool,
+    input: bool,
+}
+
+#[derive(Deserialize)]
+struct Request<'a> {
+    #[serde(borrow)]
+    model: Text<'a>,
+    #[serde(default)]
+    messages: Gathered<History>,
+    #[serde(borrow)]
+    prompt: Option<Text<'a>>,
+    #[serde(borrow)]
+    system: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    images: Images<'a>,
+    stream: Option<bool>,
+    tools: Option<Json>,
+    options: Option<Maybe<Options>>,
+}
+
+#[derive(Deserialize)]
+struct Options {
+    /// Below 0: as many as it likes.
+    num_predict: Option<Count>,
+}
+
+impl Request<'_> {
+    fn prompt(self, method: Method, size: usize) -> Prompt {
+        let options = self.options.and_then(Maybe::known);
+        let Gathered(mut history) = self.messages;
+        let mut segments =
+            Segments { tools: 0, system: history.system_bytes, messages: history.message_bytes };
+        let prompt = given(self.prompt.as_ref()).unwrap_or_default();
+        match method {
+            Method::Chat => {}
+            Method::Generate => {
+                let system = given(self.system.as_ref());
+                if let Some(system) = system {
+                    let mut draft = Draft::new("system");
+                    draft.content(content(system, &Images::default()));
+                    history.messages.push(draft.finish());
+                }
+                let mut draft = Draft::new("user");
+                draft.content(content(prompt, &self.images));
+                history.messages.push(draft.finish());
+                history.wish = wish(prompt);
+                segments.system = system.map_or(0, str::len) as u64;
+                segments.messages = prompt.len() as u64;
+            }
+            // What is embedded is no conversation.
+            Method::Embed => segments.messages = size as u64,
+        }
+        Prompt {
+            dialect: Dialect::Ollama,
+            operation: method.operation(),
+            model: given(Some(&self.model)).map(Name::shared),
+            stream: method != Method::Embed && self.stream.unwrap_or(true),
+            messages: history.messages,
+            tools_hash: self.tools.filter(|tools| !tools.is_empty_array()).map(Json::get),
+            wish: history.wish,
+            client_retry: None,
+            terms: Box::new(Terms {
+                max_output: options.and_then(|it| it.num_predict).and_then(Count::get),
+                reports_usage: true,
+                segments,
+                ..Terms::default()
+            }),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Names {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct NamesVisitor;
+
+        impl<'de> Visitor<'de> for NamesVisitor {
+            type Value = Names;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Names, A::Error> {
+                let mut names = Names::default();
+                while let Some(Text(name)) = map.next_key()? {
+                    map.next_value::<IgnoredAny>()?;
+                    match () {
+                        () if name.eq_ignore_ascii_case("model") => names.model = true,
+                        () if name.eq_ignore_ascii_case("messages") => names.messages = true,
+                        () if name.eq_ignore_ascii_case("prompt") => names.prompt = true,
+                        () if name.eq_ignore_ascii_case("input") => names.input = true,
+                        () => {}
+                    }
+                }
+                Ok(names)
+            }
+        }
+
+        deserializer.deserialize_map(NamesVisitor)
+    }
+}
