@@ -13,6 +13,7 @@
 //! exchanges carry one call. A JSON-RPC batch carries many, and what it asks may be answered in
 //! another exchange of the agent: so each call has a [`CallKey`].
 
+mod a2a;
 mod beginnings;
 mod body;
 mod canonical;
@@ -22,10 +23,14 @@ mod draft;
 mod frames;
 mod json;
 mod known;
+mod mcp;
 mod model;
 mod openai_chat;
+mod rpc;
 pub mod signals;
 mod sse;
+pub mod template;
+mod unmetered;
 
 use std::fmt;
 
@@ -35,6 +40,7 @@ use model::ModelExchange;
 
 pub use detect::detect;
 pub use known::{CallKey, Known};
+pub use unmetered::unmetered;
 
 /// The head of a request, as far as dialects look at it.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +48,8 @@ pub struct RequestInfo<'a> {
     pub method: &'a str,
     /// The request target as it was sent (RFC 9112, section 3.2).
     pub target: &'a str,
+    /// The Host field, or `:authority`.
+    pub host: Option<&'a str>,
     pub content_type: Option<&'a str>,
     pub content_encoding: Option<&'a str>,
     /// In bytes, if it is told.
@@ -67,13 +75,52 @@ pub struct ResponseInfo<'a> {
 pub enum Observer {
     /// A model is asked, once.
     Model(Box<ModelExchange>),
+    /// Tools or another agent may be asked, in JSON-RPC.
+    Asking(Box<rpc::Asking>),
+    /// What was asked in other exchanges may be answered.
+    Listening(Box<rpc::Listening>),
+}
+
+/// What an exchange has turned out to be. Known once its request has ended, or of one that only
+/// listens, once its response goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Traffic {
+    /// It makes calls, or means to.
+    Calls,
+    /// It does no work: client and server agree on something, by a method of this name.
+    Protocol(&'static str),
+    /// It speaks no API that is known.
+    Other,
+    /// The same, as far as could be seen: this kept it from being looked at.
+    Unread(NotUnderstood),
 }
 
 impl Observer {
+    #[must_use]
+    pub const fn traffic(&self) -> Traffic {
+        match self {
+            Self::Model(_) => Traffic::Calls,
+            Self::Asking(exchange) => exchange.traffic(),
+            Self::Listening(exchange) => exchange.traffic(),
+        }
+    }
+
+    /// Whether the request's head alone says that calls are made. Else only the body tells.
+    #[must_use]
+    pub const fn is_told(&self) -> bool {
+        match self {
+            Self::Model(_) => true,
+            Self::Asking(exchange) => exchange.is_told(),
+            Self::Listening(_) => false,
+        }
+    }
+
     /// More of the request's body.
     pub fn request_body(&mut self, bytes: &[u8]) {
         match self {
             Self::Model(exchange) => exchange.request_body(bytes),
+            Self::Asking(exchange) => exchange.request_body(bytes),
+            Self::Listening(_) => {}
         }
     }
 
@@ -82,6 +129,8 @@ impl Observer {
     pub fn request_end(&mut self, known: &mut Known) -> Result<Vec<Asked>, NotUnderstood> {
         match self {
             Self::Model(exchange) => exchange.request_end(known).map(|asked| vec![asked]),
+            Self::Asking(exchange) => exchange.request_end(known),
+            Self::Listening(_) => Ok(Vec::new()),
         }
     }
 
@@ -89,6 +138,8 @@ impl Observer {
     pub fn response_head(&mut self, response: &ResponseInfo<'_>) {
         match self {
             Self::Model(exchange) => exchange.response_head(response),
+            Self::Asking(exchange) => exchange.response_head(response),
+            Self::Listening(exchange) => exchange.response_head(response),
         }
     }
 
@@ -96,15 +147,19 @@ impl Observer {
     pub fn response_body(&mut self, bytes: &[u8]) {
         match self {
             Self::Model(exchange) => exchange.response_body(bytes),
+            Self::Asking(exchange) => exchange.response_body(bytes),
+            Self::Listening(exchange) => exchange.response_body(bytes),
         }
     }
 
     /// The calls that were answered in what has passed of the response, if they don't wait for its
     /// end.
     #[must_use]
-    pub fn answered(&mut self, _known: &mut Known) -> Vec<Answered> {
+    pub fn answered(&mut self, known: &mut Known) -> Vec<Answered> {
         match self {
             Self::Model(_) => Vec::new(),
+            Self::Asking(exchange) => exchange.answered(known),
+            Self::Listening(exchange) => exchange.answered(known),
         }
     }
 
@@ -113,15 +168,19 @@ impl Observer {
     pub const fn has_answered(&self) -> bool {
         match self {
             Self::Model(_) => false,
+            Self::Asking(exchange) => exchange.has_answered(),
+            Self::Listening(exchange) => exchange.has_answered(),
         }
     }
 
     /// The response has ended; `whole` is false if it was cut. What it answers, as far as it was
     /// read.
     #[must_use]
-    pub fn response_end(self, whole: bool, _known: &mut Known) -> Vec<Answered> {
+    pub fn response_end(self, whole: bool, known: &mut Known) -> Vec<Answered> {
         match self {
             Self::Model(exchange) => exchange.response_end(whole).into_iter().collect(),
+            Self::Asking(exchange) => exchange.response_end(whole, known),
+            Self::Listening(exchange) => exchange.response_end(known),
         }
     }
 }
@@ -160,6 +219,14 @@ impl fmt::Debug for Asked {
 pub struct Answered {
     pub key: CallKey,
     pub reading: Reading,
+    /// Whether there is no answer because the client said that it wants none.
+    pub cancelled: bool,
+}
+
+impl Answered {
+    fn cancelled(key: CallKey) -> Self {
+        Self { key, reading: Reading::default(), cancelled: true }
+    }
 }
 
 /// What was read of a response.
@@ -172,6 +239,10 @@ pub struct Reading {
 }
 
 impl Reading {
+    fn of(answer: Result<Answer, NotUnderstood>) -> Self {
+        answer.map_or_else(Self::lost, |answer| Self { answer, not_understood: None })
+    }
+
     fn lost(reason: NotUnderstood) -> Self {
         Self { answer: Answer::default(), not_understood: Some(reason) }
     }
@@ -188,6 +259,9 @@ pub enum NotUnderstood {
     NotJson,
     #[error("the body is JSON, but does not have the shape that its API gives it")]
     NotThisShape,
+    /// A server may go by either: what it does can't be told.
+    #[error("the body has a field twice in one object")]
+    DuplicateKey,
 }
 
 impl From<NotUnderstood> for Unmetered {
@@ -195,6 +269,7 @@ impl From<NotUnderstood> for Unmetered {
         match reason {
             NotUnderstood::TooLarge => Self::TooLarge,
             NotUnderstood::Encoded(_) => Self::UnknownCoding,
+            NotUnderstood::DuplicateKey => Self::DuplicateKeys,
             NotUnderstood::NotJson | NotUnderstood::NotThisShape => Self::NotUnderstood,
         }
     }

@@ -38,6 +38,28 @@ pub const WS_INFLATE_RATIO: u64 = 64;
 pub const OBSERVED_REQUEST_BYTES: usize = 32 * 1024 * 1024;
 /// Bytes of a response body, or of one event of a stream, that are kept to be understood.
 pub const OBSERVED_RESPONSE_BYTES: usize = 8 * 1024 * 1024;
+/// Bytes of an event's name that are kept, where names matter.
+pub const EVENT_NAME_BYTES: usize = 32;
+/// Bytes of a request body that are kept to see whether it is JSON-RPC. A larger one is other
+/// traffic, unless its head says that it is MCP: then the call is not understood.
+pub const RPC_REQUEST_BYTES: usize = 8 * 1024 * 1024;
+/// Messages of one JSON-RPC batch. More: it is not understood.
+pub const RPC_BATCH: usize = 1024;
+/// Bytes of a JSON-RPC id that are kept to be shown; longer ones only tell calls apart.
+pub const RPC_ID_BYTES: usize = 256;
+/// Tool calls of one agent that wait for their answers. The one that waits longest makes room; its
+/// answer is not followed.
+pub const TOOL_CALLS_RUNNING_PER_AGENT: usize = 4096;
+/// Kinds of other traffic that are listed of each agent: a host, a method, a path. Others are
+/// counted together.
+pub const OTHER_LINES_PER_AGENT: usize = 256;
+/// Bytes of a path that is listed so; longer ones are cut.
+pub const OTHER_PATH_BYTES: usize = 128;
+/// Segments of it; further ones are left out.
+pub const OTHER_PATH_SEGMENTS: usize = 12;
+/// Bytes of a host or a method that is listed so (RFC 1035, section 2.3.4, gives names 255); longer
+/// ones are cut.
+pub const OTHER_NAME_BYTES: usize = 255;
 /// Bytes of a body's told length that room is made for before they come.
 pub const RESERVED_BYTES: usize = 1024 * 1024;
 /// Beginnings of conversations that are remembered in each agent, so that what follows them can be

@@ -33,6 +33,11 @@ impl Body {
         self.lost
     }
 
+    /// Whether its bytes are not those of what it says.
+    pub(super) const fn is_encoded(&self) -> bool {
+        matches!(self.lost, Some(NotUnderstood::Encoded(_)))
+    }
+
     pub(super) fn push(&mut self, bytes: &[u8]) {
         if self.lost.is_some() {
             return;

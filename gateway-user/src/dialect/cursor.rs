@@ -1,6 +1,6 @@
 //! A JSON document read value by value, so that a reader can go on from where another one was.
 
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::Deserializer;
 
 use super::{NotUnderstood, json::Text};
@@ -71,6 +71,14 @@ impl<'a> Cursor<'a> {
         Ok(value)
     }
 
+    /// The next value, as it is written.
+    pub(super) fn raw(&mut self) -> Result<&'a [u8], NotUnderstood> {
+        self.peek();
+        let start = self.at;
+        self.value::<IgnoredAny>()?;
+        Ok(self.document.get(start..self.at).unwrap_or_default())
+    }
+
     /// Where the last item of the array or object before the cursor ends, if it has any.
     pub(super) fn end_of_item(&self) -> usize {
         let before = self.document.get(..self.at.saturating_sub(1)).unwrap_or_default();
@@ -85,8 +93,6 @@ impl<'a> Cursor<'a> {
 
 #[cfg(test)]
 mod tests {
-    use serde::de::IgnoredAny;
-
     use super::*;
 
     #[test]
@@ -97,7 +103,7 @@ mod tests {
         assert_eq!(cursor.value(), Ok(1));
         assert_eq!(cursor.goes_on(b'}'), Ok(true));
         assert_eq!(cursor.name().expect("a name").0, "b");
-        assert!(cursor.value::<IgnoredAny>().is_ok());
+        assert_eq!(cursor.raw(), Ok(&br#"[2,"}"]"#[..]));
         assert_eq!(cursor.end_of_item(), r#" { "a" : 1 , "b":[2,"}""#.len());
         assert_eq!(cursor.goes_on(b'}'), Ok(false));
         assert!(cursor.is_at_end());

@@ -4,14 +4,23 @@
 use super::{
     Observer, RequestInfo,
     model::{Api, ModelExchange},
+    rpc,
 };
 
-/// Reads the exchange, if it speaks an API that is known. `None`: other traffic.
+/// Reads the exchange, if it speaks an API that is known, or may do so: its
+/// [`traffic`](Observer::traffic) tells that later. `None`: other traffic.
 #[must_use]
 pub fn detect(request: &RequestInfo<'_>) -> Option<Observer> {
-    let path = path(request.target)?;
-    let api = model(request.method, path)?;
-    Some(Observer::Model(Box::new(ModelExchange::new(api, request))))
+    if let Some(api) = path(request.target).and_then(|path| model(request.method, path)) {
+        return Some(Observer::Model(Box::new(ModelExchange::new(api, request))));
+    }
+    match request.method {
+        "POST" if rpc::is_json(request.content_type) || rpc::is_told(request) => {
+            Some(Observer::Asking(Box::new(rpc::Asking::new(request))))
+        }
+        "GET" => Some(Observer::Listening(Box::new(rpc::Listening::new(request)))),
+        _ => None,
+    }
 }
 
 /// The API of a model that is asked under this path.

@@ -13,16 +13,25 @@ pub(super) enum Frames {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Event<'a> {
     Data(&'a [u8]),
+    /// The same, from a parser that reads names.
+    Named(Name<'a>, &'a [u8]),
     /// It was longer than the bound; nothing of it was kept.
     TooLarge,
+}
+
+/// What an event is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Name<'a> {
+    /// Its `event` field, as far as it is kept; empty without one.
+    pub(super) kind: &'a [u8],
+    /// Whether it has an id, from which a stream that broke can be taken up again.
+    pub(super) has_id: bool,
 }
 
 impl Frames {
     /// For a response of this type, if it is a stream.
     pub(super) fn of(content_type: Option<&str>) -> Option<Self> {
-        let essence = content_type.and_then(|value| value.split(';').next())?.trim();
-        let is = |name: &str| essence.eq_ignore_ascii_case(name);
-        is("text/event-stream").then(|| Self::Sse(sse::Parser::new(OBSERVED_RESPONSE_BYTES)))
+        sse::is(content_type).then(|| Self::Sse(sse::Parser::new(OBSERVED_RESPONSE_BYTES)))
     }
 
     /// More of the stream: `on_event` is called for each event that ends in it.

@@ -3,7 +3,7 @@
 use super::{
     Asked, What,
     beginnings::{Beginnings, Bounds},
-    openai_chat,
+    openai_chat, rpc,
 };
 use crate::limits;
 
@@ -17,6 +17,8 @@ pub struct CallKey(u64);
 #[derive(Debug)]
 pub struct Known {
     pub(super) openai_chat: Beginnings<openai_chat::Beginning>,
+    /// Those whose answers may come in another exchange.
+    pub(super) rpc: rpc::Pending,
     next: u64,
 }
 
@@ -32,7 +34,7 @@ impl Default for Known {
 
 impl Known {
     pub(super) fn bounded(bounds: Bounds) -> Self {
-        Self { openai_chat: Beginnings::new(bounds), next: 0 }
+        Self { openai_chat: Beginnings::new(bounds), rpc: rpc::Pending::default(), next: 0 }
     }
 
     /// For the next call.

@@ -101,7 +101,7 @@ impl ModelExchange {
             Response::Stream(stream) => {
                 let (frames, stream) = &mut **stream;
                 frames.feed(bytes, |event| match event {
-                    Event::Data(data) => stream.event(data),
+                    Event::Data(data) | Event::Named(_, data) => stream.event(data),
                     Event::TooLarge => stream.lose(NotUnderstood::TooLarge),
                 });
             }
@@ -121,7 +121,7 @@ impl ModelExchange {
             Response::Stream(stream) => stream.1.end(whole),
             Response::Lost(reason) => Reading::lost(reason),
         };
-        Some(Answered { key, reading })
+        Some(Answered { key, reading, cancelled: false })
     }
 }
 

@@ -64,6 +64,9 @@ pub enum Bound {
     ChunkLineBytes,
     PipelinedRequests,
     EgressRefusals,
+    RpcRequestBytes,
+    ToolCallsRunning,
+    OtherLines,
 }
 
 /// What a bound's limit counts.
@@ -75,7 +78,7 @@ pub enum Unit {
 }
 
 impl Bound {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::ConnectionsPerAgent,
         Self::Connections,
         Self::HandshakeTime,
@@ -88,6 +91,9 @@ impl Bound {
         Self::ChunkLineBytes,
         Self::PipelinedRequests,
         Self::EgressRefusals,
+        Self::RpcRequestBytes,
+        Self::ToolCallsRunning,
+        Self::OtherLines,
     ];
 
     /// As the configuration calls it where it can be changed, else as [`limits`] does.
@@ -106,6 +112,9 @@ impl Bound {
             Self::ChunkLineBytes => "chunk_line_bytes",
             Self::PipelinedRequests => "pipelined_requests",
             Self::EgressRefusals => "egress_refusals_per_agent",
+            Self::RpcRequestBytes => "rpc_request_bytes",
+            Self::ToolCallsRunning => "tool_calls_running_per_agent",
+            Self::OtherLines => "other_lines_per_agent",
         }
     }
 
@@ -113,7 +122,7 @@ impl Bound {
     pub const fn unit(self) -> Unit {
         match self {
             Self::HandshakeTime | Self::HeadTime | Self::IdleTime => Unit::Milliseconds,
-            Self::HeadBytes | Self::ChunkLineBytes => Unit::Bytes,
+            Self::HeadBytes | Self::ChunkLineBytes | Self::RpcRequestBytes => Unit::Bytes,
             _ => Unit::Count,
         }
     }
@@ -194,6 +203,9 @@ impl Bounds {
             Bound::ChunkLineBytes => limits::CHUNK_LINE_BYTES,
             Bound::PipelinedRequests => limits::PIPELINED_REQUESTS,
             Bound::EgressRefusals => limits::EGRESS_REFUSALS_PER_AGENT,
+            Bound::RpcRequestBytes => limits::RPC_REQUEST_BYTES,
+            Bound::ToolCallsRunning => limits::TOOL_CALLS_RUNNING_PER_AGENT,
+            Bound::OtherLines => limits::OTHER_LINES_PER_AGENT,
         };
         Some(u64::try_from(count).unwrap_or(u64::MAX))
     }

@@ -12,7 +12,9 @@ use std::{
 use gateway_common::AgentId;
 
 use super::{
+    calls::ToolCalls,
     egress::{Refusals, Rules},
+    others::Others,
     tls::Decryption,
 };
 use crate::{
@@ -35,11 +37,14 @@ pub struct Agent {
     pub coverage: Coverage,
     /// What it was refused.
     pub refusals: Refusals,
+    /// What of its traffic makes no calls that are known.
+    pub others: Others,
     /// Those of the gateway: its connections count among all.
     pub bounds: Arc<Bounds>,
     pub(super) rules: Arc<Rules>,
     lineage: Mutex<Lineage>,
     known: Mutex<Known>,
+    tool_calls: Mutex<ToolCalls>,
     connections: AtomicUsize,
 }
 
@@ -66,10 +71,12 @@ impl Agent {
             decryption: None,
             coverage: Coverage::default(),
             refusals: Refusals::default(),
+            others: Others::default(),
             bounds: Arc::default(),
             rules: Arc::default(),
             lineage: Mutex::new(Lineage::new(seed)),
             known: Mutex::default(),
+            tool_calls: Mutex::default(),
             connections: AtomicUsize::new(0),
         }
     }
@@ -149,6 +156,10 @@ impl Agent {
     /// What is known of its conversations.
     pub(super) fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn tool_calls(&self) -> MutexGuard<'_, ToolCalls> {
+        self.tool_calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn lineage(&self) -> MutexGuard<'_, Lineage> {

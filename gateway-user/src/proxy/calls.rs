@@ -1,6 +1,6 @@
 //! The calls of one exchange: placed in workflows when they are asked, settled when answered.
 
-use std::mem::take;
+use std::{collections::BTreeMap, mem::take};
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
@@ -10,16 +10,21 @@ use super::{
     exchange::{Connection, Ended},
 };
 use crate::{
-    call::{CallKind, Digest, Name, Prompt, Settlement, Step, StepId, Timestamp, WorkflowId},
-    dialect::{Answered, Asked, CallKey, What},
+    call::{CallKind, Digest, Name, Settlement, Step, StepId, Timestamp, Tool, WorkflowId},
+    dialect::{Answered, Asked, CallKey, Reading, What},
+    limits::{self, Bound},
     lineage::{Failure, Outcome, Placement},
 };
 
-/// The calls of an exchange, or of a WebSocket, that wait for their answers.
+/// The calls of models in an exchange, or in a WebSocket, that wait for their answers.
 #[derive(Debug, Default)]
 pub(super) struct Calls {
     running: Vec<(CallKey, Running)>,
 }
+
+/// The tool calls of an agent that wait for their answers, which may come in any exchange.
+#[derive(Debug, Default)]
+pub(super) struct ToolCalls(BTreeMap<CallKey, Running>);
 
 /// A call's place, until it is answered.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +32,7 @@ struct Running {
     workflow: WorkflowId,
     step: StepId,
     started: Timestamp,
+    is_tool: bool,
 }
 
 /// What the calls of an exchange have in common.
@@ -53,13 +59,16 @@ impl Calls {
         if asked.unmetered.is_some() {
             add(&agent.coverage.calls_unmetered, 1);
         }
-        match &asked.what {
-            What::Model(prompt) => {
-                let (workflow, step) = place(connection, asking, prompt, &asked);
-                let running = Running { workflow, step, started: asking.started };
-                self.running.push((asked.key, running));
+        let running = place(connection, asking, &asked);
+        if running.is_tool {
+            let lost = agent.tool_calls().insert(asked.key, running);
+            if let Some(lost) = lost {
+                agent.bounds.hit(Bound::ToolCallsRunning);
+                let arrival = Arrival { ended: Ended::Unseen, status: None, first_byte: None };
+                settle(connection, arrival, Reading::default(), lost);
             }
-            What::Tool(_) => {}
+        } else {
+            self.running.push((asked.key, running));
         }
         agent.known().keep(asked);
     }
@@ -71,54 +80,82 @@ impl Calls {
         arrival: Arrival,
         answered: Answered,
     ) {
-        let Some(at) = self.running.iter().position(|(key, _)| *key == answered.key) else {
-            return;
+        let Answered { key, reading, cancelled } = answered;
+        let of_model = self.running.iter().position(|(of, _)| *of == key);
+        let running = match of_model {
+            Some(at) => Some(self.running.swap_remove(at).1),
+            None => connection.agent.tool_calls().0.remove(&key),
         };
-        let (_, running) = self.running.swap_remove(at);
-        settle(connection, arrival, answered, running);
+        let ended = if cancelled { Ended::ClientGone } else { arrival.ended };
+        if let Some(running) = running {
+            settle(connection, Arrival { ended, ..arrival }, reading, running);
+        }
     }
 }
 
-fn place(
-    connection: &Connection,
-    asking: &Asking,
-    prompt: &Prompt,
-    asked: &Asked,
-) -> (WorkflowId, StepId) {
+impl ToolCalls {
+    /// The call that had to make room, if one had.
+    fn insert(&mut self, key: CallKey, running: Running) -> Option<Running> {
+        self.0.insert(key, running);
+        let is_full = self.0.len() > limits::TOOL_CALLS_RUNNING_PER_AGENT;
+        is_full.then(|| self.0.pop_first()).flatten().map(|(_, running)| running)
+    }
+}
+
+fn place(connection: &Connection, asking: &Asking, asked: &Asked) -> Running {
     let agent = &connection.agent;
     // Held until the recorder knows: steps are recorded in the order in which they are placed.
     let mut lineage = agent.lineage();
-    let mut placement = lineage.place(asking.started, prompt);
-    let wish = placement
-        .opens_workflow
-        .then(|| prompt.wish.as_deref().map(|wish| keyed(&connection.recording.key, wish)))
-        .flatten();
-    let step = step(connection, asking, prompt, asked, &mut placement);
+    let (mut placement, wish) = match &asked.what {
+        What::Model(prompt) => (lineage.place(asking.started, prompt), prompt.wish.as_deref()),
+        What::Tool(invocation) => (lineage.place_tool(asking.started, invocation), None),
+    };
+    let wish = wish
+        .filter(|_| placement.opens_workflow)
+        .map(|wish| keyed(&connection.recording.key, wish));
+    let step = step(connection, asking, asked, &mut placement);
     connection.recording.recorder.placed(&agent.reference(), &placement, step, wish);
-    (placement.workflow, placement.step)
+    Running {
+        workflow: placement.workflow,
+        step: placement.step,
+        started: asking.started,
+        is_tool: matches!(asked.what, What::Tool(_)),
+    }
 }
 
 fn step(
     connection: &Connection,
     asking: &Asking,
-    prompt: &Prompt,
     asked: &Asked,
     placement: &mut Placement,
 ) -> Step {
+    let (call, dialect, operation, request_model, tool) = match &asked.what {
+        What::Model(prompt) => {
+            (CallKind::Model, prompt.dialect, prompt.operation, prompt.model.clone(), None)
+        }
+        What::Tool(invocation) => {
+            let tool = invocation.tool.as_deref().map(|name| Tool {
+                name: name.to_owned(),
+                call_id: None,
+                server: asking.host.clone(),
+            });
+            (CallKind::Tool, invocation.dialect, invocation.operation, None, tool)
+        }
+    };
     Step {
         step_id: placement.step,
         parent_step_ids: take(&mut placement.parents),
         confidence: placement.confidence,
         kind: placement.kind,
-        call: CallKind::Model,
+        call,
         agent: Name::shared(&connection.agent.reference().name),
-        dialect: Some(prompt.dialect),
-        operation: Some(prompt.operation),
-        request_model: prompt.model.clone(),
+        dialect: Some(dialect),
+        operation: Some(operation),
+        request_model,
         response_model: None,
         response_id: None,
         request_sha256: Some(asked.sha256),
-        tool: None,
+        tool,
         host: asking.host.clone(),
         original_dst: Some(connection.destination),
         upstream_local: connection.upstream_local,
@@ -131,6 +168,7 @@ fn step(
         duration_ms: None,
         status: None,
         finish_reasons: Vec::new(),
+        error: None,
         usage: None,
         unmetered: asked.unmetered,
         settled: false,
@@ -139,10 +177,9 @@ fn step(
     }
 }
 
-fn settle(connection: &Connection, arrival: Arrival, answered: Answered, running: Running) {
+fn settle(connection: &Connection, arrival: Arrival, reading: Reading, running: Running) {
     let agent = &connection.agent;
     let at = connection.recording.clock.now();
-    let reading = answered.reading;
     let understood = reading.not_understood.is_none() && arrival.ended != Ended::Unseen;
     if let Some(reason) = reading.not_understood {
         tracing::debug!(connection = %connection.id, %reason, "answer not understood");
@@ -158,7 +195,11 @@ fn settle(connection: &Connection, arrival: Arrival, answered: Answered, running
     };
     let outcome = Outcome { answer: reading.answer, status: arrival.status, failure };
     let mut lineage = agent.lineage();
-    let completion = lineage.finish(running.step, at, &outcome);
+    let completion = if running.is_tool {
+        lineage.finish_tool(running.workflow, &outcome)
+    } else {
+        lineage.finish(running.step, at, &outcome)
+    };
     let Outcome { answer, .. } = outcome;
     let settlement = Settlement {
         step_id: running.step,
@@ -166,9 +207,14 @@ fn settle(connection: &Connection, arrival: Arrival, answered: Answered, running
         response_model: answer.model,
         response_id: answer.response_id,
         finish_reasons: answer.finish_reasons,
+        error: answer.error,
         usage: answer.usage,
         status: arrival.status,
-        ttft_ms: arrival.first_byte.map(|first| first.since(running.started)),
+        // What answers in a stream that was there before has no first byte of its own.
+        ttft_ms: arrival
+            .first_byte
+            .filter(|first| *first >= running.started)
+            .map(|first| first.since(running.started)),
         duration_ms: Some(at.since(running.started)),
     };
     let recorder = &connection.recording.recorder;

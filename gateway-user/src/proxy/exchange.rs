@@ -9,10 +9,12 @@ use super::{
     calls::{Arrival, Asking, Calls},
     clock::Clock,
     egress::Whither,
+    others::Passing,
 };
 use crate::{
     call::{AgentRef, ConnectionId, Name, Settlement, Signal, Step, Timestamp, WorkflowId},
-    dialect::{self, Answered, Observer, RequestInfo, ResponseInfo},
+    dialect::{self, Answered, NotUnderstood, Observer, RequestInfo, ResponseInfo, Traffic},
+    limits::Bound,
     lineage::{Completion, Placement},
 };
 
@@ -125,6 +127,8 @@ pub(super) struct Exchange {
     /// Absent: it speaks no API that is known, or was not understood, or is over.
     observer: Option<Observer>,
     calls: Calls,
+    /// What it is if it makes no calls; absent if it does, or means to.
+    other: Option<Box<Passing>>,
 }
 
 impl Connection {
@@ -185,18 +189,22 @@ impl Exchange {
         if request.host.as_deref().is_some_and(|host| !connection.is_for(host)) {
             add(&connection.agent.coverage.tls_host_differs, 1);
         }
-        let observer = dialect::detect(&RequestInfo {
+        let info = RequestInfo {
             method: request.method,
             target: request.target,
+            host: request.host.as_deref(),
             content_type: request.content_type,
             content_encoding: request.content_encoding,
             content_length: request.content_length,
             client_retry: request.retry_count,
             signals: request.signals,
+        };
+        let observer = dialect::detect(&info);
+        let other = (!matches!(observer, Some(Observer::Model(_)))).then(|| {
+            let is_told = observer.as_ref().is_some_and(Observer::is_told);
+            let unmetered = if is_told { None } else { dialect::unmetered(&info) };
+            Box::new(Passing::new(info.host, info.method, info.target, unmetered))
         });
-        if observer.is_none() {
-            add(&connection.agent.coverage.exchanges_other, 1);
-        }
         Self {
             asking: Asking {
                 exchange_seq: seq,
@@ -210,10 +218,14 @@ impl Exchange {
             first_byte: None,
             observer,
             calls: Calls::default(),
+            other,
         }
     }
 
     pub(super) fn request_body(&mut self, bytes: &[u8]) {
+        if let Some(other) = &mut self.other {
+            other.sent(bytes.len());
+        }
         if let Some(observer) = &mut self.observer {
             observer.request_body(bytes);
         }
@@ -235,6 +247,7 @@ impl Exchange {
                 tracing::debug!(connection = %connection.id, %reason, "call not understood");
                 add(&agent.coverage.calls_not_understood, 1);
                 self.observer = None;
+                self.other = None;
             }
         }
     }
@@ -252,6 +265,9 @@ impl Exchange {
     }
 
     pub(super) fn response_body(&mut self, connection: &Connection, bytes: &[u8]) {
+        if let Some(other) = &mut self.other {
+            other.received(bytes.len());
+        }
         let Some(observer) = &mut self.observer else { return };
         self.first_byte.get_or_insert_with(|| connection.recording.clock.now());
         observer.response_body(bytes);
@@ -266,14 +282,44 @@ impl Exchange {
         if replace(&mut self.response_over, true) {
             return;
         }
-        let Some(observer) = self.observer.take() else { return };
+        let observer = self.observer.take();
+        self.count_other(
+            connection,
+            match &observer {
+                None => Traffic::Other,
+                // Its answer was over before the question was.
+                Some(observer) if observer.is_told() && !self.request_over => Traffic::Calls,
+                Some(observer) => observer.traffic(),
+            },
+        );
+        let Some(observer) = observer else { return };
         if self.request_over {
             let whole = ended == Ended::Whole;
             let answered = observer.response_end(whole, &mut connection.agent.known());
             self.answered(connection, ended, answered);
-        } else {
-            // Its answer was over before the question was.
+        } else if observer.is_told() {
             add(&connection.agent.coverage.calls_not_understood, 1);
+        }
+    }
+
+    /// Lists the exchange as what it is, if it made no calls.
+    fn count_other(&mut self, connection: &Connection, traffic: Traffic) {
+        let agent = &connection.agent;
+        let Some(other) = self.other.take() else { return };
+        let rpc_method = match traffic {
+            Traffic::Calls => return,
+            Traffic::Protocol(method) => Some(method),
+            Traffic::Other | Traffic::Unread(_) => None,
+        };
+        if traffic == Traffic::Unread(NotUnderstood::TooLarge) {
+            agent.bounds.hit(Bound::RpcRequestBytes);
+        }
+        if rpc_method.is_none() {
+            add(&agent.coverage.exchanges_other, 1);
+            add(&agent.coverage.calls_unmetered, u64::from(other.unmetered().is_some()));
+        }
+        if !agent.others.add(other.ended(rpc_method, self.status)) {
+            agent.bounds.hit(Bound::OtherLines);
         }
     }
 

@@ -10,7 +10,8 @@ use crate::{
     authority::Certificate,
     call::{Micros, State, WorkflowId, WorkflowSummary},
     control::model::{
-        self, AgentInfo, AgentState, Coverage, EgressRefused, EgressRule, Redirect, Status, Unit,
+        self, AgentInfo, AgentState, Coverage, EgressRefused, EgressRule, OtherTraffic, Redirect,
+        Status, Unit,
     },
 };
 
@@ -90,6 +91,9 @@ pub fn agents(out: &mut dyn Write, screen: &Screen, agents: &[AgentInfo]) -> io:
         ]);
         if let Some(note) = not_covered(seen) {
             table.note(Cell::default().and(&note, Color::Busy));
+        }
+        if let Some(note) = other_traffic(&agent.other) {
+            table.note(Cell::default().and(&note, Color::Faint));
         }
         if let Some(Redirect::Failed { why }) = &agent.redirect {
             table.note(Cell::default().and(&format!("  redirect: failed ({why})"), Color::Bad));
@@ -272,6 +276,23 @@ fn not_covered(seen: &Coverage) -> Option<String> {
         .map(|(cause, count)| format!("{cause}: {}", number::count(count)))
         .collect();
     (!listed.is_empty()).then(|| format!("  {}", listed.join(", ")))
+}
+
+/// What makes no calls that are known, in a line: how much, and the kind that there is most of.
+fn other_traffic(kinds: &[OtherTraffic]) -> Option<String> {
+    let most = kinds.first()?;
+    let exchanges = kinds.iter().map(|kind| kind.exchanges).sum();
+    let bytes = kinds.iter().map(|kind| kind.request_bytes.saturating_add(kind.response_bytes));
+    let what = most.rpc_method.as_deref().unwrap_or(&most.method);
+    let host = most.host.as_deref().unwrap_or_default();
+    Some(format!(
+        "  other traffic: {} of {}, {}; most: {what} {host}{} ({})",
+        number::of(exchanges, "exchange"),
+        number::of(kinds.len() as u64, "kind"),
+        number::bytes(bytes.fold(0, u64::saturating_add)),
+        most.path,
+        number::count(most.exchanges),
+    ))
 }
 
 const fn column(title: &'static str, align: Align, flexible: bool) -> Column {

@@ -1,10 +1,10 @@
 //! A message: as it is written, and in canonical form.
 
-use std::{borrow::Cow, fmt, slice};
+use std::{borrow::Cow, fmt, mem::replace, slice};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{MapAccess, SeqAccess, Visitor, value::SeqAccessDeserializer},
+    de::{Error as _, MapAccess, SeqAccess, Visitor, value::SeqAccessDeserializer},
 };
 
 use super::super::{
@@ -266,9 +266,14 @@ impl<'de: 'a, 'a> Deserialize<'de> for Piece<'a> {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Piece<'de>, A::Error> {
                 let mut kind = None;
                 let mut text = None;
+                let mut has_text = false;
                 let mut fields = Fields::default();
                 while let Some(Text(name)) = map.next_key()? {
                     match &*name {
+                        "type" if kind.is_some() => return Err(A::Error::duplicate_field("type")),
+                        "text" if replace(&mut has_text, true) => {
+                            return Err(A::Error::duplicate_field("text"));
+                        }
                         "type" => kind = map.next_value::<Option<Text<'de>>>()?,
                         "text" | "refusal" => text = map.next_value::<Option<Text<'de>>>()?,
                         _ => fields.add(&name, map.next_value()?),
