@@ -24,7 +24,7 @@ pub(super) use listening::Listening;
 pub(super) use message::Id;
 pub(super) use pending::Pending;
 
-use pending::Session;
+use pending::{Left, Session};
 
 /// What a method is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

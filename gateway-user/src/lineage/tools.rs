@@ -39,9 +39,10 @@ impl Lineage {
     /// A tool call's answer has ended, or failed. What the model makes of it is not known yet, so
     /// that the workflow, if a model belongs to it, goes on.
     pub fn finish_tool(&mut self, workflow: WorkflowId, outcome: &Outcome) -> Completion {
+        let failed = outcome.fault().is_some() || outcome.answer.error.is_some();
         let state = match self.memory.flow(workflow) {
             Some(_) => self.memory.state(workflow),
-            None if outcome.fault().is_some() => State::Failed,
+            None if failed => State::Failed,
             None => State::Done,
         };
         Completion { kind: StepKind::Tool, tools: Vec::new(), state }

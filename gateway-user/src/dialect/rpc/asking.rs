@@ -7,7 +7,7 @@ use super::{
         Answered, Asked, CallKey, Known, NotUnderstood, Reading, ResponseInfo, What, a2a,
         body::Body, frames::Event, json::Text, mcp, sse,
     },
-    Purpose, RequestInfo, Session, Traffic, is_json, is_told,
+    Left, Purpose, RequestInfo, Session, Traffic, is_json, is_told,
     message::{self, Content, Message},
     named_session,
 };
@@ -250,7 +250,7 @@ impl Asking {
             Response::NoAnswer => rest.answer.complete = whole && !is_fine,
             Response::Whole(mut body) => {
                 match body.take().and_then(|body| self.calls.document(&body)) {
-                    Err(_) if !is_fine => rest.answer.complete = whole,
+                    _ if !is_fine => rest.answer.complete = whole,
                     Err(NotUnderstood::NotJson) if !whole => {}
                     Err(reason) => rest = Reading::lost(reason),
                     Ok(()) if whole => rest = Reading::lost(NotUnderstood::NotThisShape),
@@ -268,11 +268,10 @@ impl Asking {
             let Open { key, partial, .. } = call;
             if let Some(answer) = partial {
                 known.rpc.close(key);
-                let reading =
-                    Reading { answer: Answer { complete: whole, ..answer }, ..rest.clone() };
+                let answer = Answer { complete: whole, ..answer };
+                let reading = Reading { answer, not_understood: self.calls.not_understood };
                 answered.push(Answered { key, reading, cancelled: false });
-            } else if !(may_come && known.rpc.leave(key)) {
-                let cancelled = known.rpc.close(key);
+            } else if let Left::Ended { cancelled } = known.rpc.leave(key, may_come) {
                 answered.push(Answered { key, reading: rest.clone(), cancelled });
             }
         }

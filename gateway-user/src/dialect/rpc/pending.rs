@@ -48,6 +48,16 @@ pub(in crate::dialect) struct Pending {
     order: BTreeMap<CallKey, (Session, u128)>,
 }
 
+/// What becomes of a call whose exchange is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::dialect) enum Left {
+    /// What there is to say of it is, or was, said elsewhere.
+    Waits,
+    Ended {
+        cancelled: bool,
+    },
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Waiting {
     key: CallKey,
@@ -80,10 +90,11 @@ impl Pending {
         Some(key)
     }
 
-    /// A call waits no longer. Whether it was cancelled.
-    pub(in crate::dialect) fn close(&mut self, key: CallKey) -> bool {
-        let Some(place) = self.order.remove(&key) else { return false };
-        self.calls.remove(&place).is_some_and(|waiting| waiting.cancelled)
+    /// A call waits no longer.
+    pub(in crate::dialect) fn close(&mut self, key: CallKey) {
+        if let Some(place) = self.order.remove(&key) {
+            self.calls.remove(&place);
+        }
     }
 
     /// The client cancels a call. Its key, if the answer could only have come in another exchange: it
@@ -94,18 +105,22 @@ impl Pending {
         if waiting.left { self.take(session, id) } else { None }
     }
 
-    /// A call's exchange is over without its answer, which may come in another one. Whether the
-    /// call goes on: one that was cancelled waits no longer.
-    pub(in crate::dialect) fn leave(&mut self, key: CallKey) -> bool {
-        let Some(waiting) = self.order.get(&key).and_then(|place| self.calls.get_mut(place)) else {
-            return false;
-        };
-        waiting.left = true;
-        if waiting.cancelled {
-            self.close(key);
-            return false;
+    /// A call's exchange is over without its answer, which `may_come` in another one.
+    pub(in crate::dialect) fn leave(&mut self, key: CallKey, may_come: bool) -> Left {
+        match self.order.get(&key).and_then(|place| self.calls.get_mut(place)) {
+            // It has been answered elsewhere.
+            None if may_come => Left::Waits,
+            None => Left::Ended { cancelled: false },
+            Some(waiting) if may_come && !waiting.cancelled => {
+                waiting.left = true;
+                Left::Waits
+            }
+            Some(waiting) => {
+                let cancelled = waiting.cancelled;
+                self.close(key);
+                Left::Ended { cancelled }
+            }
         }
-        true
     }
 
     /// The session is over: its calls that nothing can answer any more.
@@ -168,9 +183,10 @@ mod tests {
         assert_eq!(pending.take(two, 7), Some(keys[1]));
         assert_eq!(pending.take(two, 7), None);
         assert_eq!(pending.cancel(one, 7), None, "its own exchange goes on");
-        assert!(!pending.leave(keys[0]), "it was cancelled");
-        assert!(pending.leave(keys[2]));
+        assert_eq!(pending.leave(keys[0], true), Left::Ended { cancelled: true });
+        assert_eq!(pending.leave(keys[2], true), Left::Waits);
         assert_eq!(pending.cancel(one, 8), Some(keys[2]));
+        assert_eq!(pending.leave(keys[2], true), Left::Waits, "that was said");
         pending.open(one, 9, keys[3]);
         assert_eq!(pending.end(one), [keys[3]]);
         assert!(pending.calls.is_empty() && pending.order.is_empty());
