@@ -98,7 +98,7 @@ pub struct OtherTraffic {
     /// With `{id}` for segments that look like ids.
     pub path: String,
     /// The method of MCP or A2A that they are, if they are; `stream`: a server's own; `response`: a
-    /// client's answer to it.
+    /// client's answer to it; `end`: of a session; `other`: a method that is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rpc_method: Option<String>,
     /// Why it can't be told what they cost, if they cost.

@@ -1,5 +1,5 @@
-//! Agent2Agent over JSON-RPC: another agent is given a message, and answers with a message of its own,
-//! or with a task, at once or in events. The names of methods of version 1.0 (those of its gRPC
+//! A2A over JSON-RPC: another agent is given a message, and answers with a message of its own, or
+//! with a task, at once or in events. The names of methods of version 1.0 (those of its gRPC
 //! service), of 0.3 and of what was before. Where both call a method the same, it is MCP's: they
 //! carry no calls there.
 //!
@@ -112,6 +112,7 @@ struct Params<'a> {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[allow(clippy::struct_field_names, reason = "the names on the wire")]
 struct Message<'a> {
     #[serde(borrow)]
     context_id: Option<Label<'a>>,

@@ -18,6 +18,9 @@ pub fn detect(request: &RequestInfo<'_>) -> Option<Observer> {
         "POST" if rpc::is_json(request.content_type) || rpc::is_told(request) => {
             Some(Observer::Asking(Box::new(rpc::Asking::new(request))))
         }
+        "DELETE" if rpc::is_told(request) => {
+            Some(Observer::Listening(Box::new(rpc::Listening::new(request))))
+        }
         "GET" => Some(Observer::Listening(Box::new(rpc::Listening::new(request)))),
         _ => None,
     }

@@ -56,7 +56,7 @@ fn segment_of(segment: &str) -> &str {
 /// with hyphens or a version in it neither.
 fn looks_like_an_id(segment: &str) -> bool {
     let length = segment.len();
-    let count = |of: fn(&u8) -> bool| segment.bytes().filter(|byte| of(byte)).count();
+    let count = |of: fn(&u8) -> bool| segment.bytes().filter(of).count();
     let digits = count(u8::is_ascii_digit);
     let others = length - count(u8::is_ascii_alphanumeric);
     if length == 0 {

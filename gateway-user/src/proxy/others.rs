@@ -20,7 +20,7 @@ pub struct Kind {
     /// Without what names one thing of many: see [`template::path`].
     pub path: Box<str>,
     /// The method of a JSON-RPC protocol that does no work; `stream` for what a server sends unasked,
-    /// `response` for what a client answers it.
+    /// `response` for what a client answers it, `end` for the end of a session.
     pub rpc_method: Option<&'static str>,
     /// Why what it costs can't be told, if it costs.
     pub unmetered: Option<Unmetered>,

@@ -125,7 +125,7 @@ impl Asking {
         };
         let read = body.and_then(|body| self.read(&body, known));
         match read {
-            Err(reason @ NotUnderstood::TooLarge | reason @ NotUnderstood::Encoded(_))
+            Err(reason @ (NotUnderstood::TooLarge | NotUnderstood::Encoded(_)))
                 if !self.is_told =>
             {
                 self.traffic = Traffic::Unread(reason);
@@ -160,7 +160,7 @@ impl Asking {
                 }
                 // Without an id it asks for nothing.
                 (Some(Purpose::Tool | Purpose::Agent), None) => {
-                    protocol = protocol.or(Some("other"))
+                    protocol = protocol.or(Some("other"));
                 }
                 (Some(Purpose::Cancel), _) => {
                     protocol = protocol.or(Some("notifications/cancelled"));
@@ -177,7 +177,7 @@ impl Asking {
         };
         for id in cancelled {
             let lost = known.rpc.cancel(self.session, id.hash);
-            self.calls.ready.extend(lost.map(|key| Answered::cancelled(key)));
+            self.calls.ready.extend(lost.map(Answered::cancelled));
         }
         let sha256 = Digest(Sha256::digest(body).into());
         let asked = invoked.into_iter().map(|(id, call)| self.ask(id, call, sha256, known));

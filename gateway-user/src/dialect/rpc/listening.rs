@@ -1,4 +1,5 @@
-//! A GET that a server may answer with events: answers to what was asked in other exchanges.
+//! A GET that a server may answer with events: answers to what was asked in other exchanges. And a
+//! DELETE, which ends a session: nothing is answered in it any more.
 
 use super::{
     super::{
@@ -12,7 +13,7 @@ use super::{
 };
 use crate::limits;
 
-/// Reads a GET that may be MCP.
+/// Reads a GET that may be MCP, or a DELETE that is.
 #[derive(Debug)]
 pub struct Listening {
     /// Whether its head says that it is.
@@ -20,8 +21,11 @@ pub struct Listening {
     /// To resolve what the server calls its endpoint; empty when that is known, or not waited for.
     target: Box<str>,
     session: Option<Session>,
-    /// Whether the session ends with this stream, as in the transport before there were sessions.
-    is_session: bool,
+    /// Whether the session ends with the exchange: it is told to, or the exchange is its stream, as in
+    /// the transport before there were sessions.
+    ends_session: bool,
+    /// Whether it is told to.
+    is_end: bool,
     parser: Option<Box<sse::Parser>>,
     /// Answers, by the ids of what they answer.
     found: Vec<(u128, Reading)>,
@@ -34,14 +38,17 @@ impl Listening {
             is_told,
             target: if is_told { "".into() } else { request.target.into() },
             session: named_session(request),
-            is_session: false,
+            ends_session: false,
+            is_end: request.method == "DELETE",
             parser: None,
             found: Vec::new(),
         }
     }
 
     pub(in crate::dialect) const fn traffic(&self) -> Traffic {
-        if self.parser.is_some() && (self.is_told || self.session.is_some()) {
+        if self.is_end {
+            Traffic::Protocol("end")
+        } else if self.parser.is_some() && (self.is_told || self.session.is_some()) {
             Traffic::Protocol("stream")
         } else {
             Traffic::Other
@@ -50,7 +57,9 @@ impl Listening {
 
     pub(in crate::dialect) fn response_head(&mut self, response: &ResponseInfo<'_>) {
         let is_fine = (200..300).contains(&response.status);
-        if is_fine && sse::is(response.content_type) && response.content_encoding.is_none() {
+        if self.is_end {
+            self.ends_session = is_fine;
+        } else if is_fine && sse::is(response.content_type) && response.content_encoding.is_none() {
             self.parser = Some(Box::new(sse::Parser::naming(limits::OBSERVED_RESPONSE_BYTES)));
         }
     }
@@ -82,7 +91,7 @@ impl Listening {
 
     pub(in crate::dialect) fn response_end(mut self, known: &mut Known) -> Vec<Answered> {
         let mut answered = self.answered(known);
-        if let (true, Some(session)) = (self.is_session, self.session) {
+        if let (true, Some(session)) = (self.ends_session, self.session) {
             let lost = known.rpc.end(session).into_iter();
             let reading = Reading::default();
             answered.extend(lost.map(|key| Answered {
@@ -101,7 +110,7 @@ impl Listening {
             let endpoint = str::from_utf8(data).ok().filter(|_| *kind == b"endpoint");
             self.session = Some(Session::at_reference(&self.target, endpoint.ok_or(NotMcp)?));
             self.target = "".into();
-            self.is_session = true;
+            self.ends_session = true;
             return Ok(());
         }
         // What can't be read answers nothing: its call waits on, and is counted in the end.

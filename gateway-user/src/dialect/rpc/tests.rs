@@ -314,6 +314,46 @@ fn a_stream_that_can_be_resumed_leaves_its_call_waiting() {
 }
 
 #[test]
+fn nothing_is_answered_in_a_session_that_has_ended() {
+    let mut agent = Agent::in_session("s");
+    let (observer, key, _) = agent.call("/mcp", &tool(&json!(1), "a", &json!({})));
+    assert!(agent.answer(observer, &head(202, "text/plain"), "").is_empty());
+    for (status, expected) in [(405, vec![]), (200, vec![key])] {
+        let end = detect(&info("DELETE", "/mcp", &agent.signals)).expect("it is told");
+        assert_eq!(end.traffic(), Traffic::Protocol("end"));
+        let ended = agent.answer(end, &head(status, "text/plain"), "");
+        assert_eq!(ended.iter().map(|it| it.key).collect::<Vec<_>>(), expected);
+    }
+    assert!(detect(&info("DELETE", "/things/1", &[])).is_none());
+}
+
+/// What the Python SDK 2.3 said to its own server, and was answered.
+#[test]
+fn recorded_calls_are_read_whole() {
+    const MODERN: [&str; 2] = [
+        r#"{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{"name":"search","arguments":{"q":"é","n":2},"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"mcp","version":"0.1.0"},"io.modelcontextprotocol/clientCapabilities":{}}}}"#,
+        r#"{"jsonrpc":"2.0","id":3,"result":{"content":[{"text":"found é","type":"text"}],"isError":false,"resultType":"complete","structuredContent":{"result":"found é"},"_meta":{"io.modelcontextprotocol/serverInfo":{"name":"tools","version":""}}}}"#,
+    ];
+    const LEGACY: [&str; 2] = [
+        r#"{"method":"tools/call","params":{"name":"fail","arguments":{}},"jsonrpc":"2.0","id":4}"#,
+        "event: message\r\ndata: {\"jsonrpc\":\"2.0\",\"id\":4,\"result\":{\"content\":[{\"text\":\"Error executing tool fail\",\"type\":\"text\"}],\"isError\":true}}\r\n\r\n",
+    ];
+    let mut read = Vec::new();
+    for ([request, response], kind) in [(MODERN, JSON), (LEGACY, EVENTS)] {
+        let mut agent = Agent::default();
+        let (observer, asked) = agent.post("/mcp", request.as_bytes());
+        let asked = asked.expect("it is understood").remove(0);
+        let What::Tool(mut invocation) = asked.what else { panic!("no tool") };
+        let arguments = invocation.arguments.take();
+        assert!(arguments.is_some());
+        let answered = agent.answer(observer, &head(200, kind), response).remove(0);
+        assert_eq!(answered.key, asked.key);
+        read.push((invocation, answered.reading));
+    }
+    insta::assert_debug_snapshot!(read, @"");
+}
+
+#[test]
 fn other_streams_are_other_traffic() {
     let mut agent = Agent::default();
     let mut stream = agent.listen("/events");
@@ -447,7 +487,9 @@ fn read(
 ) -> (Option<Vec<What>>, Traffic, Vec<Reading>) {
     let mut known = Known::default();
     let mut observer = detect(&info("POST", "/mcp", &[])).expect("it may be");
-    request.iter().for_each(|piece| observer.request_body(piece));
+    for piece in request {
+        observer.request_body(piece);
+    }
     let asked = observer.request_end(&mut known).ok();
     let asked = asked.map(|asked| asked.into_iter().map(|asked| asked.what).collect());
     observer.response_head(head);
@@ -499,7 +541,9 @@ proptest! {
 
     #[test]
     fn key_order_and_escapes_do_not_matter(name in "[a-zé\"]{1,6}", value in any::<i32>()) {
-        let escaped: String = name.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect();
+        let escaped: Vec<_> =
+            name.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect();
+        let escaped = escaped.concat();
         let one = format!(
             r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":{0},"arguments":{{{0}:{value},"b":[]}}}}}}"#,
             json!(name),
