@@ -381,6 +381,30 @@ mod tests {
     }
 
     #[test]
+    fn other_traffic_is_summed_up_in_a_line() {
+        let kind = |path: &str, exchanges| OtherTraffic {
+            host: Some("api.test".to_owned()),
+            method: "GET".to_owned(),
+            path: path.to_owned(),
+            rpc_method: None,
+            unmetered: None,
+            exchanges,
+            request_bytes: 1000,
+            response_bytes: 2000,
+            status: Some(200),
+        };
+        let mut agent = sample::agent("web");
+        agent.other = vec![kind("/users/{id}", 7), kind("/", 1)];
+        let text = shown(|out| agents(out, &PIPE, std::slice::from_ref(&agent)));
+        let line =
+            "  other traffic: 8 exchanges of 2 kinds, 6.0 kB; most: GET api.test/users/{id} (7)";
+        assert_eq!(text.lines().nth(2), Some(line));
+        let written = serde_json::to_value(&agent).expect("is JSON");
+        assert_eq!(written["other"][0]["path"], "/users/{id}");
+        assert!(written["other"][0].get("unmetered").is_none());
+    }
+
+    #[test]
     fn no_agents_says_what_to_do() {
         assert!(shown(|out| agents(out, &PIPE, &[])).contains("turnpike attach"));
     }

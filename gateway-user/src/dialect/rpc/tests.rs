@@ -350,7 +350,72 @@ fn recorded_calls_are_read_whole() {
         assert_eq!(answered.key, asked.key);
         read.push((invocation, answered.reading));
     }
-    insta::assert_debug_snapshot!(read, @"");
+    insta::assert_debug_snapshot!(read, @r#"
+    [
+        (
+            Invocation {
+                dialect: Mcp,
+                operation: ExecuteTool,
+                tool: Some(
+                    "search",
+                ),
+                arguments: None,
+                rpc_id: Some(
+                    "3",
+                ),
+                signals: [],
+            },
+            Reading {
+                answer: Answer {
+                    model: None,
+                    response_id: None,
+                    choices: [],
+                    tool_calls: [],
+                    finish_reasons: [
+                        "complete",
+                    ],
+                    usage: None,
+                    service_tier: None,
+                    error: None,
+                    complete: true,
+                },
+                not_understood: None,
+            },
+        ),
+        (
+            Invocation {
+                dialect: Mcp,
+                operation: ExecuteTool,
+                tool: Some(
+                    "fail",
+                ),
+                arguments: None,
+                rpc_id: Some(
+                    "4",
+                ),
+                signals: [],
+            },
+            Reading {
+                answer: Answer {
+                    model: None,
+                    response_id: None,
+                    choices: [],
+                    tool_calls: [],
+                    finish_reasons: [
+                        "complete",
+                    ],
+                    usage: None,
+                    service_tier: None,
+                    error: Some(
+                        "tool_error",
+                    ),
+                    complete: true,
+                },
+                not_understood: None,
+            },
+        ),
+    ]
+    "#);
 }
 
 #[test]
