@@ -70,7 +70,7 @@ pub(super) struct Call {
     /// A hash of the model's id for it.
     pub(super) id: Option<u128>,
     pub(super) deed: Deed,
-    /// Whether the agent was seen to make it.
+    /// Whether the agent was seen to make it, and it did not fail.
     pub(super) made: bool,
     /// Whether the model was told its result.
     pub(super) answered: bool,

@@ -6,7 +6,8 @@ use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use crate::{
     call::{
-        Confidence, Evidence, EvidenceKind, Invocation, State, StepKind, Timestamp, WorkflowId,
+        Confidence, Evidence, EvidenceKind, Invocation, State, StepId, StepKind, Timestamp,
+        WorkflowId,
     },
     limits,
 };
@@ -36,10 +37,21 @@ impl Lineage {
         open.and_then(|open| self.place_opened(&open)).unwrap_or_else(|| self.place_alone())
     }
 
-    /// A tool call's answer has ended, or failed. What the model makes of it is not known yet, so
-    /// that the workflow, if a model belongs to it, goes on.
-    pub fn finish_tool(&mut self, workflow: WorkflowId, outcome: &Outcome) -> Completion {
-        let failed = outcome.fault().is_some() || outcome.answer.error.is_some();
+    /// A tool call's answer has ended, or failed: of the `step` that [`place_tool`](Self::place_tool)
+    /// said, which follows `from`. What the model makes of it is not known yet, so that the workflow,
+    /// if a model belongs to it, goes on.
+    pub fn finish_tool(
+        &mut self,
+        workflow: WorkflowId,
+        step: StepId,
+        from: Option<StepId>,
+        outcome: &Outcome,
+    ) -> Completion {
+        let fault = outcome.fault().is_some();
+        if fault || outcome.answer.finish_reasons.iter().any(|reason| *reason == INPUT_REQUIRED) {
+            self.memory.unmake(step, from);
+        }
+        let failed = fault || outcome.answer.error.is_some();
         let state = match self.memory.flow(workflow) {
             Some(_) => self.memory.state(workflow),
             None if failed => State::Failed,
@@ -101,6 +113,15 @@ struct OpenCall {
 }
 
 impl Memory {
+    /// A call has to be made again: it failed, or the server wants to know more first.
+    fn unmake(&mut self, step: StepId, from: Option<StepId>) {
+        let model = from.and_then(|from| self.find(from)).and_then(|seq| self.step_mut(seq));
+        let call = model.and_then(|model| model.tools.iter_mut().find(|call| call.step == step));
+        if let Some(call) = call {
+            call.made = false;
+        }
+    }
+
     /// Of several, the one that waits longest, unless it looks abandoned beside a fresher one.
     fn open_call(&self, at: Timestamp, deed: Deed) -> Option<OpenCall> {
         let steps = self.opened.get(deed).filter_map(|seq| Some((seq, self.step(seq)?)));
@@ -124,3 +145,6 @@ impl Memory {
         Some(OpenCall { step, call, is_sole })
     }
 }
+
+/// What MCP's result says of a call that is to be made again with more in it (2026-07-28).
+const INPUT_REQUIRED: &str = "input_required";

@@ -32,7 +32,15 @@ struct Running {
     workflow: WorkflowId,
     step: StepId,
     started: Timestamp,
-    is_tool: bool,
+    call: Called,
+}
+
+/// What is called.
+#[derive(Clone, Copy, Debug)]
+enum Called {
+    Model,
+    /// A tool, after this step.
+    Tool(Option<StepId>),
 }
 
 /// What the calls of an exchange have in common.
@@ -60,7 +68,7 @@ impl Calls {
             add(&agent.coverage.calls_unmetered, 1);
         }
         let running = place(connection, asking, &asked);
-        if running.is_tool {
+        if let Called::Tool(_) = running.call {
             let lost = agent.tool_calls().insert(asked.key, running);
             if let Some(lost) = lost {
                 agent.bounds.hit(Bound::ToolCallsRunning);
@@ -113,14 +121,14 @@ fn place(connection: &Connection, asking: &Asking, asked: &Asked) -> Running {
     let wish = wish
         .filter(|_| placement.opens_workflow)
         .map(|wish| keyed(&connection.recording.key, wish));
+    let call = match &asked.what {
+        What::Model(_) => Called::Model,
+        What::Tool(_) => Called::Tool(placement.parents.first().copied()),
+    };
     let step = step(connection, asking, asked, &mut placement);
     connection.recording.recorder.placed(&agent.reference(), &placement, step, wish);
-    Running {
-        workflow: placement.workflow,
-        step: placement.step,
-        started: asking.started,
-        is_tool: matches!(asked.what, What::Tool(_)),
-    }
+    let (workflow, step) = (placement.workflow, placement.step);
+    Running { workflow, step, started: asking.started, call }
 }
 
 fn step(
@@ -195,10 +203,9 @@ fn settle(connection: &Connection, arrival: Arrival, reading: Reading, running: 
     };
     let outcome = Outcome { answer: reading.answer, status: arrival.status, failure };
     let mut lineage = agent.lineage();
-    let completion = if running.is_tool {
-        lineage.finish_tool(running.workflow, &outcome)
-    } else {
-        lineage.finish(running.step, at, &outcome)
+    let completion = match running.call {
+        Called::Model => lineage.finish(running.step, at, &outcome),
+        Called::Tool(from) => lineage.finish_tool(running.workflow, running.step, from, &outcome),
     };
     let Outcome { answer, .. } = outcome;
     let settlement = Settlement {

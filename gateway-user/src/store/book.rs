@@ -358,15 +358,16 @@ fn tool_step(tool: &OpenedTool, agent: &str, parent: StepId, at: Timestamp) -> S
     }
 }
 
-/// What is known of a tool call that an answer opened, now that it is made. Its place it has.
+/// What is known of a tool call that an answer opened, now that it is made, or made again. Its place
+/// it has.
 fn carry_out(opened: &mut Step, made: Step) {
-    if opened.settled {
-        return;
-    }
     let server = made.tool.and_then(|tool| tool.server);
     let tool = opened.tool.take().map(|tool| Tool { server, ..tool });
     let mut evidence = std::mem::take(&mut opened.evidence);
-    evidence.extend(made.evidence);
+    let news =
+        made.evidence.into_iter().filter(|it| evidence.iter().all(|old| old.kind != it.kind));
+    let news: Vec<_> = news.collect();
+    evidence.extend(news);
     *opened = Step {
         parent_step_ids: std::mem::take(&mut opened.parent_step_ids),
         confidence: opened.confidence,

@@ -104,8 +104,9 @@ impl Asking {
             let Request::Blank(body) = std::mem::replace(&mut self.request, Request::Over) else {
                 return;
             };
-            // Most of what is no JSON-RPC is told by its first byte, unless it is encoded.
-            if matches!(first, b'{' | b'[') || self.is_told || body.is_encoded() {
+            // Of what is JSON, strings, numbers and the like are told by their first byte.
+            let is_scalar = matches!(first, b'"' | b'-' | b'0'..=b'9' | b't' | b'f' | b'n');
+            if !is_scalar || self.is_told || body.is_encoded() {
                 self.request = Request::Body(body);
             }
         }
@@ -121,25 +122,27 @@ impl Asking {
         let request = std::mem::replace(&mut self.request, Request::Over);
         let body = match request {
             Request::Body(mut body) => body.take(),
-            Request::Blank(_) | Request::Over => Err(NotUnderstood::NotJson),
+            Request::Blank(_) if !self.is_told => return Ok(Vec::new()),
+            Request::Blank(_) => Err(NotUnderstood::NotJson),
+            Request::Over => return Ok(Vec::new()),
         };
-        let read = body.and_then(|body| self.read(&body, known));
-        match read {
-            Err(reason @ (NotUnderstood::TooLarge | NotUnderstood::Encoded(_)))
-                if !self.is_told =>
-            {
+        match body.and_then(|body| self.read(&body, known)) {
+            Err(NotUnderstood::NotThisShape) if !self.is_told => Ok(Vec::new()),
+            Err(NotUnderstood::DuplicateKey) => Err(NotUnderstood::DuplicateKey),
+            // It says that it is JSON, and something may read it as such.
+            Err(reason) if !self.is_told => {
                 self.traffic = Traffic::Unread(reason);
                 Ok(Vec::new())
             }
-            Err(NotUnderstood::NotJson | NotUnderstood::NotThisShape) if !self.is_told => {
-                Ok(Vec::new())
-            }
-            other => other,
+            read => read,
         }
     }
 
     /// What the body asks. All of it is read before a call begins to wait for its answer.
     fn read(&mut self, body: &[u8], known: &mut Known) -> Result<Vec<Asked>, NotUnderstood> {
+        if !self.is_told && matches!(body.first(), Some(b'{' | b'[')) && !message::may_be_in(body) {
+            return Err(NotUnderstood::NotThisShape);
+        }
         let messages = message::read(body)?;
         let mut protocol = None;
         let mut invoked = Vec::new();

@@ -4,6 +4,7 @@
 use super::{
     super::{
         Answered, Known, Reading, ResponseInfo,
+        body::Body,
         frames::{Event, Name},
         mcp, sse,
     },
@@ -57,9 +58,10 @@ impl Listening {
 
     pub(in crate::dialect) fn response_head(&mut self, response: &ResponseInfo<'_>) {
         let is_fine = (200..300).contains(&response.status);
+        let body = Body::new(response.content_encoding, 0);
         if self.is_end {
             self.ends_session = is_fine;
-        } else if is_fine && sse::is(response.content_type) && response.content_encoding.is_none() {
+        } else if is_fine && sse::is(response.content_type) && body.lost().is_none() {
             self.parser = Some(Box::new(sse::Parser::naming(limits::OBSERVED_RESPONSE_BYTES)));
         }
     }

@@ -1,6 +1,7 @@
 //! JSON-RPC 2.0 messages (its specification of 2013-01-04, sections 4 to 6), one or a batch. What is
 //! in them is found, and left as it was written.
 
+use memchr::memmem;
 use serde::Deserialize;
 use serde_json::from_slice;
 
@@ -42,6 +43,13 @@ pub(in crate::dialect) struct Id {
     pub(in crate::dialect) hash: u128,
     /// As it is shown, unless it is too long for that.
     pub(in crate::dialect) text: Option<String>,
+}
+
+/// Whether a document may hold any, as a glance shows: its letters say so, or escapes or another
+/// encoding (RFC 4627, section 3) hide what they say. Most that hold none need not be parsed.
+pub(in crate::dialect) fn may_be_in(document: &[u8]) -> bool {
+    let has = |text: &str| memmem::find(document, text.as_bytes()).is_some();
+    has("jsonrpc") || has("\\u") || has("\0")
 }
 
 /// The messages of a document, in their order. What is no JSON-RPC message is passed over: a server

@@ -223,15 +223,23 @@ fn what_does_no_work_is_no_call_and_no_error() {
 #[test]
 fn what_is_no_json_rpc_is_other_traffic_unless_its_head_says_otherwise() {
     let huge = vec![b'['; limits::RPC_REQUEST_BYTES + 1];
-    let cases: [(&[u8], Traffic, NotUnderstood); 6] = [
-        (b"", Traffic::Other, NotUnderstood::NotJson),
-        (b"  x", Traffic::Other, NotUnderstood::NotJson),
-        (b"{\"a\":1}", Traffic::Other, NotUnderstood::NotThisShape),
-        (b"{\"jsonrpc\":\"2.0\"", Traffic::Other, NotUnderstood::NotJson),
-        (b"[]", Traffic::Other, NotUnderstood::NotThisShape),
-        (&huge, Traffic::Unread(NotUnderstood::TooLarge), NotUnderstood::TooLarge),
+    let unread = |reason| (Traffic::Unread(reason), reason);
+    let other = |reason| (Traffic::Other, reason);
+    let cases: [(&[u8], _); 10] = [
+        (b"", other(NotUnderstood::NotJson)),
+        (b" 12", other(NotUnderstood::NotThisShape)),
+        (b"{\"a\":1}", other(NotUnderstood::NotThisShape)),
+        // A glance is enough.
+        (b"{\"a\":", other(NotUnderstood::NotJson)),
+        (b"[]", other(NotUnderstood::NotThisShape)),
+        (b"{\"a\":\"\\u00e9\"}", other(NotUnderstood::NotThisShape)),
+        (b"{\"jsonrpc\":\"2.0\"", unread(NotUnderstood::NotJson)),
+        // Some servers read these, too.
+        (b"\xEF\xBB\xBF{\"jsonrpc\":\"2.0\"}", unread(NotUnderstood::NotJson)),
+        (b"{\0\"\0j\0", unread(NotUnderstood::NotJson)),
+        (&huge, unread(NotUnderstood::TooLarge)),
     ];
-    for (body, traffic, reason) in cases {
+    for (body, (traffic, reason)) in cases {
         let (observer, asked) = Agent::default().post("/save", body);
         assert!(asked.is_ok_and(|asked| asked.is_empty()));
         assert_eq!(observer.traffic(), traffic);

@@ -14,6 +14,11 @@ impl Traffic {
         };
         self.lineage.place_tool(self.now, &invocation)
     }
+
+    fn made(&mut self, call: &Placement, outcome: &Outcome) -> Completion {
+        let from = call.parents.first().copied();
+        self.lineage.finish_tool(call.workflow, call.step, from, outcome)
+    }
 }
 
 fn done() -> Outcome {
@@ -41,7 +46,7 @@ fn a_tool_call_that_a_model_asked_for_is_that_step() {
         assert_eq!(evidence.kind, EvidenceKind::ToolArguments);
         assert_eq!(evidence.from_step_id, Some(model.step));
         assert!(evidence.confidence.get() > 0.9);
-        let end = traffic.lineage.finish_tool(placement.workflow, &done());
+        let end = traffic.made(placement, &done());
         assert_eq!((end.kind, end.state), (StepKind::Tool, State::Active), "the model waits");
     }
     let third = traffic.invoke("search", 0);
@@ -72,7 +77,7 @@ fn a_call_of_its_own_ends_its_workflow() {
     let failed = |outcome: &Outcome| {
         let mut traffic = Traffic::new();
         let alone = traffic.invoke("search", 0);
-        traffic.lineage.finish_tool(alone.workflow, outcome).state
+        traffic.made(&alone, outcome).state
     };
     assert_eq!(failed(&done()), State::Done);
     assert_eq!(failed(&Outcome { status: Some(500), ..Outcome::default() }), State::Failed);
@@ -103,6 +108,24 @@ fn of_equal_calls_the_one_that_waits_longest_is_made_unless_it_looks_abandoned()
     traffic.wait(120_000);
     let (fresh, _) = traffic.turn(&[user("d")], &calls("plan", &["w"]));
     assert_eq!(traffic.invoke("search", 0).workflow, fresh.workflow);
+}
+
+#[test]
+fn a_call_that_failed_or_wants_more_is_made_again() {
+    let mut wants_more = done();
+    wants_more.answer.finish_reasons.push("input_required".into());
+    let unauthorised = Outcome { status: Some(401), ..Outcome::default() };
+    for first in [wants_more, unauthorised] {
+        let mut traffic = Traffic::new();
+        let (_, end) = traffic.turn(&[user("a")], &calls("plan", &["x"]));
+        let tries = [first, done()].map(|outcome| {
+            let call = traffic.invoke("search", 0);
+            traffic.made(&call, &outcome);
+            call.step
+        });
+        assert_eq!(tries, [steps(&end)[0]; 2]);
+        assert!(traffic.invoke("search", 0).opens_workflow, "it is made");
+    }
 }
 
 #[test]

@@ -33,17 +33,21 @@ impl Agent {
         self.now.0 += 2000;
         let error = Some("tool_error".into());
         let answer = Answer { complete: true, error, ..Answer::default() };
-        let outcome = Outcome { answer, status: Some(200), failure: None };
-        let completion = self.lineage.finish_tool(placement.workflow, &outcome);
+        self.end((placement, step), Outcome { answer, status: Some(200), failure: None });
+    }
+
+    fn end(&mut self, (placement, step): (&Placement, &Step), outcome: Outcome) {
+        let from = step.parent_step_ids.first().copied();
+        let completion = self.lineage.finish_tool(placement.workflow, step.step_id, from, &outcome);
         let settlement = Settlement {
             step_id: step.step_id,
             kind: completion.kind,
             response_model: None,
             response_id: None,
             finish_reasons: vec!["complete".into()],
-            error: Some("tool_error".into()),
+            error: outcome.answer.error,
             usage: None,
-            status: Some(200),
+            status: outcome.status,
             ttft_ms: None,
             duration_ms: Some(self.now.since(step.started_at)),
         };
@@ -80,6 +84,24 @@ fn a_call_that_a_model_asked_for_is_one_step_with_all_details() {
     assert_eq!(agent.get(first.0.workflow).steps[1], *step);
     agent.finish(&second, &done());
     assert_eq!(agent.get(first.0.workflow).summary.state, State::Done);
+}
+
+#[test]
+fn a_call_that_is_made_again_is_the_same_step() {
+    let mut agent = Agent::new(&Workflows::new(), "a", 1);
+    let first = agent.place(&[user(1)]);
+    agent.finish(&first, &plan());
+    let refused = agent.invoke("search");
+    agent.end((&refused.0, &refused.1), Outcome { status: Some(401), ..Outcome::default() });
+    assert_eq!(agent.get(first.0.workflow).steps[1].status, Some(401));
+    let again = agent.invoke("search");
+    let running = agent.get(first.0.workflow).steps[1].clone();
+    assert_eq!((running.step_id, running.settled, running.status), (refused.0.step, false, None));
+    agent.done(&again);
+    let flow = agent.get(first.0.workflow);
+    let step = &flow.steps[1];
+    assert_eq!((flow.steps.len(), step.status, step.evidence.len()), (2, Some(200), 2));
+    assert_eq!((step.started_at, flow.summary.totals.tool_calls), (again.1.started_at, 1));
 }
 
 #[test]
