@@ -2,9 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use turnpike::{
-    dialect::{Answered, Known, NotUnderstood, RequestInfo, ResponseInfo, What, detect},
-};
+use turnpike::dialect::{Answered, Known, NotUnderstood, RequestInfo, ResponseInfo, What, detect};
 
 // The first byte says where to cut, the second how the response is framed; then come the
 // request's body and the response's, with a NUL between them, which neither holds by rights.
@@ -29,6 +27,7 @@ fn read<'a>(
     let mut observer = detect(&RequestInfo {
         method: "POST",
         target: "/v1/chat/completions",
+        host: None,
         content_type: Some("application/json"),
         content_encoding: None,
         content_length: None,

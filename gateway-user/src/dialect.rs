@@ -13,6 +13,7 @@
 //! exchanges carry one call. A JSON-RPC batch carries many, and what it asks may be answered in
 //! another exchange of the agent: so each call has a [`CallKey`].
 
+mod a2a;
 mod anthropic;
 mod array;
 mod bedrock;
@@ -34,16 +35,20 @@ mod json;
 mod kept;
 mod known;
 mod lines;
+mod mcp;
 mod model;
 mod ollama;
 mod openai_chat;
 mod openai_completions;
 mod openai_embeddings;
 mod openai_responses;
+mod rpc;
 pub mod signals;
 mod sse;
+pub mod template;
 #[cfg(test)]
 mod trial;
+mod unmetered;
 
 use std::fmt;
 
@@ -54,6 +59,7 @@ use model::ModelExchange;
 pub use detect::{detect, socket};
 pub use known::{CallKey, Known};
 pub use openai_responses::{Heard, Socket};
+pub use unmetered::unmetered;
 
 /// The head of a request, as far as dialects look at it.
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +67,8 @@ pub struct RequestInfo<'a> {
     pub method: &'a str,
     /// The request target as it was sent (RFC 9112, section 3.2).
     pub target: &'a str,
+    /// The Host field, or `:authority`.
+    pub host: Option<&'a str>,
     pub content_type: Option<&'a str>,
     pub content_encoding: Option<&'a str>,
     /// In bytes, if it is told.
@@ -86,13 +94,52 @@ pub struct ResponseInfo<'a> {
 pub enum Observer {
     /// A model is asked, once.
     Model(Box<ModelExchange>),
+    /// Tools or another agent may be asked, in JSON-RPC.
+    Asking(Box<rpc::Asking>),
+    /// What was asked in other exchanges may be answered.
+    Listening(Box<rpc::Listening>),
+}
+
+/// What an exchange has turned out to be. Known once its request has ended, or of one that only
+/// listens, once its response goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Traffic {
+    /// It makes calls, or means to.
+    Calls,
+    /// It does no work: client and server agree on something, by a method of this name.
+    Protocol(&'static str),
+    /// It speaks no API that is known.
+    Other,
+    /// The same, as far as could be seen: this kept it from being looked at.
+    Unread(NotUnderstood),
 }
 
 impl Observer {
+    #[must_use]
+    pub const fn traffic(&self) -> Traffic {
+        match self {
+            Self::Model(exchange) => exchange.traffic(),
+            Self::Asking(exchange) => exchange.traffic(),
+            Self::Listening(exchange) => exchange.traffic(),
+        }
+    }
+
+    /// Whether the request's head alone says that calls are made. Else only the body tells.
+    #[must_use]
+    pub const fn is_told(&self) -> bool {
+        match self {
+            Self::Model(exchange) => exchange.is_told(),
+            Self::Asking(exchange) => exchange.is_told(),
+            Self::Listening(_) => false,
+        }
+    }
+
     /// More of the request's body.
     pub fn request_body(&mut self, bytes: &[u8]) {
         match self {
             Self::Model(exchange) => exchange.request_body(bytes),
+            Self::Asking(exchange) => exchange.request_body(bytes),
+            Self::Listening(_) => {}
         }
     }
 
@@ -101,15 +148,8 @@ impl Observer {
     pub fn request_end(&mut self, known: &mut Known) -> Result<Vec<Asked>, NotUnderstood> {
         match self {
             Self::Model(exchange) => exchange.request_end(known).map(Vec::from_iter),
-        }
-    }
-
-    /// Whether the request turned out to be other traffic, once it has ended: its path is one of an
-    /// API's, but its body is not.
-    #[must_use]
-    pub const fn is_other(&self) -> bool {
-        match self {
-            Self::Model(exchange) => exchange.is_other(),
+            Self::Asking(exchange) => exchange.request_end(known),
+            Self::Listening(_) => Ok(Vec::new()),
         }
     }
 
@@ -117,6 +157,8 @@ impl Observer {
     pub fn response_head(&mut self, response: &ResponseInfo<'_>) {
         match self {
             Self::Model(exchange) => exchange.response_head(response),
+            Self::Asking(exchange) => exchange.response_head(response),
+            Self::Listening(exchange) => exchange.response_head(response),
         }
     }
 
@@ -124,15 +166,19 @@ impl Observer {
     pub fn response_body(&mut self, bytes: &[u8]) {
         match self {
             Self::Model(exchange) => exchange.response_body(bytes),
+            Self::Asking(exchange) => exchange.response_body(bytes),
+            Self::Listening(exchange) => exchange.response_body(bytes),
         }
     }
 
     /// The calls that were answered in what has passed of the response, if they don't wait for its
     /// end.
     #[must_use]
-    pub fn answered(&mut self, _known: &mut Known) -> Vec<Answered> {
+    pub fn answered(&mut self, known: &mut Known) -> Vec<Answered> {
         match self {
             Self::Model(_) => Vec::new(),
+            Self::Asking(exchange) => exchange.answered(known),
+            Self::Listening(exchange) => exchange.answered(known),
         }
     }
 
@@ -141,6 +187,8 @@ impl Observer {
     pub const fn has_answered(&self) -> bool {
         match self {
             Self::Model(_) => false,
+            Self::Asking(exchange) => exchange.has_answered(),
+            Self::Listening(exchange) => exchange.has_answered(),
         }
     }
 
@@ -150,6 +198,8 @@ impl Observer {
     pub fn response_end(self, whole: bool, known: &mut Known) -> Vec<Answered> {
         match self {
             Self::Model(exchange) => exchange.response_end(whole, known).into_iter().collect(),
+            Self::Asking(exchange) => exchange.response_end(whole, known),
+            Self::Listening(exchange) => exchange.response_end(known),
         }
     }
 }
@@ -188,6 +238,14 @@ impl fmt::Debug for Asked {
 pub struct Answered {
     pub key: CallKey,
     pub reading: Reading,
+    /// Whether there is no answer because the client said that it wants none.
+    pub cancelled: bool,
+}
+
+impl Answered {
+    fn cancelled(key: CallKey) -> Self {
+        Self { key, reading: Reading::default(), cancelled: true }
+    }
 }
 
 /// What was read of a response.
@@ -200,6 +258,10 @@ pub struct Reading {
 }
 
 impl Reading {
+    fn of(answer: Result<Answer, NotUnderstood>) -> Self {
+        answer.map_or_else(Self::lost, |answer| Self { answer, not_understood: None })
+    }
+
     fn lost(reason: NotUnderstood) -> Self {
         Self { answer: Answer::default(), not_understood: Some(reason) }
     }
@@ -220,6 +282,9 @@ pub enum NotUnderstood {
     NotJson,
     #[error("the body is JSON, but does not have the shape that its API gives it")]
     NotThisShape,
+    /// A server may go by either: what it does can't be told.
+    #[error("the body has a field twice in one object")]
+    DuplicateKey,
 }
 
 impl From<NotUnderstood> for Unmetered {
@@ -228,6 +293,7 @@ impl From<NotUnderstood> for Unmetered {
             NotUnderstood::TooLarge => Self::TooLarge,
             NotUnderstood::Encoded => Self::UnknownCoding,
             NotUnderstood::BrokenCoding => Self::BrokenCoding,
+            NotUnderstood::DuplicateKey => Self::DuplicateKeys,
             NotUnderstood::BrokenFrames | NotUnderstood::NotJson | NotUnderstood::NotThisShape => {
                 Self::NotUnderstood
             }

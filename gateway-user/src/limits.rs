@@ -49,6 +49,25 @@ pub const DECODED_RATIO: u64 = 64;
 pub const ZSTD_WINDOW_LOG: u32 = 23;
 /// Bytes of a response that is an error that are kept to read the error's name. Larger: it has none.
 pub const ERROR_BODY_BYTES: usize = 64 * 1024;
+/// Bytes of an event's name that are kept, where names matter.
+pub const EVENT_NAME_BYTES: usize = 32;
+/// Bytes of a request body that are kept to see whether it is JSON-RPC. A larger one is other
+/// traffic, unless its head says that it is MCP: then the call is not understood.
+pub const RPC_REQUEST_BYTES: usize = 8 * 1024 * 1024;
+/// Messages of one JSON-RPC batch. More: it is not understood.
+pub const RPC_BATCH: usize = 1024;
+/// Bytes of a JSON-RPC id that are kept to be shown; longer ones only tell calls apart.
+pub const RPC_ID_BYTES: usize = 256;
+/// Kinds of other traffic that are listed of each agent: a host, a method, a path. Others are
+/// counted together.
+pub const OTHER_LINES_PER_AGENT: usize = 256;
+/// Bytes of a path that is listed so; longer ones are cut.
+pub const OTHER_PATH_BYTES: usize = 128;
+/// Segments of it; further ones are left out.
+pub const OTHER_PATH_SEGMENTS: usize = 12;
+/// Bytes of a host or a method that is listed so (RFC 1035, section 2.3.4, gives names 255); longer
+/// ones are cut.
+pub const OTHER_NAME_BYTES: usize = 255;
 /// Bytes of a body's told length that room is made for before they come.
 pub const RESERVED_BYTES: usize = 1024 * 1024;
 /// Beginnings of conversations that are remembered in each agent, so that what follows them can be
@@ -82,9 +101,9 @@ pub const STEERS_PER_SOCKET: usize = 64;
 /// Answers of an agent that are made while nobody waits for them, and are told apart by their ids.
 /// The oldest makes room.
 pub const BACKGROUND_ANSWERS_PER_AGENT: usize = 1024;
-/// Calls of an agent whose exchange ended before their answer came. The oldest makes room, and has
-/// no answer.
-pub const WAITING_CALLS_PER_AGENT: usize = 1024;
+/// Calls of an agent whose answers may come in any exchange: those of tools, and those of models
+/// whose own exchange has ended. The oldest makes room, and has no answer.
+pub const WAITING_CALLS_PER_AGENT: usize = 4096;
 
 /// Workflows remembered in each agent. The one idle for longest makes room.
 pub const WORKFLOWS_PER_AGENT: usize = 4096;

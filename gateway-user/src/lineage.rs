@@ -12,6 +12,8 @@
 //! - Any other call follows the step whose answer it **echoes** last: within the same workflow, or,
 //!   when that answer was final and the user says something new, as a new workflow of the session.
 //! - The **same conversation** again, after a failure, is a retry and has its first try's place.
+//! - A **tool call** that an agent makes is the step that a model's answer opened with the same tool
+//!   and the same arguments, if that waits for its result; else a workflow of its own.
 //! - Equal first calls are separate workflows. Where they go on with equal histories each keeps to
 //!   its own: a call goes on from a step that none has gone on from yet.
 //! - Shared instructions or a shared first question alone never link two calls.
@@ -20,6 +22,7 @@ mod history;
 mod ids;
 mod memory;
 mod resolve;
+mod tools;
 
 use crate::{
     call::{
@@ -45,7 +48,7 @@ pub struct Lineage {
     late: u64,
 }
 
-/// Where a model call belongs.
+/// Where a call belongs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Placement {
     pub workflow: WorkflowId,
@@ -55,7 +58,7 @@ pub struct Placement {
     /// As in [`crate::call::Step::parent_step_ids`].
     pub parents: Vec<StepId>,
     pub opens_workflow: bool,
-    /// [`StepKind::Planner`], until the answer is known.
+    /// [`StepKind::Planner`], until the answer is known, or [`StepKind::Tool`].
     pub kind: StepKind,
     pub confidence: Confidence,
     pub evidence: Vec<Evidence>,
@@ -317,7 +320,8 @@ impl Ids {
             .map(|call| {
                 let step = self.step();
                 let id = call.id.as_deref().map(resolve::hash_id);
-                ended.tools.push(Call { step, id, answered: false });
+                let deed = tools::deed(&call.name, call.arguments);
+                ended.tools.push(Call { step, id, deed, made: false, answered: false });
                 OpenedTool { step, name: call.name.clone(), call_id: call.id.clone() }
             })
             .collect()

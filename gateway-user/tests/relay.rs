@@ -11,6 +11,7 @@ mod relay {
     mod enforce;
     mod http;
     mod large;
+    mod mcp;
     mod opaque;
     mod properties;
     mod responses;

@@ -159,6 +159,7 @@ fn info(agent: &HeldAgent) -> AgentInfo {
         attached_at: Some(agent.attached_at),
         redirect: None,
         coverage: Coverage::default(),
+        other: Vec::new(),
         egress_refused: Vec::new(),
         covered: Vec::new(),
         undecrypted: Vec::new(),

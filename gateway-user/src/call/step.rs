@@ -66,6 +66,9 @@ pub struct Step {
     pub status: Option<u16>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub finish_reasons: Vec<Name>,
+    /// What the server calls the error that it answered with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Name>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
     /// Why it can't be told what the call costs, if it can't.
@@ -86,6 +89,7 @@ pub struct Settlement {
     pub response_model: Option<Name>,
     pub response_id: Option<String>,
     pub finish_reasons: Vec<Name>,
+    pub error: Option<Name>,
     pub usage: Option<Usage>,
     pub status: Option<u16>,
     pub ttft_ms: Option<Micros>,
@@ -99,6 +103,7 @@ impl Settlement {
         step.response_model = self.response_model;
         step.response_id = self.response_id;
         step.finish_reasons = self.finish_reasons;
+        step.error = self.error;
         step.usage = self.usage;
         step.status = self.status;
         step.ttft_ms = self.ttft_ms;
@@ -175,6 +180,8 @@ pub enum EvidenceKind {
     AnswerEcho,
     /// The history begins with the one of an earlier call.
     HistoryPrefix,
+    /// A model asked for a call of this tool with these arguments.
+    ToolArguments,
     /// The same conversation was sent before and failed.
     SameRequest,
     /// Nothing known leads here: the first call of a workflow.
@@ -185,8 +192,12 @@ pub enum EvidenceKind {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tool {
     pub name: String,
+    /// The model's id for the call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub call_id: Option<String>,
+    /// The host that has the tool, where the call was seen to go to one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<Name>,
 }
 
 /// That a step repeats one that failed.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::text;
 use crate::{
     authority::Certificate,
-    call::{State, Timestamp},
+    call::{State, Timestamp, Unmetered},
     config::{Decrypt, Mode},
 };
 
@@ -89,6 +89,29 @@ pub struct EgressRefused {
     pub connections: u64,
 }
 
+/// Exchanges of an agent that make no calls that are known, of one kind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OtherTraffic {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    pub method: String,
+    /// With `{id}` for segments that look like ids.
+    pub path: String,
+    /// The method of MCP or A2A that they are, if they are; `stream`: a server's own; `response`: a
+    /// client's answer to it; `end`: of a session; `other`: a method that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rpc_method: Option<String>,
+    /// Why it can't be told what they cost, if they cost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unmetered: Option<Unmetered>,
+    pub exchanges: u64,
+    pub request_bytes: u64,
+    pub response_bytes: u64,
+    /// The last one's HTTP status.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+}
+
 /// One agent, and how much of what it does is seen.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AgentInfo {
@@ -129,6 +152,10 @@ pub struct AgentInfo {
     pub redirect: Option<Redirect>,
     #[serde(default)]
     pub coverage: Coverage,
+    /// What of its traffic makes no calls that are known, with most exchanges first: the first kinds,
+    /// and in one line, with `*` for its path, all others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other: Vec<OtherTraffic>,
     /// What it was refused (enforce): the first destinations.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub egress_refused: Vec<EgressRefused>,

@@ -64,6 +64,7 @@ pub(super) fn agent(name: &str) -> AgentInfo {
             existing_sockets: Some(0),
             ..Coverage::default()
         },
+        other: Vec::new(),
         egress_refused: Vec::new(),
         covered: Vec::new(),
         undecrypted: Vec::new(),
@@ -122,7 +123,7 @@ pub(super) fn model(id: u64, kind: StepKind, parents: &[u64]) -> Step {
 
 pub(super) fn tool(id: u64, name: &str, parents: &[u64]) -> Step {
     Step {
-        tool: Some(Tool { name: name.to_owned(), call_id: None }),
+        tool: Some(Tool { name: name.to_owned(), call_id: None, server: None }),
         duration_ms: Some(Micros(12_000)),
         ..step(id, CallKind::Tool, StepKind::Tool, parents)
     }
@@ -155,6 +156,7 @@ fn step(id: u64, call: CallKind, kind: StepKind, parents: &[u64]) -> Step {
         duration_ms: None,
         status: None,
         finish_reasons: Vec::new(),
+        error: None,
         usage: None,
         unmetered: None,
         settled: true,

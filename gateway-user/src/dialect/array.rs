@@ -125,7 +125,7 @@ mod tests {
                 items.push(match event {
                     Event::Data(data) => Some(String::from_utf8_lossy(data).into_owned()),
                     Event::TooLarge => None,
-                    Event::Message(_) | Event::Broken => unreachable!("neither"),
+                    Event::Named(..) | Event::Message(_) | Event::Broken => unreachable!("neither"),
                 });
             });
         }

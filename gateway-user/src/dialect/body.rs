@@ -51,6 +51,11 @@ impl Body {
         self
     }
 
+    /// Whether its bytes are not those of what it says.
+    pub(super) const fn is_encoded(&self) -> bool {
+        !self.decoder.is_plain() || matches!(self.lost, Some(NotUnderstood::Encoded))
+    }
+
     pub(super) fn push(&mut self, bytes: &[u8]) {
         if self.lost.is_some() {
             return;

@@ -91,7 +91,7 @@ impl<'a> Cursor<'a> {
         field: &mut Once<T>,
     ) -> Result<(), NotUnderstood> {
         if mem::replace(&mut field.seen, true) {
-            return Err(NotUnderstood::NotThisShape);
+            return Err(NotUnderstood::DuplicateKey);
         }
         field.value = self.value()?;
         Ok(())
@@ -134,6 +134,14 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
+    /// The next value, as it is written.
+    pub(super) fn raw(&mut self) -> Result<&'a [u8], NotUnderstood> {
+        self.peek();
+        let start = self.at;
+        self.value::<IgnoredAny>()?;
+        Ok(self.document.get(start..self.at).unwrap_or_default())
+    }
+
     /// Where the last item of the array or object before the cursor ends, if it has any.
     pub(super) fn end_of_item(&self) -> usize {
         let before = self.document.get(..self.at.saturating_sub(1)).unwrap_or_default();
@@ -158,7 +166,7 @@ mod tests {
         assert_eq!(cursor.value(), Ok(1));
         assert_eq!(cursor.goes_on(b'}'), Ok(true));
         assert_eq!(cursor.name().expect("a name").0, "b");
-        assert!(cursor.value::<IgnoredAny>().is_ok());
+        assert_eq!(cursor.raw(), Ok(&br#"[2,"}"]"#[..]));
         assert_eq!(cursor.end_of_item(), r#" { "a" : 1 , "b":[2,"}""#.len());
         assert_eq!(cursor.goes_on(b'}'), Ok(false));
         assert!(cursor.is_at_end());

@@ -4,16 +4,28 @@
 use super::{
     Observer, RequestInfo, Socket, gemini,
     model::{Api, ModelExchange},
-    ollama,
+    ollama, rpc,
 };
 use crate::call::{Name, Operation};
 
-/// Reads the exchange, if it speaks an API that is known. `None`: other traffic.
+/// Reads the exchange, if it speaks an API that is known, or may do so: its
+/// [`traffic`](Observer::traffic) tells that later. `None`: other traffic.
 #[must_use]
 pub fn detect(request: &RequestInfo<'_>) -> Option<Observer> {
-    let path = path(request.target)?;
-    let (api, model) = model(request.method, path)?;
-    Some(Observer::Model(Box::new(ModelExchange::new(api, model, request))))
+    if let Some(found) = path(request.target).and_then(|path| model(request.method, path)) {
+        let (api, model) = found;
+        return Some(Observer::Model(Box::new(ModelExchange::new(api, model, request))));
+    }
+    match request.method {
+        "POST" if rpc::is_json(request.content_type) || rpc::is_told(request) => {
+            Some(Observer::Asking(Box::new(rpc::Asking::new(request))))
+        }
+        "DELETE" if rpc::is_told(request) => {
+            Some(Observer::Listening(Box::new(rpc::Listening::new(request))))
+        }
+        "GET" => Some(Observer::Listening(Box::new(rpc::Listening::new(request)))),
+        _ => None,
+    }
 }
 
 /// Reads the messages of the WebSocket that the request asks for, if they speak an API that is known.
@@ -192,6 +204,7 @@ mod tests {
         let request = |method, target| RequestInfo {
             method,
             target,
+            host: None,
             content_type: None,
             content_encoding: None,
             content_length: None,

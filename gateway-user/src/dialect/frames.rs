@@ -17,10 +17,21 @@ pub(super) enum Frames {
 pub(super) enum Event<'a> {
     Data(&'a [u8]),
     Message(event_stream::Message<'a>),
+    /// The same, from a parser that reads names.
+    Named(Name<'a>, &'a [u8]),
     /// It was longer than the bound; nothing of it was kept.
     TooLarge,
     /// The framing is broken: nothing after this is read.
     Broken,
+}
+
+/// What an event is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Name<'a> {
+    /// Its `event` field, as far as it is kept; empty without one.
+    pub(super) kind: &'a [u8],
+    /// Whether it has an id, from which a stream that broke can be taken up again.
+    pub(super) has_id: bool,
 }
 
 impl Frames {

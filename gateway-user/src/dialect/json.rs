@@ -284,6 +284,62 @@ impl ErrorCode<'_> {
     }
 }
 
+/// A string or a number, where either may name something; anything else says nothing.
+#[derive(Clone, Debug)]
+pub(super) enum Label<'a> {
+    Text(Text<'a>),
+    Number(i128),
+    Nothing,
+}
+
+impl Label<'_> {
+    pub(super) fn text(&self) -> Option<String> {
+        match self {
+            Self::Text(text) => given(Some(text)).map(str::to_owned),
+            Self::Number(number) => Some(number.to_string()),
+            Self::Nothing => None,
+        }
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Label<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct LabelVisitor;
+
+        impl<'de> Visitor<'de> for LabelVisitor {
+            type Value = Label<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("JSON")
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Label<'de>, E> {
+                Ok(Label::Text(Text(Cow::Borrowed(text))))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Label<'de>, E> {
+                Ok(Label::Text(Text(Cow::Owned(text.to_owned()))))
+            }
+
+            fn visit_u64<E>(self, number: u64) -> Result<Label<'de>, E> {
+                Ok(Label::Number(number.into()))
+            }
+
+            fn visit_i64<E>(self, number: i64) -> Result<Label<'de>, E> {
+                Ok(Label::Number(number.into()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Label<'de>, A::Error> {
+                IgnoredAny.visit_map(map).map(|_| Label::Nothing)
+            }
+
+            passed_over!(Label::Nothing; bool f64 unit seq);
+        }
+
+        deserializer.deserialize_any(LabelVisitor)
+    }
+}
+
 /// How many. Some servers write whole numbers as floats.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Count {
@@ -340,7 +396,12 @@ impl Count {
 
 impl From<serde_json::Error> for NotUnderstood {
     fn from(error: serde_json::Error) -> Self {
-        if error.is_data() { Self::NotThisShape } else { Self::NotJson }
+        match error.is_data() {
+            // Serde has no kind of error for it, only these words.
+            true if error.to_string().starts_with("duplicate field") => Self::DuplicateKey,
+            true => Self::NotThisShape,
+            false => Self::NotJson,
+        }
     }
 }
 

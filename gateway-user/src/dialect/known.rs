@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::{
     Asked, What,
     beginnings::{Beginnings, Bounds},
-    openai_chat,
+    openai_chat, rpc,
 };
 use crate::limits;
 
@@ -19,7 +19,10 @@ pub struct CallKey(u64);
 #[derive(Debug)]
 pub struct Known {
     pub(super) openai_chat: Beginnings<openai_chat::Beginning>,
+    /// Those whose answers are made while nobody waits for them.
     pub(super) background: Background,
+    /// Those whose answers may come in another exchange.
+    pub(super) rpc: rpc::Pending,
     next: u64,
 }
 
@@ -40,7 +43,12 @@ impl Default for Known {
 
 impl Known {
     pub(super) fn bounded(bounds: Bounds) -> Self {
-        Self { openai_chat: Beginnings::new(bounds), background: Background::default(), next: 0 }
+        Self {
+            openai_chat: Beginnings::new(bounds),
+            background: Background::default(),
+            rpc: rpc::Pending::default(),
+            next: 0,
+        }
     }
 
     /// For the next call.

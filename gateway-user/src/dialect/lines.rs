@@ -71,7 +71,7 @@ mod tests {
             lines.push(match event {
                 Event::Data(data) => Some(data.to_vec()),
                 Event::TooLarge => None,
-                Event::Message(_) | Event::Broken => unreachable!("neither"),
+                Event::Named(..) | Event::Message(_) | Event::Broken => unreachable!("neither"),
             });
         };
         for piece in pieces {

@@ -6,8 +6,8 @@ mod stream;
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    Answered, Asked, CallKey, Known, NotUnderstood, Reading, RequestInfo, ResponseInfo, What,
-    body::Body, coding::Decoder, error, frames::Frames,
+    Answered, Asked, CallKey, Known, NotUnderstood, Reading, RequestInfo, ResponseInfo, Traffic,
+    What, body::Body, coding::Decoder, error, frames::Frames,
 };
 use crate::{
     call::{Answer, Digest, Name, Signal},
@@ -112,8 +112,13 @@ impl ModelExchange {
         Ok(Some(Asked { key, what: What::Model(prompt), sha256, unmetered: None, end }))
     }
 
-    pub(super) const fn is_other(&self) -> bool {
-        self.is_other
+    pub(super) const fn traffic(&self) -> Traffic {
+        if self.is_other { Traffic::Other } else { Traffic::Calls }
+    }
+
+    /// Whether its path is one that no other API has.
+    pub(super) const fn is_told(&self) -> bool {
+        !matches!(self.api, Api::Ollama(_))
     }
 
     pub(super) fn response_head(&mut self, response: &ResponseInfo<'_>) {
@@ -150,14 +155,16 @@ impl ModelExchange {
     pub(super) fn response_end(self, whole: bool, known: &mut Known) -> Option<Answered> {
         let fetches = self.api == Api::OpenaiResponse;
         match (self.key, self.response.end(self.api, whole, self.background)) {
-            (Some(key), Outcome::Over(reading)) => Some(Answered { key, reading }),
+            (Some(key), Outcome::Over(reading)) => {
+                Some(Answered { key, reading, cancelled: false })
+            }
             (Some(key), Outcome::Pending(id)) => {
                 known.background.put(id?, key);
                 None
             }
             (None, Outcome::Over(reading)) if fetches => {
                 let key = known.background.take(reading.answer.response_id.as_deref()?)?;
-                Some(Answered { key, reading })
+                Some(Answered { key, reading, cancelled: false })
             }
             (None, _) => None,
         }

@@ -49,6 +49,8 @@ const FIELDS: &[&str] = &[
     "mcp-protocol-version",
     "mcp-method",
     "mcp-name",
+    // A2A.
+    "a2a-version",
 ];
 
 /// Adds the field to the signals, if it is one, while there is room.

@@ -3,7 +3,17 @@
 
 use std::{fmt, mem};
 
-use super::{frames::Event, kept::Kept};
+use super::{
+    frames::{Event, Name},
+    kept::Kept,
+};
+use crate::limits;
+
+/// Whether a response of this type is a stream of events.
+pub(super) fn is(content_type: Option<&str>) -> bool {
+    let essence = content_type.and_then(|value| value.split(';').next()).unwrap_or_default();
+    essence.trim().eq_ignore_ascii_case("text/event-stream")
+}
 
 /// Cuts a stream into events. Holds at most one line and one event's data, each up to `limit`
 /// bytes. An event that lies whole in one slice is handed out from there, without a copy.
@@ -14,6 +24,8 @@ pub(super) struct Parser {
     /// The data of an event whose end has not come.
     data: Kept,
     has_data: bool,
+    /// What the event is called, if that is read at all.
+    names: Option<Names>,
     /// The last line ended in CR: a LF that follows belongs to it.
     after_cr: bool,
     /// No line has ended yet: a byte order mark may stand at the beginning.
@@ -27,9 +39,15 @@ impl Parser {
             line: Kept::default(),
             data: Kept::default(),
             has_data: false,
+            names: None,
             after_cr: false,
             first_line: true,
         }
+    }
+
+    /// The same, for events whose names matter: each is an [`Event::Named`].
+    pub(super) fn naming(limit: usize) -> Self {
+        Self { names: Some(Names::default()), ..Self::new(limit) }
     }
 
     /// More of the stream: `on_event` is called for each event that ends in it. An event that
@@ -96,10 +114,13 @@ impl Parser {
         if line.is_empty() {
             return Field::End;
         }
-        match line.strip_prefix(b"data") {
-            Some([b':', b' ', value @ ..] | [b':', value @ ..] | value @ []) => Field::Data(value),
-            _ => Field::Other,
+        if let Some(value) = value_of(line, b"data") {
+            return Field::Data(value);
         }
+        if let Some(names) = &mut self.names {
+            names.read(line);
+        }
+        Field::Other
     }
 
     fn spill(&mut self, in_place: Option<&[u8]>) {
@@ -118,10 +139,15 @@ impl Parser {
     fn end_event(&mut self, in_place: Option<&[u8]>, on_event: &mut impl FnMut(Event<'_>)) {
         if self.data.overflowed {
             on_event(Event::TooLarge);
-        } else if let Some(data) = in_place {
-            on_event(Event::Data(data));
-        } else if self.has_data {
-            on_event(Event::Data(&self.data.bytes));
+        } else if let Some(data) = in_place.or(self.has_data.then_some(self.data.bytes.as_slice()))
+        {
+            on_event(match &self.names {
+                Some(names) => Event::Named(names.get(), data),
+                None => Event::Data(data),
+            });
+        }
+        if let Some(names) = &mut self.names {
+            names.reset();
         }
         self.has_data = false;
         self.data.reset();
@@ -135,6 +161,42 @@ impl fmt::Debug for Parser {
             .field("line", &self.line.bytes.len())
             .field("data", &self.data.bytes.len())
             .finish_non_exhaustive()
+    }
+}
+
+/// The value of the line's field, if it is the one of this name.
+fn value_of<'l>(line: &'l [u8], name: &[u8]) -> Option<&'l [u8]> {
+    match line.strip_prefix(name) {
+        Some([b':', b' ', value @ ..] | [b':', value @ ..] | value @ []) => Some(value),
+        _ => None,
+    }
+}
+
+/// What the event that is under way is called.
+#[derive(Default)]
+struct Names {
+    /// The first bytes of its `event` field.
+    kind: Vec<u8>,
+    has_id: bool,
+}
+
+impl Names {
+    fn read(&mut self, line: &[u8]) {
+        if let Some(kind) = value_of(line, b"event") {
+            self.kind.clear();
+            self.kind.extend(kind.iter().take(limits::EVENT_NAME_BYTES));
+        } else if value_of(line, b"id").is_some() {
+            self.has_id = true;
+        }
+    }
+
+    fn get(&self) -> Name<'_> {
+        Name { kind: &self.kind, has_id: self.has_id }
+    }
+
+    fn reset(&mut self) {
+        self.kind.clear();
+        self.has_id = false;
     }
 }
 
@@ -160,7 +222,7 @@ mod tests {
         for piece in pieces {
             parser.feed(piece, |event| {
                 events.push(match event {
-                    Event::Data(data) => Some(data.to_vec()),
+                    Event::Data(data) | Event::Named(_, data) => Some(data.to_vec()),
                     _ => None,
                 });
             });
@@ -185,6 +247,30 @@ mod tests {
     fn comments_and_other_fields_are_passed_over() {
         let stream = "\u{feff}data: a\n: ping\nevent: x\nid: 7\n\n:\n\ndatum: b\n\ndata\n\n";
         assert_eq!(texts(stream), ["a", ""]);
+    }
+
+    /// The name, whether there is an id, and the data of each event.
+    fn named(pieces: &[&[u8]]) -> Vec<(Vec<u8>, bool, Vec<u8>)> {
+        let mut parser = Parser::naming(1024);
+        let mut events = Vec::new();
+        for piece in pieces {
+            parser.feed(piece, |event| {
+                let Event::Named(name, data) = event else { panic!("{event:?}") };
+                events.push((name.kind.to_vec(), name.has_id, data.to_vec()));
+            });
+        }
+        events
+    }
+
+    #[test]
+    fn names_are_read_where_they_matter_and_end_with_their_event() {
+        let stream = b"event: endpoint\ndata: /m\n\ndata:{}\nid: 1\n\nevent:message\ndata: x\n\n";
+        let expected = [("endpoint", false, "/m"), ("", true, "{}"), ("message", false, "x")];
+        let expected = expected.map(|(kind, id, data)| (kind.into(), id, data.into()));
+        assert_eq!(named(&[stream]), expected);
+        assert_eq!(named(&stream.chunks(1).collect::<Vec<_>>()), expected);
+        let long = [b"event: ".as_slice(), &[b'x'; 1000], b"\ndata: a\n\n"].concat();
+        assert_eq!(named(&[&long])[0].0.len(), limits::EVENT_NAME_BYTES);
     }
 
     #[test]

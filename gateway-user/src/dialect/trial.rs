@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use super::{
-    Answered, Known, NotUnderstood, Observer, Reading, RequestInfo, ResponseInfo, What, detect,
+    Answered, Known, NotUnderstood, Observer, Reading, RequestInfo, ResponseInfo, Traffic, What,
+    detect,
 };
 use crate::call::{Answer, Message, Prompt};
 
@@ -16,6 +17,7 @@ pub(super) fn observer(target: &str, content_encoding: Option<&str>) -> Observer
     detect(&RequestInfo {
         method: "POST",
         target,
+        host: None,
         content_type: Some("application/json"),
         content_encoding,
         content_length: None,
@@ -35,7 +37,7 @@ pub(super) fn ask<'a>(
         observer.request_body(piece);
     }
     let mut asked = observer.request_end(&mut Known::default())?;
-    assert_eq!(observer.is_other(), asked.is_empty());
+    assert_eq!(observer.traffic() == Traffic::Other, asked.is_empty());
     Ok(asked.pop().map(|asked| match asked.what {
         What::Model(prompt) => prompt,
         What::Tool(tool) => panic!("no model: {tool:?}"),

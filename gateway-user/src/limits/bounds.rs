@@ -75,6 +75,9 @@ pub enum Bound {
     PipelinedRequests,
     EgressRefusals,
     AgentsByRule,
+    RpcRequestBytes,
+    WaitingCalls,
+    OtherLines,
 }
 
 /// What a bound's limit counts.
@@ -86,7 +89,7 @@ pub enum Unit {
 }
 
 impl Bound {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 17] = [
         Self::ConnectionsPerAgent,
         Self::Connections,
         Self::HandshakeTime,
@@ -101,6 +104,9 @@ impl Bound {
         Self::PipelinedRequests,
         Self::EgressRefusals,
         Self::AgentsByRule,
+        Self::RpcRequestBytes,
+        Self::WaitingCalls,
+        Self::OtherLines,
     ];
 
     /// As the configuration calls it where it can be changed, else as [`limits`] does.
@@ -121,6 +127,9 @@ impl Bound {
             Self::PipelinedRequests => "pipelined_requests",
             Self::EgressRefusals => "egress_refusals_per_agent",
             Self::AgentsByRule => "agents_by_rule",
+            Self::RpcRequestBytes => "rpc_request_bytes",
+            Self::WaitingCalls => "waiting_calls_per_agent",
+            Self::OtherLines => "other_lines_per_agent",
         }
     }
 
@@ -130,7 +139,7 @@ impl Bound {
             Self::HandshakeTime | Self::HelloTime | Self::HeadTime | Self::IdleTime => {
                 Unit::Milliseconds
             }
-            Self::HeadBytes | Self::ChunkLineBytes => Unit::Bytes,
+            Self::HeadBytes | Self::ChunkLineBytes | Self::RpcRequestBytes => Unit::Bytes,
             _ => Unit::Count,
         }
     }
@@ -213,6 +222,9 @@ impl Bounds {
             Bound::PipelinedRequests => limits::PIPELINED_REQUESTS,
             Bound::EgressRefusals => limits::EGRESS_REFUSALS_PER_AGENT,
             Bound::AgentsByRule => limits.agents_by_rule,
+            Bound::RpcRequestBytes => limits::RPC_REQUEST_BYTES,
+            Bound::WaitingCalls => limits::WAITING_CALLS_PER_AGENT,
+            Bound::OtherLines => limits::OTHER_LINES_PER_AGENT,
         };
         Some(u64::try_from(count).unwrap_or(u64::MAX))
     }

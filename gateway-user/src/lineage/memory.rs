@@ -7,7 +7,7 @@ use crate::{
     limits,
 };
 
-use super::history::Chain;
+use super::{history::Chain, tools::Deed};
 
 /// The number of a model step in the order of placement, from 0. It is never given twice.
 pub(super) type Seq = u64;
@@ -27,6 +27,8 @@ pub(super) struct Memory {
     pub(super) answered: Index,
     /// By the id of a tool call that the step emitted, hashed.
     pub(super) called: Index,
+    /// By what such a call does.
+    pub(super) opened: Index,
     flows: SpreadMap<WorkflowId, Flow>,
     held: Held,
     /// The most steps, and the most chains, tool calls and parents that all steps together hold.
@@ -67,6 +69,10 @@ pub(super) struct Call {
     pub(super) step: StepId,
     /// A hash of the model's id for it.
     pub(super) id: Option<u128>,
+    pub(super) deed: Deed,
+    /// Whether the agent was seen to make it, and it did not fail.
+    pub(super) made: bool,
+    /// Whether the model was told its result.
     pub(super) answered: bool,
 }
 
@@ -145,6 +151,7 @@ impl Memory {
             asked: Index::default(),
             answered: Index::default(),
             called: Index::default(),
+            opened: Index::default(),
             flows: SpreadMap::default(),
             held: Held::default(),
             bound,
@@ -158,9 +165,11 @@ impl Memory {
     }
 
     #[cfg(test)]
-    pub(super) fn size(&self) -> [usize; 6] {
-        let indexes = [&self.asked, &self.answered, &self.called].map(|index| index.0.len());
-        [self.steps.len(), self.by_id.len(), self.flows.len(), indexes[0], indexes[1], indexes[2]]
+    pub(super) fn size(&self) -> [usize; 7] {
+        let [asked, answered, called, opened] =
+            [&self.asked, &self.answered, &self.called, &self.opened].map(|index| index.0.len());
+        let [steps, ids, flows] = [self.steps.len(), self.by_id.len(), self.flows.len()];
+        [steps, ids, flows, asked, answered, called, opened]
     }
 
     pub(super) fn find(&self, id: StepId) -> Option<Seq> {
@@ -213,6 +222,9 @@ impl Memory {
         for id in step.tools.iter().filter_map(|call| call.id) {
             self.evicted += self.called.insert(id, seq);
         }
+        for call in &step.tools {
+            self.evicted += self.opened.insert(call.deed, seq);
+        }
         self.held.chains += step.chains().count();
         self.held.calls += step.tools.len();
         if let Some(flow) = self.flows.get_mut(&step.workflow) {
@@ -257,6 +269,9 @@ impl Memory {
         }
         for id in step.tools.iter().filter_map(|call| call.id) {
             self.called.remove(id, seq);
+        }
+        for call in &step.tools {
+            self.opened.remove(call.deed, seq);
         }
         self.held.parents -= step.parents.len();
         self.held.chains -= step.chains().count();

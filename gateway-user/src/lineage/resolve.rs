@@ -233,7 +233,7 @@ fn choose<'a>(
             used.add(seq);
         } else {
             open.add(seq);
-            if at.since(step.at).0 <= ABANDONED_MICROS {
+            if is_fresh(at, step) {
                 fresh.add(seq);
             }
         }
@@ -242,6 +242,11 @@ fn choose<'a>(
     let stale = open.last.map(|seq| (seq, open.doubt()));
     let rest = used.last.or(failed.last).map(|seq| (seq, Doubt::Repeated));
     fresh.or(stale).or(rest)
+}
+
+/// Whether a step that nothing has gone on from may still be gone on from soon.
+pub(super) fn is_fresh(at: Timestamp, step: &Known) -> bool {
+    at.since(step.at).0 <= ABANDONED_MICROS
 }
 
 /// The first and the last of some steps.

@@ -1,6 +1,8 @@
-//! Each rule by behaviour; `simulation` plays them against each other.
+//! Each rule by behaviour; `tools`, those for tool calls that are made; `simulation` plays them against
+//! each other.
 
 mod simulation;
+mod tools;
 
 use super::*;
 use crate::call::{Dialect, Message, Operation, Role, ToolCall};
@@ -505,7 +507,7 @@ fn equal_calls_without_end_keep_within_the_bounds() {
     for _ in 0..2 * limits::LINEAGE_CANDIDATES {
         traffic.turn(&[user("a")], &calls("plan", &["call_0"]));
     }
-    assert_eq!(traffic.lineage.counters().evicted, 3 * limits::LINEAGE_CANDIDATES as u64);
+    assert_eq!(traffic.lineage.counters().evicted, 4 * limits::LINEAGE_CANDIDATES as u64);
 }
 
 #[test]

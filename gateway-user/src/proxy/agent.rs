@@ -14,6 +14,7 @@ use gateway_common::AgentId;
 use super::{
     calls::Waiting,
     egress::{Refusals, Rules},
+    others::Others,
     tls::Decryption,
 };
 use crate::{
@@ -36,6 +37,8 @@ pub struct Agent {
     pub coverage: Coverage,
     /// What it was refused.
     pub refusals: Refusals,
+    /// What of its traffic makes no calls that are known.
+    pub others: Others,
     /// Those of the gateway: its connections count among all.
     pub bounds: Arc<Bounds>,
     pub(super) rules: Arc<Rules>,
@@ -68,6 +71,7 @@ impl Agent {
             decryption: None,
             coverage: Coverage::default(),
             refusals: Refusals::default(),
+            others: Others::default(),
             bounds: Arc::default(),
             rules: Arc::default(),
             lineage: Mutex::new(Lineage::new(seed)),

@@ -1,6 +1,6 @@
 //! The calls of one exchange: placed in workflows when they are asked, settled when answered.
 
-use std::{collections::VecDeque, mem::take};
+use std::{collections::BTreeMap, mem::take};
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
@@ -10,22 +10,22 @@ use super::{
     exchange::{Connection, Ended},
 };
 use crate::{
-    call::{CallKind, Digest, Name, Prompt, Settlement, Step, StepId, Timestamp, WorkflowId},
+    call::{CallKind, Digest, Name, Settlement, Step, StepId, Timestamp, Tool, WorkflowId},
     dialect::{Answered, Asked, CallKey, Reading, What},
-    limits,
+    limits::{self, Bound},
     lineage::{Failure, Outcome, Placement},
 };
 
-/// The calls of an exchange, or of a WebSocket, that wait for their answers.
+/// The calls of models in an exchange, or in a WebSocket, that wait for their answers.
 #[derive(Debug, Default)]
 pub(super) struct Calls {
     running: Vec<(CallKey, Running)>,
 }
 
-/// Calls of an agent whose exchange has ended, and whose answers will come in another one, oldest
-/// first.
+/// Calls of an agent whose answers may come in any exchange: those of tools, and those of models
+/// whose own exchange has ended. Oldest first.
 #[derive(Debug, Default)]
-pub(super) struct Waiting(VecDeque<(CallKey, Running)>);
+pub(super) struct Waiting(BTreeMap<CallKey, Running>);
 
 /// A call's place, until it is answered.
 #[derive(Clone, Copy, Debug)]
@@ -33,8 +33,17 @@ struct Running {
     workflow: WorkflowId,
     step: StepId,
     started: Timestamp,
+    call: Called,
     /// When the first of its answer came, where it does not come alone.
     first_byte: Option<Timestamp>,
+}
+
+/// What is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Called {
+    Model,
+    /// A tool, after this step.
+    Tool(Option<StepId>),
 }
 
 /// What the calls of an exchange have in common.
@@ -61,17 +70,14 @@ impl Calls {
         if asked.unmetered.is_some() {
             add(&agent.coverage.calls_unmetered, 1);
         }
-        match &asked.what {
+        let running = place(connection, asking, &asked);
+        match running {
             // It is asked how long a conversation is, which is no step in it.
-            What::Model(prompt) if !prompt.operation.calls_model() => {
-                add(&agent.coverage.calls, 1);
-            }
-            What::Model(prompt) => {
-                let (workflow, step) = place(connection, asking, prompt, &asked);
-                let running = Running { workflow, step, started: asking.started, first_byte: None };
+            None => add(&agent.coverage.calls, 1),
+            Some(running) if running.call == Called::Model => {
                 self.running.push((asked.key, running));
             }
-            What::Tool(_) => {}
+            Some(running) => wait(connection, asked.key, running),
         }
         agent.known().keep(asked);
     }
@@ -83,11 +89,15 @@ impl Calls {
         arrival: Arrival,
         answered: Answered,
     ) {
-        let own = self.running.iter().position(|(key, _)| *key == answered.key);
-        let own = own.map(|at| self.running.swap_remove(at).1);
-        let running = own.or_else(|| connection.agent.waiting().take(answered.key));
+        let Answered { key, reading, cancelled } = answered;
+        let of_model = self.running.iter().position(|(of, _)| *of == key);
+        let running = match of_model {
+            Some(at) => Some(self.running.swap_remove(at).1),
+            None => connection.agent.waiting().0.remove(&key),
+        };
+        let ended = if cancelled { Ended::ClientGone } else { arrival.ended };
         if let Some(running) = running {
-            settle(connection, arrival, answered.reading, running);
+            settle(connection, Arrival { ended, ..arrival }, reading, running);
         }
     }
 
@@ -107,71 +117,92 @@ impl Calls {
     /// The exchange has ended: what it did not answer another one will.
     pub(super) fn wait(&mut self, connection: &Connection) {
         for (key, running) in self.running.drain(..) {
-            // Apart from the rest: it is locked no longer than for this.
-            let forgotten = connection.agent.waiting().put(key, running);
-            if let Some(forgotten) = forgotten {
-                let arrival = Arrival { ended: Ended::Unseen, status: None, first_byte: None };
-                settle(connection, arrival, Reading::default(), forgotten);
-            }
+            wait(connection, key, running);
         }
     }
 }
 
 impl Waiting {
-    /// Adds a call, and takes out the oldest if there is no room for it.
-    fn put(&mut self, key: CallKey, running: Running) -> Option<Running> {
-        let is_full = self.0.len() >= limits::WAITING_CALLS_PER_AGENT;
-        let forgotten = if is_full { self.0.pop_front() } else { None };
-        self.0.push_back((key, running));
-        forgotten.map(|(_, running)| running)
-    }
-
-    fn take(&mut self, key: CallKey) -> Option<Running> {
-        let at = self.0.iter().position(|(waiting, _)| *waiting == key)?;
-        self.0.remove(at).map(|(_, running)| running)
+    /// The call that had to make room, if one had.
+    fn insert(&mut self, key: CallKey, running: Running) -> Option<Running> {
+        self.0.insert(key, running);
+        let is_full = self.0.len() > limits::WAITING_CALLS_PER_AGENT;
+        is_full.then(|| self.0.pop_first()).flatten().map(|(_, running)| running)
     }
 }
 
-fn place(
-    connection: &Connection,
-    asking: &Asking,
-    prompt: &Prompt,
-    asked: &Asked,
-) -> (WorkflowId, StepId) {
+/// The call may be answered in any exchange.
+fn wait(connection: &Connection, key: CallKey, running: Running) {
     let agent = &connection.agent;
+    // Apart from the rest: it is locked no longer than for this.
+    let lost = agent.waiting().insert(key, running);
+    if let Some(lost) = lost {
+        agent.bounds.hit(Bound::WaitingCalls);
+        let arrival = Arrival { ended: Ended::Unseen, status: None, first_byte: None };
+        settle(connection, arrival, Reading::default(), lost);
+    }
+}
+
+/// Its place, if it is to have one.
+fn place(connection: &Connection, asking: &Asking, asked: &Asked) -> Option<Running> {
+    let agent = &connection.agent;
+    if let What::Model(prompt) = &asked.what
+        && !prompt.operation.calls_model()
+    {
+        return None;
+    }
     // Held until the recorder knows: steps are recorded in the order in which they are placed.
     let mut lineage = agent.lineage();
-    let mut placement = lineage.place(asking.started, prompt);
-    let wish = placement
-        .opens_workflow
-        .then(|| prompt.wish.as_deref().map(|wish| keyed(&connection.recording.key, wish)))
-        .flatten();
-    let step = step(connection, asking, prompt, asked, &mut placement);
+    let (mut placement, wish) = match &asked.what {
+        What::Model(prompt) => (lineage.place(asking.started, prompt), prompt.wish.as_deref()),
+        What::Tool(invocation) => (lineage.place_tool(asking.started, invocation), None),
+    };
+    let wish = wish
+        .filter(|_| placement.opens_workflow)
+        .map(|wish| keyed(&connection.recording.key, wish));
+    let call = match &asked.what {
+        What::Model(_) => Called::Model,
+        What::Tool(_) => Called::Tool(placement.parents.first().copied()),
+    };
+    let step = step(connection, asking, asked, &mut placement);
     connection.recording.recorder.placed(&agent.reference(), &placement, step, wish);
-    (placement.workflow, placement.step)
+    let (workflow, step) = (placement.workflow, placement.step);
+    Some(Running { workflow, step, started: asking.started, call, first_byte: None })
 }
 
 fn step(
     connection: &Connection,
     asking: &Asking,
-    prompt: &Prompt,
     asked: &Asked,
     placement: &mut Placement,
 ) -> Step {
+    let (call, dialect, operation, request_model, tool) = match &asked.what {
+        What::Model(prompt) => {
+            (CallKind::Model, prompt.dialect, prompt.operation, prompt.model.clone(), None)
+        }
+        What::Tool(invocation) => {
+            let tool = invocation.tool.as_deref().map(|name| Tool {
+                name: name.to_owned(),
+                call_id: None,
+                server: asking.host.clone(),
+            });
+            (CallKind::Tool, invocation.dialect, invocation.operation, None, tool)
+        }
+    };
     Step {
         step_id: placement.step,
         parent_step_ids: take(&mut placement.parents),
         confidence: placement.confidence,
         kind: placement.kind,
-        call: CallKind::Model,
+        call,
         agent: Name::shared(&connection.agent.reference().name),
-        dialect: Some(prompt.dialect),
-        operation: Some(prompt.operation),
-        request_model: prompt.model.clone(),
+        dialect: Some(dialect),
+        operation: Some(operation),
+        request_model,
         response_model: None,
         response_id: None,
         request_sha256: Some(asked.sha256),
-        tool: None,
+        tool,
         host: asking.host.clone(),
         original_dst: Some(connection.destination),
         upstream_local: connection.upstream_local,
@@ -184,6 +215,7 @@ fn step(
         duration_ms: None,
         status: None,
         finish_reasons: Vec::new(),
+        error: None,
         usage: None,
         unmetered: asked.unmetered,
         settled: false,
@@ -210,18 +242,26 @@ fn settle(connection: &Connection, arrival: Arrival, reading: Reading, running: 
     };
     let outcome = Outcome { answer: reading.answer, status: arrival.status, failure };
     let mut lineage = agent.lineage();
-    let completion = lineage.finish(running.step, at, &outcome);
+    let completion = match running.call {
+        Called::Model => lineage.finish(running.step, at, &outcome),
+        Called::Tool(from) => lineage.finish_tool(running.workflow, running.step, from, &outcome),
+    };
     let Outcome { answer, .. } = outcome;
-    let first_byte = running.first_byte.or(arrival.first_byte);
     let settlement = Settlement {
         step_id: running.step,
         kind: completion.kind,
         response_model: answer.model,
         response_id: answer.response_id,
         finish_reasons: answer.finish_reasons,
+        error: answer.error,
         usage: answer.usage,
         status: arrival.status,
-        ttft_ms: first_byte.map(|first| first.since(running.started)),
+        // What answers in a stream that was there before has no first byte of its own.
+        ttft_ms: running
+            .first_byte
+            .or(arrival.first_byte)
+            .filter(|first| *first >= running.started)
+            .map(|first| first.since(running.started)),
         duration_ms: Some(at.since(running.started)),
     };
     let recorder = &connection.recording.recorder;

@@ -10,10 +10,14 @@ use super::{
     clock::Clock,
     dialogue::Spoken,
     egress::Whither,
+    others::Passing,
 };
 use crate::{
     call::{AgentRef, ConnectionId, Name, Settlement, Signal, Step, Timestamp, WorkflowId},
-    dialect::{self, Answered, Observer, RequestInfo, ResponseInfo, Socket},
+    dialect::{
+        self, Answered, NotUnderstood, Observer, RequestInfo, ResponseInfo, Socket, Traffic,
+    },
+    limits::Bound,
     lineage::{Completion, Placement},
 };
 
@@ -128,6 +132,8 @@ pub(super) struct Exchange {
     /// Of the WebSocket that it asks for, if that speaks an API that is known.
     socket: Option<Box<Socket>>,
     calls: Calls,
+    /// What it is if it makes no calls; absent if it does, or means to.
+    other: Option<Box<Passing>>,
 }
 
 impl Connection {
@@ -191,6 +197,7 @@ impl Exchange {
         let info = RequestInfo {
             method: request.method,
             target: request.target,
+            host: request.host.as_deref(),
             content_type: request.content_type,
             content_encoding: request.content_encoding,
             content_length: request.content_length,
@@ -199,9 +206,12 @@ impl Exchange {
         };
         let observer = dialect::detect(&info);
         let socket = dialect::socket(&info).map(Box::new);
-        if observer.is_none() && socket.is_none() {
-            add(&connection.agent.coverage.exchanges_other, 1);
-        }
+        let is_told = observer.as_ref().is_some_and(Observer::is_told);
+        let is_model = is_told && matches!(observer, Some(Observer::Model(_)));
+        let other = (!is_model).then(|| {
+            let unmetered = if is_told { None } else { dialect::unmetered(&info) };
+            Box::new(Passing::new(info.host, info.method, info.target, unmetered))
+        });
         Self {
             asking: Asking {
                 exchange_seq: seq,
@@ -216,10 +226,14 @@ impl Exchange {
             observer,
             socket,
             calls: Calls::default(),
+            other,
         }
     }
 
     pub(super) fn request_body(&mut self, bytes: &[u8]) {
+        if let Some(other) = &mut self.other {
+            other.sent(bytes.len());
+        }
         if let Some(observer) = &mut self.observer {
             observer.request_body(bytes);
         }
@@ -232,10 +246,6 @@ impl Exchange {
         // Apart from the match: it is locked no longer than for reading.
         let asked = observer.request_end(&mut agent.known());
         match asked {
-            Ok(_) if observer.is_other() => {
-                add(&agent.coverage.exchanges_other, 1);
-                self.observer = None;
-            }
             Ok(asked) => {
                 for asked in asked {
                     self.calls.asked(connection, &self.asking, asked);
@@ -245,6 +255,7 @@ impl Exchange {
                 tracing::debug!(connection = %connection.id, %reason, "call not understood");
                 add(&agent.coverage.calls_not_understood, 1);
                 self.observer = None;
+                self.other = None;
             }
         }
     }
@@ -262,6 +273,9 @@ impl Exchange {
     }
 
     pub(super) fn response_body(&mut self, connection: &Connection, bytes: &[u8]) {
+        if let Some(other) = &mut self.other {
+            other.received(bytes.len());
+        }
         let Some(observer) = &mut self.observer else { return };
         self.first_byte.get_or_insert_with(|| connection.recording.clock.now());
         observer.response_body(bytes);
@@ -276,19 +290,45 @@ impl Exchange {
         if replace(&mut self.response_over, true) {
             return;
         }
-        if self.socket.is_some() {
-            // It was not switched to.
-            add(&connection.agent.coverage.exchanges_other, 1);
-        }
-        let Some(observer) = self.observer.take() else { return };
+        let observer = self.observer.take();
+        self.count_other(
+            connection,
+            match &observer {
+                None => Traffic::Other,
+                // Its answer was over before the question was.
+                Some(observer) if observer.is_told() && !self.request_over => Traffic::Calls,
+                Some(observer) => observer.traffic(),
+            },
+        );
+        let Some(observer) = observer else { return };
         if self.request_over {
             let whole = ended == Ended::Whole;
             let answered = observer.response_end(whole, &mut connection.agent.known());
             self.answered(connection, ended, answered);
             self.calls.wait(connection);
-        } else {
-            // Its answer was over before the question was.
+        } else if observer.is_told() {
             add(&connection.agent.coverage.calls_not_understood, 1);
+        }
+    }
+
+    /// Lists the exchange as what it is, if it made no calls.
+    fn count_other(&mut self, connection: &Connection, traffic: Traffic) {
+        let agent = &connection.agent;
+        let Some(other) = self.other.take() else { return };
+        let rpc_method = match traffic {
+            Traffic::Calls => return,
+            Traffic::Protocol(method) => Some(method),
+            Traffic::Other | Traffic::Unread(_) => None,
+        };
+        if traffic == Traffic::Unread(NotUnderstood::TooLarge) {
+            agent.bounds.hit(Bound::RpcRequestBytes);
+        }
+        if rpc_method.is_none() {
+            add(&agent.coverage.exchanges_other, 1);
+            add(&agent.coverage.calls_unmetered, u64::from(other.unmetered().is_some()));
+        }
+        if !agent.others.add(other.ended(rpc_method, self.status)) {
+            agent.bounds.hit(Bound::OtherLines);
         }
     }
 
@@ -301,7 +341,11 @@ impl Exchange {
 
     /// What will be said on the WebSocket that it asked for.
     pub(super) fn spoken(&mut self) -> Spoken {
-        Spoken::new(self.socket.take(), self.asking.clone())
+        let socket = self.socket.take();
+        if socket.is_some() {
+            self.other = None;
+        }
+        Spoken::new(socket, self.asking.clone())
     }
 
     /// Whether its request has ended.

@@ -126,11 +126,23 @@ impl Book {
         for id in &placement.answered {
             entry.end_tool(*id, at);
         }
-        entry.totals.model_calls += 1;
+        match step.call {
+            CallKind::Model => entry.totals.model_calls += 1,
+            // What a model emitted was counted then.
+            CallKind::Tool if placement.opens_workflow => entry.totals.tool_calls += 1,
+            CallKind::Tool | CallKind::Other => {}
+        }
         entry.change(at, State::Active);
-        let kept = entry.add(step, self.bounds.steps_per_workflow);
+        let (kept, dropped) = if let Some(opened) = entry.find_mut(step.step_id) {
+            carry_out(opened, step);
+            (0, 0)
+        } else if entry.add(step, self.bounds.steps_per_workflow) {
+            (1, 0)
+        } else {
+            (0, 1)
+        };
         entry.turn = self.idle.touch(placement.workflow);
-        self.count(usize::from(kept), usize::from(!kept));
+        self.count(kept, dropped);
         self.make_room();
     }
 
@@ -320,7 +332,7 @@ fn tool_step(tool: &OpenedTool, agent: &str, parent: StepId, at: Timestamp) -> S
         response_model: None,
         response_id: None,
         request_sha256: None,
-        tool: Some(Tool { name: tool.name.clone(), call_id: tool.call_id.clone() }),
+        tool: Some(Tool { name: tool.name.clone(), call_id: tool.call_id.clone(), server: None }),
         host: None,
         original_dst: None,
         upstream_local: None,
@@ -333,6 +345,7 @@ fn tool_step(tool: &OpenedTool, agent: &str, parent: StepId, at: Timestamp) -> S
         duration_ms: None,
         status: None,
         finish_reasons: Vec::new(),
+        error: None,
         usage: None,
         unmetered: None,
         settled: false,
@@ -343,6 +356,26 @@ fn tool_step(tool: &OpenedTool, agent: &str, parent: StepId, at: Timestamp) -> S
         }],
         retry: None,
     }
+}
+
+/// What is known of a tool call that an answer opened, now that it is made, or made again. Its place
+/// it has.
+fn carry_out(opened: &mut Step, made: Step) {
+    let server = made.tool.and_then(|tool| tool.server);
+    let tool = opened.tool.take().map(|tool| Tool { server, ..tool });
+    let mut evidence = std::mem::take(&mut opened.evidence);
+    let news =
+        made.evidence.into_iter().filter(|it| evidence.iter().all(|old| old.kind != it.kind));
+    let news: Vec<_> = news.collect();
+    evidence.extend(news);
+    *opened = Step {
+        parent_step_ids: std::mem::take(&mut opened.parent_step_ids),
+        confidence: opened.confidence,
+        started_at: opened.started_at.max(made.started_at),
+        tool,
+        evidence,
+        ..Step { tool: None, evidence: Vec::new(), ..made }
+    };
 }
 
 fn add_usage(totals: &mut Totals, usage: Option<&Usage>) {

@@ -1,3 +1,5 @@
+mod tools;
+
 use serde_json::json;
 
 use super::*;
@@ -72,6 +74,7 @@ impl Agent {
             response_model: None,
             response_id: None,
             finish_reasons: Vec::new(),
+            error: None,
             usage: Some(usage),
             status: Some(200),
             ttft_ms: None,
@@ -109,6 +112,7 @@ impl Agent {
             duration_ms: None,
             status: None,
             finish_reasons: Vec::new(),
+            error: None,
             usage: None,
             unmetered: None,
             settled: false,

@@ -10,7 +10,7 @@ use turnpike::call::{CallKind, ConnectionId, Dialect, Operation, State, StepKind
 
 use super::bed::{Bed, Finished, Server, reset};
 
-fn question(messages: &Value) -> String {
+pub(crate) fn question(messages: &Value) -> String {
     let body = json!({ "model": "m-1", "stream": true, "messages": messages }).to_string();
     let length = body.len();
     format!(
@@ -20,7 +20,7 @@ fn question(messages: &Value) -> String {
 }
 
 /// One event, in a chunk of its own.
-fn event(data: &str) -> String {
+pub(crate) fn event(data: &str) -> String {
     let event = format!("data: {data}\n\n");
     format!("{:x}\r\n{event}\r\n", event.len())
 }
@@ -51,7 +51,7 @@ fn answer(id: &str, text: &str) -> Vec<String> {
     ]
 }
 
-fn pass(from: &mut TcpStream, to: &mut TcpStream, bytes: &str) {
+pub(crate) fn pass(from: &mut TcpStream, to: &mut TcpStream, bytes: &str) {
     from.write_all(bytes.as_bytes()).expect("it is open");
     let mut received = vec![0; bytes.len()];
     to.read_exact(&mut received).expect("it comes");

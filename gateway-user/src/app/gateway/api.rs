@@ -16,11 +16,11 @@ use crate::{
     control::{
         api::{self, Peer},
         model::{
-            AgentInfo, AgentState, AttachRequest, CaInfo, Coverage, EgressRefused, Refusal, Status,
-            attached_by,
+            AgentInfo, AgentState, AttachRequest, CaInfo, Coverage, EgressRefused, OtherTraffic,
+            Refusal, Status, attached_by,
         },
     },
-    proxy::Decryption,
+    proxy::{Decryption, Kind, Others, Tally},
     store::Filter,
 };
 
@@ -157,6 +157,21 @@ impl Gateway {
     }
 }
 
+fn other(others: &Others) -> Vec<OtherTraffic> {
+    let line = |(kind, tally): (Kind, Tally)| OtherTraffic {
+        host: kind.host.map(String::from),
+        method: kind.method.into(),
+        path: kind.path.into(),
+        rpc_method: kind.rpc_method.map(str::to_owned),
+        unmetered: kind.unmetered,
+        exchanges: tally.exchanges,
+        request_bytes: tally.request_bytes,
+        response_bytes: tally.response_bytes,
+        status: tally.status,
+    };
+    others.snapshot().into_iter().map(line).collect()
+}
+
 fn info(shown: &Shown, kernel: Option<&Counters>) -> AgentInfo {
     let Shown { held, proxy, health, trust } = shown;
     let report = trust.as_ref().map(|trust| trust.report()).unwrap_or_default();
@@ -206,6 +221,7 @@ fn info(shown: &Shown, kernel: Option<&Counters>) -> AgentInfo {
         gateway_pid: Some(std::process::id()),
         attached_at: Some(held.attached_at),
         coverage,
+        other: proxy.as_ref().map(|agent| other(&agent.others)).unwrap_or_default(),
         egress_refused: refused
             .map(|(allow, connections)| EgressRefused { allow, connections })
             .collect(),

@@ -10,7 +10,8 @@ use crate::{
     authority::Certificate,
     call::{Micros, State, WorkflowId, WorkflowSummary},
     control::model::{
-        self, AgentInfo, AgentState, Coverage, EgressRefused, EgressRule, Redirect, Status, Unit,
+        self, AgentInfo, AgentState, Coverage, EgressRefused, EgressRule, OtherTraffic, Redirect,
+        Status, Unit,
     },
 };
 
@@ -90,6 +91,9 @@ pub fn agents(out: &mut dyn Write, screen: &Screen, agents: &[AgentInfo]) -> io:
         ]);
         if let Some(note) = not_covered(seen) {
             table.note(Cell::default().and(&note, Color::Busy));
+        }
+        if let Some(note) = other_traffic(&agent.other) {
+            table.note(Cell::default().and(&note, Color::Faint));
         }
         if let Some(Redirect::Failed { why }) = &agent.redirect {
             table.note(Cell::default().and(&format!("  redirect: failed ({why})"), Color::Bad));
@@ -274,6 +278,23 @@ fn not_covered(seen: &Coverage) -> Option<String> {
     (!listed.is_empty()).then(|| format!("  {}", listed.join(", ")))
 }
 
+/// What makes no calls that are known, in a line: how much, and the kind that there is most of.
+fn other_traffic(kinds: &[OtherTraffic]) -> Option<String> {
+    let most = kinds.first()?;
+    let exchanges = kinds.iter().map(|kind| kind.exchanges).sum();
+    let bytes = kinds.iter().map(|kind| kind.request_bytes.saturating_add(kind.response_bytes));
+    let what = most.rpc_method.as_deref().unwrap_or(&most.method);
+    let host = most.host.as_deref().unwrap_or_default();
+    Some(format!(
+        "  other traffic: {} of {}, {}; most: {what} {host}{} ({})",
+        number::of(exchanges, "exchange"),
+        number::of(kinds.len() as u64, "kind"),
+        number::bytes(bytes.fold(0, u64::saturating_add)),
+        most.path,
+        number::count(most.exchanges),
+    ))
+}
+
 const fn column(title: &'static str, align: Align, flexible: bool) -> Column {
     Column { title, align, flexible }
 }
@@ -357,6 +378,30 @@ mod tests {
         assert_eq!(line(&agent), late);
         agent.attached_by = Some("command".to_owned());
         assert!(line(&agent).starts_with("  tenant acme"));
+    }
+
+    #[test]
+    fn other_traffic_is_summed_up_in_a_line() {
+        let kind = |path: &str, exchanges| OtherTraffic {
+            host: Some("api.test".to_owned()),
+            method: "GET".to_owned(),
+            path: path.to_owned(),
+            rpc_method: None,
+            unmetered: None,
+            exchanges,
+            request_bytes: 1000,
+            response_bytes: 2000,
+            status: Some(200),
+        };
+        let mut agent = sample::agent("web");
+        agent.other = vec![kind("/users/{id}", 7), kind("/", 1)];
+        let text = shown(|out| agents(out, &PIPE, std::slice::from_ref(&agent)));
+        let line =
+            "  other traffic: 8 exchanges of 2 kinds, 6.0 kB; most: GET api.test/users/{id} (7)";
+        assert_eq!(text.lines().nth(2), Some(line));
+        let written = serde_json::to_value(&agent).expect("is JSON");
+        assert_eq!(written["other"][0]["path"], "/users/{id}");
+        assert!(written["other"][0].get("unmetered").is_none());
     }
 
     #[test]

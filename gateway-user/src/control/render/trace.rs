@@ -197,6 +197,7 @@ fn reason(node: &Node<'_>, evidence: &Evidence) -> Cell {
         EvidenceKind::ToolCallId => "the tool call's id comes from",
         EvidenceKind::AnswerEcho => "the history holds the answer of",
         EvidenceKind::HistoryPrefix => "the history goes on from",
+        EvidenceKind::ToolArguments => "the tool and its arguments were asked for by",
         EvidenceKind::SameRequest => "the same request failed as",
         EvidenceKind::NewHistory => "nothing seen before leads here",
     };

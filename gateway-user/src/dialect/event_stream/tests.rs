@@ -23,7 +23,7 @@ fn read<'p>(limit: usize, pieces: impl IntoIterator<Item = &'p [u8]>) -> Vec<Sai
                 Event::Message(Message::Fault(name)) => Said::Fault(name.to_owned()),
                 Event::TooLarge => Said::TooLarge,
                 Event::Broken => Said::Broken,
-                Event::Data(_) => panic!("no SSE"),
+                Event::Data(_) | Event::Named(..) => panic!("no SSE"),
             });
         });
         assert!(parser.kept.len() <= limit.max(PRELUDE));

@@ -44,7 +44,7 @@ impl Stream {
 
     pub(super) fn take(&mut self, event: Event<'_>) {
         match event {
-            Event::Data(data) => self.event(data),
+            Event::Data(data) | Event::Named(_, data) => self.event(data),
             Event::Message(message) => self.message(message),
             Event::TooLarge => self.lose(NotUnderstood::TooLarge),
             Event::Broken => self.lose(NotUnderstood::BrokenFrames),

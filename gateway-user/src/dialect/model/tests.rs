@@ -19,6 +19,7 @@ fn observer(content_encoding: Option<&str>) -> Observer {
     detect(&RequestInfo {
         method: "POST",
         target: "/v1/chat/completions",
+        host: None,
         content_type: Some("application/json"),
         content_encoding,
         content_length: None,

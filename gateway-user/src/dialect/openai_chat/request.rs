@@ -127,16 +127,17 @@ impl Reader {
             "messages" => Field::Messages,
             "tools" => Field::Tools,
             "functions" => Field::Functions,
-            "max_completion_tokens" | "max_tokens" => Field::MaxTokens,
+            "max_tokens" => Field::MaxTokens,
+            // Both spellings of the output limit may be given; the lower one holds.
+            "max_completion_tokens" => Field::MaxCompletionTokens,
             "n" => Field::Choices,
             "service_tier" => Field::ServiceTier,
             "stream_options" => Field::StreamOptions,
             "prompt_cache_key" => Field::PromptCacheKey,
             _ => return cursor.value::<IgnoredAny>().map(drop),
         };
-        // Both spellings of the output limit may be given; the lower one holds.
-        if field != Field::MaxTokens && self.fields.seen.contains(&field) {
-            return Err(NotUnderstood::NotThisShape);
+        if self.fields.seen.contains(&field) {
+            return Err(NotUnderstood::DuplicateKey);
         }
         self.fields.seen.push(field);
         let fields = &mut self.fields;
@@ -153,7 +154,7 @@ impl Reader {
                 *if field == Field::Tools { &mut fields.tools } else { &mut fields.functions } =
                     list;
             }
-            Field::MaxTokens => {
+            Field::MaxTokens | Field::MaxCompletionTokens => {
                 let most = cursor.value::<Option<Count>>()?.and_then(Count::get);
                 fields.max_output = fields.max_output.into_iter().chain(most).min();
             }
@@ -215,6 +216,7 @@ enum Field {
     Tools,
     Functions,
     MaxTokens,
+    MaxCompletionTokens,
     Choices,
     ServiceTier,
     StreamOptions,

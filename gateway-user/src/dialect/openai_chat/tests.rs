@@ -17,6 +17,7 @@ fn request_info(target: &str) -> RequestInfo<'_> {
     RequestInfo {
         method: "POST",
         target,
+        host: None,
         content_type: JSON,
         content_encoding: None,
         content_length: None,
@@ -137,19 +138,20 @@ fn tool_message() -> Value {
 
 #[test]
 fn a_chat_completion_is_known_by_method_and_path() {
+    let is_model = |info: &RequestInfo<'_>| matches!(detect(info), Some(Observer::Model(_)));
     for target in [
         "/v1/chat/completions",
         "/chat/completions?x=/y",
         "/openai/deployments/gpt/chat/completions?api-version=2024-10-21",
         "http://host:8000/api/v1/chat/completions/",
     ] {
-        assert!(detect(&request_info(target)).is_some(), "{target}");
+        assert!(is_model(&request_info(target)), "{target}");
     }
     for target in ["/v1/chat/completions/id", "/?q=/chat/completions", "*", ""] {
-        assert!(detect(&request_info(target)).is_none(), "{target}");
+        assert!(!is_model(&request_info(target)), "{target}");
     }
     let get = RequestInfo { method: "GET", ..request_info("/v1/chat/completions") };
-    assert!(detect(&get).is_none());
+    assert!(!is_model(&get));
 }
 
 #[test]
@@ -220,6 +222,30 @@ fn what_is_no_chat_request_is_said() {
         RequestInfo { content_encoding: Some("compress"), ..request_info("/chat/completions") };
     let encoded = detect(&info).expect("a chat completion");
     assert_eq!(end(encoded), Err(NotUnderstood::Encoded));
+}
+
+#[test]
+fn a_field_that_comes_twice_could_be_read_either_way() {
+    for body in [
+        r#"{"messages":[],"messages":[]}"#,
+        r#"{"messages":[],"max_tokens":1,"max_tokens":100000}"#,
+        r#"{"messages":[],"model":"a","mod\u0065l":"b"}"#,
+        r#"{"messages":[],"stream_options":{"include_usage":true,"include_usage":false}}"#,
+        r#"{"messages":[{"role":"user","role":"system","content":"x"}]}"#,
+        r#"{"messages":[{"role":"user","content":[{"type":"text","text":"a","text":"b"}]}]}"#,
+        r#"{"messages":[{"role":"user","content":[{"type":"text","type":"x","text":"b"}]}]}"#,
+        r#"{"messages":[{"role":"assistant","tool_calls":[{"id":"a","id":"b"}]}]}"#,
+        r#"{"messages":[{"role":"assistant","tool_calls":[{"function":{"name":"a","name":"b"}}]}]}"#,
+    ] {
+        let mut observer = observer();
+        observer.request_body(body.as_bytes());
+        assert_eq!(end(observer), Err(NotUnderstood::DuplicateKey), "{body}");
+    }
+    // These say it in two spellings, which both may be given.
+    let both = json!({"messages": [], "max_tokens": 9, "max_completion_tokens": 7});
+    assert_eq!(ask(&both).expect("a prompt").terms.max_output, Some(7));
+    let part = json!({"type": "text", "text": "a", "refusal": null});
+    assert!(ask(&json!({"messages": [{"role": "user", "content": [part]}]})).is_ok());
 }
 
 #[test]

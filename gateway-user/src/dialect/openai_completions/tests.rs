@@ -10,6 +10,7 @@ fn observer() -> Observer {
     let request = RequestInfo {
         method: "POST",
         target: "/v1/completions",
+        host: None,
         content_type: Some("application/json"),
         content_encoding: None,
         content_length: None,

@@ -130,7 +130,7 @@ impl Socket {
         let calls = self.lanes.into_iter().flat_map(|lane| lane.calls);
         let answered = calls.filter_map(|call| {
             let key = call.key?;
-            Some(Answered { key, reading: call.stream.end(false) })
+            Some(Answered { key, reading: call.stream.end(false), cancelled: false })
         });
         answered.collect()
     }
@@ -265,7 +265,7 @@ impl Lane {
     fn answered(&mut self, status: Option<u16>) -> Option<Heard> {
         let Running { key, stream, .. } = self.calls.pop_front()?;
         self.ended = stream.id().map(str::to_owned);
-        let answered = Answered { key: key?, reading: stream.end(true) };
+        let answered = Answered { key: key?, reading: stream.end(true), cancelled: false };
         Some(Heard::Answered(answered, status))
     }
 }

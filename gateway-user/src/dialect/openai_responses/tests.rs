@@ -20,6 +20,7 @@ fn info<'a>(method: &'a str, target: &'a str) -> RequestInfo<'a> {
     RequestInfo {
         method,
         target,
+        host: None,
         content_type: JSON,
         content_encoding: None,
         content_length: None,

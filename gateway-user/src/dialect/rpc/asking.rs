@@ -1,0 +1,354 @@
+//! A POST: what is asked in it, and what of that its response answers.
+
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    super::{
+        Answered, Asked, CallKey, Known, NotUnderstood, Reading, ResponseInfo, What, a2a,
+        body::Body, coding::Decoder, frames::Event, json::Text, mcp, sse,
+    },
+    Left, Purpose, RequestInfo, Session, Traffic, is_json, is_told,
+    message::{self, Content, Message},
+    named_session,
+};
+use crate::{
+    call::{Answer, Dialect, Digest, Invocation, Signal},
+    limits,
+};
+
+/// Reads a POST that may be JSON-RPC.
+#[derive(Debug)]
+pub struct Asking {
+    /// Whether its head says that it is.
+    is_told: bool,
+    session: Session,
+    signals: Vec<Signal>,
+    request: Request,
+    traffic: Traffic,
+    status: u16,
+    response: Response,
+    calls: Calls,
+}
+
+/// How the request is read.
+#[derive(Debug)]
+enum Request {
+    Body(Body),
+    /// Nothing but blanks has come.
+    Blank(Body),
+    /// It is over, or no JSON-RPC.
+    Over,
+}
+
+/// How the response is read.
+#[derive(Debug)]
+enum Response {
+    /// Its head has not come.
+    Awaited,
+    /// Not at all: it answers nothing.
+    NoAnswer,
+    Whole(Body),
+    Stream(Box<(Decoder, sse::Parser)>),
+    Lost(NotUnderstood),
+}
+
+/// The calls of the exchange.
+#[derive(Debug, Default)]
+struct Calls {
+    open: Vec<Open>,
+    /// Those that were answered lately.
+    ready: Vec<Answered>,
+    /// A stream that broke can be taken up again, in another exchange.
+    can_resume: bool,
+    not_understood: Option<NotUnderstood>,
+}
+
+/// A call without its whole answer.
+#[derive(Debug)]
+struct Open {
+    key: CallKey,
+    dialect: Dialect,
+    id: u128,
+    /// What has come of an answer in parts.
+    partial: Option<Answer>,
+}
+
+impl Asking {
+    pub(in crate::dialect) fn new(request: &RequestInfo<'_>) -> Self {
+        let body = Body::new(request.content_encoding, limits::RPC_REQUEST_BYTES)
+            .expecting(request.content_length)
+            .digested();
+        Self {
+            is_told: is_told(request),
+            session: named_session(request).unwrap_or_else(|| Session::at(request.target)),
+            signals: request.signals.to_vec(),
+            request: Request::Blank(body),
+            traffic: Traffic::Other,
+            status: 0,
+            response: Response::Awaited,
+            calls: Calls::default(),
+        }
+    }
+
+    pub(in crate::dialect) const fn traffic(&self) -> Traffic {
+        self.traffic
+    }
+
+    pub(in crate::dialect) const fn is_told(&self) -> bool {
+        self.is_told
+    }
+
+    pub(in crate::dialect) fn request_body(&mut self, bytes: &[u8]) {
+        if let Request::Blank(_) = self.request
+            && let Some(first) = bytes.trim_ascii_start().first()
+        {
+            let Request::Blank(body) = std::mem::replace(&mut self.request, Request::Over) else {
+                return;
+            };
+            // Of what is JSON, strings, numbers and the like are told by their first byte.
+            let is_scalar = matches!(first, b'"' | b'-' | b'0'..=b'9' | b't' | b'f' | b'n');
+            if !is_scalar || self.is_told || body.is_encoded() {
+                self.request = Request::Body(body);
+            }
+        }
+        if let Request::Body(body) = &mut self.request {
+            body.push(bytes);
+        }
+    }
+
+    pub(in crate::dialect) fn request_end(
+        &mut self,
+        known: &mut Known,
+    ) -> Result<Vec<Asked>, NotUnderstood> {
+        let request = std::mem::replace(&mut self.request, Request::Over);
+        let body = match request {
+            Request::Body(mut body) => body.take().map(|whole| (whole, body.digest())),
+            Request::Blank(_) if !self.is_told => return Ok(Vec::new()),
+            Request::Blank(_) => Err(NotUnderstood::NotJson),
+            Request::Over => return Ok(Vec::new()),
+        };
+        match body.and_then(|(body, sent)| self.read(&body, sent, known)) {
+            Err(NotUnderstood::NotThisShape) if !self.is_told => Ok(Vec::new()),
+            Err(NotUnderstood::DuplicateKey) => Err(NotUnderstood::DuplicateKey),
+            // It says that it is JSON, and something may read it as such.
+            Err(reason) if !self.is_told => {
+                self.traffic = Traffic::Unread(reason);
+                Ok(Vec::new())
+            }
+            read => read,
+        }
+    }
+
+    /// What the body asks. All of it is read before a call begins to wait for its answer.
+    fn read(
+        &mut self,
+        body: &[u8],
+        sent: Option<Digest>,
+        known: &mut Known,
+    ) -> Result<Vec<Asked>, NotUnderstood> {
+        if !self.is_told && matches!(body.first(), Some(b'{' | b'[')) && !message::may_be_in(body) {
+            return Err(NotUnderstood::NotThisShape);
+        }
+        let messages = message::read(body)?;
+        let mut protocol = None;
+        let mut invoked = Vec::new();
+        let mut cancelled = Vec::new();
+        for message in &messages {
+            let Content::Request { method: Text(method), params } = &message.content else {
+                protocol = protocol.or(Some("response"));
+                continue;
+            };
+            let purpose = mcp::purpose(method).or_else(|| a2a::purpose(method));
+            let other = self.is_told.then_some(Purpose::Protocol("other"));
+            match (purpose.or(other), &message.id) {
+                (Some(Purpose::Tool), Some(id)) => {
+                    invoked.push((id.hash, mcp::invocation(params, id)?));
+                }
+                (Some(Purpose::Agent), Some(id)) => {
+                    invoked.push((id.hash, a2a::invocation(params, id)?));
+                }
+                // Without an id it asks for nothing.
+                (Some(Purpose::Tool | Purpose::Agent), None) => {
+                    protocol = protocol.or(Some("other"));
+                }
+                (Some(Purpose::Cancel), _) => {
+                    protocol = protocol.or(Some("notifications/cancelled"));
+                    cancelled.extend(mcp::cancelled(params)?);
+                }
+                (Some(Purpose::Protocol(name)), _) => protocol = protocol.or(Some(name)),
+                (None, _) => {}
+            }
+        }
+        self.traffic = match protocol {
+            _ if !invoked.is_empty() => Traffic::Calls,
+            Some(name) => Traffic::Protocol(name),
+            None => return Err(NotUnderstood::NotThisShape),
+        };
+        for id in cancelled {
+            let lost = known.rpc.cancel(self.session, id.hash);
+            self.calls.ready.extend(lost.map(Answered::cancelled));
+        }
+        let sha256 = sent.unwrap_or_else(|| Digest(Sha256::digest(body).into()));
+        let asked = invoked.into_iter().map(|(id, call)| self.ask(id, call, sha256, known));
+        Ok(asked.collect())
+    }
+
+    fn ask(
+        &mut self,
+        id: u128,
+        mut invocation: Invocation,
+        sha256: Digest,
+        known: &mut Known,
+    ) -> Asked {
+        let key = known.key();
+        known.rpc.open(self.session, id, key);
+        let dialect = invocation.dialect;
+        self.calls.open.push(Open { key, dialect, id, partial: None });
+        invocation.signals.extend(self.signals.iter().cloned());
+        Asked { key, what: What::Tool(invocation), sha256, unmetered: None, end: None }
+    }
+
+    pub(in crate::dialect) fn response_head(&mut self, response: &ResponseInfo<'_>) {
+        self.status = response.status;
+        let (coding, limit) = (response.content_encoding, limits::OBSERVED_RESPONSE_BYTES);
+        let is_asked = matches!(self.request, Request::Over);
+        let is_fine = (200..300).contains(&response.status);
+        self.response = match () {
+            () if is_asked && self.calls.open.is_empty() => Response::NoAnswer,
+            () if matches!(response.status, 202 | 204) => Response::NoAnswer,
+            () if sse::is(response.content_type) => match Decoder::new(coding, limit) {
+                Ok(decoder) => Response::Stream(Box::new((decoder, sse::Parser::naming(limit)))),
+                Err(reason) => Response::Lost(reason),
+            },
+            // An error may say in JSON-RPC what it is.
+            () if is_fine || is_json(response.content_type) => {
+                Response::Whole(Body::new(coding, limit))
+            }
+            () => Response::NoAnswer,
+        };
+    }
+
+    pub(in crate::dialect) fn response_body(&mut self, bytes: &[u8]) {
+        match &mut self.response {
+            Response::Whole(body) => body.push(bytes),
+            Response::Stream(parts) => {
+                let (decoder, parser) = &mut **parts;
+                let calls = &mut self.calls;
+                let pushed = decoder.push(bytes, |bytes| {
+                    parser.feed(bytes, |event| calls.event(&event));
+                });
+                if let Err(reason) = pushed {
+                    self.response = Response::Lost(reason);
+                }
+            }
+            Response::Awaited | Response::NoAnswer | Response::Lost(_) => {}
+        }
+    }
+
+    pub(in crate::dialect) const fn has_answered(&self) -> bool {
+        !self.calls.ready.is_empty()
+    }
+
+    pub(in crate::dialect) fn answered(&mut self, known: &mut Known) -> Vec<Answered> {
+        for answered in &self.calls.ready {
+            known.rpc.close(answered.key);
+        }
+        std::mem::take(&mut self.calls.ready)
+    }
+
+    pub(in crate::dialect) fn response_end(
+        mut self,
+        whole: bool,
+        known: &mut Known,
+    ) -> Vec<Answered> {
+        let is_fine = (200..300).contains(&self.status);
+        let mut may_come = self.status == 202;
+        // What becomes of a call without an answer.
+        let mut rest = Reading::default();
+        match std::mem::replace(&mut self.response, Response::NoAnswer) {
+            Response::Awaited => {}
+            Response::NoAnswer => rest.answer.complete = whole && !is_fine,
+            Response::Whole(mut body) => {
+                match body.take().and_then(|body| self.calls.document(&body)) {
+                    _ if !is_fine => rest.answer.complete = whole,
+                    Err(NotUnderstood::NotJson | NotUnderstood::BrokenCoding) if !whole => {}
+                    Err(reason) => rest = Reading::lost(reason),
+                    Ok(()) if whole => rest = Reading::lost(NotUnderstood::NotThisShape),
+                    Ok(()) => {}
+                }
+            }
+            Response::Stream(_) => {
+                may_come |= self.calls.can_resume;
+                rest.not_understood = self.calls.not_understood;
+            }
+            Response::Lost(reason) => rest = Reading::lost(reason),
+        }
+        let mut answered = self.answered(known);
+        for call in std::mem::take(&mut self.calls.open) {
+            let Open { key, partial, .. } = call;
+            if let Some(answer) = partial {
+                known.rpc.close(key);
+                let answer = Answer { complete: whole, ..answer };
+                let reading = Reading { answer, not_understood: self.calls.not_understood };
+                answered.push(Answered { key, reading, cancelled: false });
+            } else if let Left::Ended { cancelled } = known.rpc.leave(key, may_come) {
+                answered.push(Answered { key, reading: rest.clone(), cancelled });
+            }
+        }
+        answered
+    }
+}
+
+impl Calls {
+    fn event(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Named(name, data) => {
+                self.can_resume |= name.has_id;
+                // The first event of a stream that can be resumed is empty.
+                if !data.is_empty()
+                    && let Err(reason) = self.document(data)
+                {
+                    self.not_understood.get_or_insert(reason);
+                }
+            }
+            Event::Data(_) | Event::Message(_) | Event::Broken => {}
+            Event::TooLarge => {
+                self.not_understood.get_or_insert(NotUnderstood::TooLarge);
+            }
+        }
+    }
+
+    /// Messages of the server's, some of which may be answers.
+    fn document(&mut self, document: &[u8]) -> Result<(), NotUnderstood> {
+        for message in message::read(document)? {
+            self.message(&message);
+        }
+        Ok(())
+    }
+
+    fn message(&mut self, message: &Message<'_>) {
+        if let Content::Request { .. } = message.content {
+            return;
+        }
+        let at = match &message.id {
+            Some(id) => self.open.iter().position(|call| call.id == id.hash),
+            // The server did not read as far as to the id.
+            None => (self.open.len() == 1).then_some(0),
+        };
+        let Some(call) = at.and_then(|at| self.open.get_mut(at)) else { return };
+        let reading = match (&message.content, call.dialect) {
+            (Content::Error(error), _) => message::error_reading(error),
+            (Content::Result(result), Dialect::A2a) => {
+                match a2a::add(call.partial.get_or_insert_default(), result) {
+                    Ok(()) => return,
+                    Err(reason) => Reading::lost(reason),
+                }
+            }
+            (Content::Result(result), _) => Reading::of(mcp::answer(result)),
+            (Content::Request { .. }, _) => return,
+        };
+        let key = call.key;
+        self.open.retain(|call| call.key != key);
+        self.ready.push(Answered { key, reading, cancelled: false });
+    }
+}
