@@ -32,7 +32,6 @@ pub struct ModelExchange {
     response: Response,
     /// Of the call, once it is asked.
     key: Option<CallKey>,
-    is_other: bool,
 }
 
 /// What the request's head says of the call.
@@ -80,7 +79,6 @@ impl ModelExchange {
                 .digested(),
             response: Response::Awaited,
             key: None,
-            is_other: false,
         }
     }
 
@@ -98,13 +96,10 @@ impl ModelExchange {
         let (mut prompt, sha256, end) = match self.api {
             Api::OpenaiChat => openai_chat::request(&body, known)?,
             Api::Gemini(method) => (gemini::request(method, &body)?, digest(), None),
-            Api::Ollama(method) => match ollama::request(method, &body)? {
-                Some(prompt) => (prompt, digest(), None),
-                None => {
-                    self.is_other = true;
-                    return Ok(None);
-                }
-            },
+            Api::Ollama(method) => {
+                let Some(prompt) = ollama::request(method, &body)? else { return Ok(None) };
+                (prompt, digest(), None)
+            }
         };
         prompt.model = self.head.model.take().or(prompt.model);
         prompt.client_retry = self.head.client_retry;
@@ -115,8 +110,9 @@ impl ModelExchange {
         Ok(Some(Asked { key, what: What::Model(prompt), sha256, unmetered: None, end }))
     }
 
+    /// Whether it is, once the request has ended.
     pub(super) const fn is_other(&self) -> bool {
-        self.is_other
+        self.key.is_none()
     }
 
     pub(super) fn response_head(&mut self, response: &ResponseInfo<'_>) {

@@ -41,7 +41,7 @@ fn answer(content_type: Option<&str>, body: &str) -> Answer {
 
 /// As the API sends events.
 fn events(chunks: &[Value]) -> String {
-    chunks.iter().map(|chunk| format!("data: {chunk}\r\n\r\n")).collect()
+    chunks.iter().map(|chunk| format!("data: {chunk}\r\n\r\n")).collect::<Vec<_>>().concat()
 }
 
 /// As it sends them to those who don't ask for events.
@@ -179,9 +179,10 @@ fn code_assist_wraps_the_request_and_the_answer() {
     assert_eq!(prompt.messages, messages(&wrapped["request"]["contents"]));
     assert_eq!(prompt.terms.max_output, Some(7));
     let signal = |name, value: &str| Signal { name, value: value.to_owned() };
+    // In the order of the keys.
     assert_eq!(
         prompt.terms.signals,
-        [signal("body.user_prompt_id", "s-1########4"), signal("body.request.session_id", "s-1"),]
+        [signal("body.request.session_id", "s-1"), signal("body.user_prompt_id", "s-1########4"),]
     );
 
     let wrap = |mut chunk: Value| {
@@ -485,8 +486,8 @@ fn body() -> impl Strategy<Value = Vec<u8>> {
 /// The value with its keys in reverse order, spaces, and each character escaped.
 fn respelled(value: &Value) -> String {
     let text = |text: &str| {
-        let units: String = text.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect();
-        format!("\"{units}\"")
+        let units: Vec<_> = text.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect();
+        format!("\"{}\"", units.concat())
     };
     match value {
         Value::Array(items) => {
@@ -518,11 +519,11 @@ fn spelling_is_no_matter() {
         prompt.terms.segments = Segments::default();
     }
     assert_eq!(other, Ok(Some(plain)));
-    let stream: String = chunks()
+    let stream: Vec<_> = chunks()
         .iter()
         .map(|it| format!("data: {}\n\n", respelled(it).replace('\n', " ")))
         .collect();
-    assert_eq!(answer(EVENTS, &stream), answer(EVENTS, &events(&chunks())));
+    assert_eq!(answer(EVENTS, &stream.concat()), answer(EVENTS, &events(&chunks())));
 }
 
 proptest! {

@@ -273,9 +273,8 @@ proptest! {
         let lines = chars.chunks(stride).map(|piece| {
             part(&json!({"role": "assistant", "content": piece.iter().collect::<String>()}))
         });
-        let body: String =
-            lines.chain([last()]).map(|line| format!("{line}\n")).collect();
+        let body: Vec<_> = lines.chain([last()]).map(|line| format!("{line}\n")).collect();
         let said = message(&json!({"role": "assistant", "content": text}));
-        prop_assert_eq!(answer(LINES, &body).choices, [said]);
+        prop_assert_eq!(answer(LINES, &body.concat()).choices, [said]);
     }
 }
