@@ -151,13 +151,24 @@ impl Media<'_> {
         let text = |text: &Option<Text<'_>>| given(text.as_ref()).map(Json::text);
         let mut fields = Fields::default();
         fields.add_some("mimeType", text(&self.kind));
-        fields.add_some("data", text(&self.data));
+        fields.add_some("data", given(self.data.as_ref()).map(base64));
         fields.add_some("fileUri", text(&self.uri));
         fields.hash()
     }
 
     fn size(&self) -> u64 {
         self.data.as_ref().map_or(0, |Text(data)| data.len() as u64)
+    }
+}
+
+/// Data in Base64, in whichever alphabet, padded or not: the API writes the standard one, and its SDKs
+/// write it back in the one for URLs.
+fn base64(data: &str) -> Json {
+    let data = data.trim_end_matches('=');
+    if data.contains(['-', '_']) {
+        Json::text(&data.replace('-', "+").replace('_', "/"))
+    } else {
+        Json::text(data)
     }
 }
 

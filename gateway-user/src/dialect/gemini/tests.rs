@@ -41,7 +41,7 @@ fn answer(content_type: Option<&str>, body: &str) -> Answer {
 
 /// As the API sends events.
 fn events(chunks: &[Value]) -> String {
-    chunks.iter().map(|chunk| format!("data: {chunk}\r\n\r\n")).collect()
+    chunks.iter().map(|chunk| format!("data: {chunk}\r\n\r\n")).collect::<Vec<_>>().concat()
 }
 
 /// As it sends them to those who don't ask for events.
@@ -179,9 +179,10 @@ fn code_assist_wraps_the_request_and_the_answer() {
     assert_eq!(prompt.messages, messages(&wrapped["request"]["contents"]));
     assert_eq!(prompt.terms.max_output, Some(7));
     let signal = |name, value: &str| Signal { name, value: value.to_owned() };
+    // In the order of the keys.
     assert_eq!(
         prompt.terms.signals,
-        [signal("body.user_prompt_id", "s-1########4"), signal("body.request.session_id", "s-1"),]
+        [signal("body.request.session_id", "s-1"), signal("body.user_prompt_id", "s-1########4"),]
     );
 
     let wrap = |mut chunk: Value| {
@@ -362,6 +363,32 @@ fn what_tools_of_the_server_did_is_part_of_the_answer() {
 }
 
 #[test]
+fn data_is_the_same_in_either_alphabet() {
+    let image = |data: &str| {
+        let part = json!({"inlineData": {"data": data, "mimeType": "image/png"}});
+        messages(&json!([{"parts": [part]}]))
+    };
+    assert_eq!(image("__5oZWxsbz4-AA"), image("//5oZWxsbz4+AA=="));
+    assert_ne!(image("__5oZWxsbz4-AA"), image("//5oZWxsbz4+AB"));
+}
+
+/// What the chat of `google-genai` 3.6.1 sent once it had been streamed the answer of [`chunks`]: its
+/// contents are the chunks'.
+const RECORDED: &str = r#"{"contents": [{"parts": [{"text": "Wish"}], "role": "user"}, {"parts": [{"text": "Thinking", "thought": true}, {"text": "Let me "}], "role": "model"}, {"parts": [{"text": "look.", "thoughtSignature": "c2ln"}], "role": "model"}, {"parts": [{"functionCall": {"args": {"city": "Z\u00fcrich", "n": 1}, "name": "get"}, "thoughtSignature": "eA=="}, {"functionCall": {"id": "fc-2", "args": {}, "name": "put"}}], "role": "model"}, {"parts": [{"functionResponse": {"name": "get", "response": {"output": "x"}}}, {"functionResponse": {"id": "fc-2", "name": "put", "response": {"output": "y"}}}], "role": "user"}], "systemInstruction": {"parts": [{"text": "Be brief."}], "role": "user"}, "tools": [{"functionDeclarations": [{"description": "d", "name": "get", "parameters_json_schema": {"type": "object"}}]}], "serviceTier": "flex", "generationConfig": {"candidateCount": 1, "maxOutputTokens": 100}}"#;
+
+#[test]
+fn a_recorded_turn_goes_on_from_the_answer_before_it() {
+    let asked = trial::ask(STREAM, [RECORDED.as_bytes()]).expect("a prompt").expect("Gemini's");
+    let roles: Vec<_> = asked.messages.iter().map(|message| message.role).collect();
+    assert_eq!(roles, [Role::System, Role::User, Role::Assistant, Role::Tool, Role::Tool]);
+    assert_eq!(asked.messages[2..3], answer(EVENTS, &events(&chunks())).choices);
+    assert_eq!(asked.messages[4].tool_result.as_deref(), Some("fc-2"));
+    assert_eq!((asked.stream, asked.wish.as_deref()), (true, Some("Wish")));
+    assert_eq!((asked.terms.max_output, asked.terms.choices), (Some(100), Some(1)));
+    assert_eq!(asked.terms.service_tier.as_deref(), Some("flex"));
+}
+
+#[test]
 fn usage_counts_all_input_and_thoughts_once() {
     let usage = |usage: Value| {
         let mut chunk = finished(&json!([{"text": "x"}]));
@@ -485,8 +512,8 @@ fn body() -> impl Strategy<Value = Vec<u8>> {
 /// The value with its keys in reverse order, spaces, and each character escaped.
 fn respelled(value: &Value) -> String {
     let text = |text: &str| {
-        let units: String = text.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect();
-        format!("\"{units}\"")
+        let units: Vec<_> = text.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect();
+        format!("\"{}\"", units.concat())
     };
     match value {
         Value::Array(items) => {
@@ -518,11 +545,11 @@ fn spelling_is_no_matter() {
         prompt.terms.segments = Segments::default();
     }
     assert_eq!(other, Ok(Some(plain)));
-    let stream: String = chunks()
+    let stream: Vec<_> = chunks()
         .iter()
         .map(|it| format!("data: {}\n\n", respelled(it).replace('\n', " ")))
         .collect();
-    assert_eq!(answer(EVENTS, &stream), answer(EVENTS, &events(&chunks())));
+    assert_eq!(answer(EVENTS, &stream.concat()), answer(EVENTS, &events(&chunks())));
 }
 
 proptest! {

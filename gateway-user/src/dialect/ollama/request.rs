@@ -25,11 +25,12 @@ pub(in crate::dialect) fn parse(
     body: &[u8],
 ) -> Result<Option<Prompt>, NotUnderstood> {
     let names: Names = serde_json::from_slice(body).unwrap_or_default();
-    let is_ollamas = names.model
+    let has = |name| names.0.contains(&name);
+    let is_ollamas = has("model")
         && match method {
-            Method::Chat => names.messages,
-            Method::Generate => names.prompt,
-            Method::Embed => names.prompt || names.input,
+            Method::Chat => has("messages"),
+            Method::Generate => has("prompt"),
+            Method::Embed => has("prompt") || has("input"),
         };
     if !is_ollamas {
         return Ok(None);
@@ -41,15 +42,10 @@ pub(in crate::dialect) fn parse(
     Ok(Some(request.prompt(method, body.len())))
 }
 
-/// Which fields a body has. Ollama reads their names in any case, so what is spelled otherwise is its
-/// own, too.
+/// Which of the fields that tell Ollama's bodies there are. Ollama reads names in any case, so what is
+/// spelled otherwise is its own, too.
 #[derive(Default)]
-struct Names {
-    model: bool,
-    messages: bool,
-    prompt: bool,
-    input: bool,
-}
+struct Names(Vec<&'static str>);
 
 #[derive(Deserialize)]
 struct Request<'a> {
@@ -134,12 +130,10 @@ impl<'de> Deserialize<'de> for Names {
                 let mut names = Names::default();
                 while let Some(Text(name)) = map.next_key()? {
                     map.next_value::<IgnoredAny>()?;
-                    match () {
-                        () if name.eq_ignore_ascii_case("model") => names.model = true,
-                        () if name.eq_ignore_ascii_case("messages") => names.messages = true,
-                        () if name.eq_ignore_ascii_case("prompt") => names.prompt = true,
-                        () if name.eq_ignore_ascii_case("input") => names.input = true,
-                        () => {}
+                    let known = ["model", "messages", "prompt", "input"].into_iter();
+                    let mut known = known.filter(|known| name.eq_ignore_ascii_case(known));
+                    if let Some(known) = known.next().filter(|known| !names.0.contains(known)) {
+                        names.0.push(known);
                     }
                 }
                 Ok(names)

@@ -208,6 +208,18 @@ fn a_streamed_answer_is_the_same_as_a_whole_one() {
     assert_eq!(streamed.choices[0].hash, message(&echo()).hash, "an echo is the same");
 }
 
+/// What the Python client 0.6.3 sent once it had been streamed the answer of [`stream`].
+const RECORDED: &str = r#"{"model":"m","stream":true,"messages":[{"role":"user","content":"Wish"},{"role":"assistant","content":"Let me look.","tool_calls":[{"function":{"name":"get","arguments":{"city":"Zürich","n":1}}}]},{"role":"tool","content":"x","tool_name":"get"}],"tools":[{"type":"function","function":{"name":"get","description":"Gets it.","parameters":{"type":"object","required":["city"],"properties":{"city":{"type":"string","description":"which"}}}}}]}"#;
+
+#[test]
+fn a_recorded_turn_goes_on_from_the_answer_before_it() {
+    let asked = trial::ask(CHAT, [RECORDED.as_bytes()]).expect("a prompt").expect("Ollama's");
+    let roles: Vec<_> = asked.messages.iter().map(|message| message.role).collect();
+    assert_eq!(roles, [Role::User, Role::Assistant, Role::Tool]);
+    assert_eq!(asked.messages[1].hash, answer(LINES, &stream()).choices[0].hash);
+    assert!(asked.stream && asked.tools_hash.is_some());
+}
+
 #[test]
 fn a_stream_is_complete_when_it_says_so() {
     let all = stream();
@@ -273,9 +285,8 @@ proptest! {
         let lines = chars.chunks(stride).map(|piece| {
             part(&json!({"role": "assistant", "content": piece.iter().collect::<String>()}))
         });
-        let body: String =
-            lines.chain([last()]).map(|line| format!("{line}\n")).collect();
+        let body: Vec<_> = lines.chain([last()]).map(|line| format!("{line}\n")).collect();
         let said = message(&json!({"role": "assistant", "content": text}));
-        prop_assert_eq!(answer(LINES, &body).choices, [said]);
+        prop_assert_eq!(answer(LINES, &body.concat()).choices, [said]);
     }
 }

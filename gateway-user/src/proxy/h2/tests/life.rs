@@ -49,8 +49,9 @@ async fn a_call_is_carried_and_understood() {
         to.send_data(Bytes::from_static(answer), true).expect("open");
     });
     let (mut requests, connection) = connect(client).await;
-    // Another stream first, so that the call's has a number that tells it apart.
-    for (path, body) in [("/other", &b"x"[..]), (CHAT, QUESTION)] {
+    // Other streams first, so that the call's has a number that tells it apart. One has the path of an
+    // API that its body does not speak.
+    for (path, body) in [("/other", &b"x"[..]), ("/api/chat", b"{}"), (CHAT, QUESTION)] {
         let (response, mut to) = requests.send_request(post(path), false).expect("it is open");
         to.send_data(Bytes::copy_from_slice(body), true).expect("it is open");
         let mut response = within(response).await.expect("an answer");
@@ -61,16 +62,17 @@ async fn a_call_is_carried_and_understood() {
     within(serving).await.expect("no panic").expect("nothing malformed");
     rig.agrees_with(&log);
     let [step] = rig.heard.placed().try_into().expect("one call");
-    assert_eq!((step.stream_id, step.exchange_seq), (Some(3), Some(1)));
+    assert_eq!((step.stream_id, step.exchange_seq), (Some(5), Some(2)));
     assert_eq!(step.host.as_deref(), Some("api.example"));
     let json = serde_json::to_value(&step).expect("it is written");
-    assert_eq!(json["stream_id"], 3);
+    assert_eq!(json["stream_id"], 5);
     let [settlement] = rig.heard.finished().try_into().expect("one call");
     assert_eq!(settlement.status, Some(200));
     assert_eq!(settlement.response_id.as_deref(), Some("chatcmpl-1"));
     let coverage = rig.coverage();
     assert_eq!((coverage.connections_observed, coverage.calls), (1, 1));
-    assert_eq!(rig.counted("exchanges_other"), 1);
+    assert_eq!(rig.counted("exchanges_other"), 2);
+    assert_eq!(coverage.calls_not_understood, 0);
     assert!(coverage.bytes_observed > 250 && coverage.bytes_opaque == 0, "{coverage:?}");
     rig.ended().await.expect("good order");
 }
