@@ -68,7 +68,7 @@ impl Stream {
         let index = event.index.unwrap_or(0);
         match (given(event.kind.as_ref()), event.delta) {
             (Some("message_start"), _) => {
-                self.begin(event.message.and_then(|message| message.known()))
+                self.begin(event.message.and_then(|message| message.known()));
             }
             (Some("content_block_start"), _) => {
                 if let Some(block) = &event.content_block {
