@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{call, limits};
 
-pub(super) use history::History;
+pub(super) use history::{History, Messages, Turn};
 pub(super) use told::Told;
 
 /// What one block says.
@@ -57,6 +57,11 @@ pub(super) struct ToolResult<'a> {
 }
 
 impl Block<'_> {
+    /// Whether it is a part of what is said, which a call is not.
+    fn is_content(&self) -> bool {
+        !matches!(self, Self::Call(_) | Self::Unsaid)
+    }
+
     /// Bytes of its text.
     fn size(&self) -> u64 {
         match self {

@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::super::{
     NotUnderstood,
-    blocks::{Block as Plain, Content, History},
+    blocks::{Block as Plain, Content, History, Messages, Turn},
     canonical::Json,
     cursor::{Cursor, Once},
     json::{Count, Maybe, Text, given},
@@ -15,7 +15,7 @@ use super::{
     message::{Block, plain},
 };
 use crate::{
-    call::{Anchor, Dialect, Name, Operation, Prompt, Signal, Terms},
+    call::{Anchor, Dialect, Name, Operation, Prompt, Segments, Signal, Terms},
     limits,
 };
 
@@ -24,15 +24,16 @@ pub(in crate::dialect) fn parse(
     body: &[u8],
     operation: Operation,
 ) -> Result<Prompt, NotUnderstood> {
-    let (mut fields, mut history) = (Fields::default(), History::default());
+    let mut fields = Fields::default();
     let mut cursor = Cursor::new(body, 0);
-    cursor.object(|name, cursor| fields.read(name, cursor, &mut history))?;
+    cursor.object(|name, cursor| fields.read(name, cursor))?;
     if !cursor.is_at_end() {
         return Err(NotUnderstood::NotJson);
     }
-    if !fields.has_messages {
+    if !fields.messages.seen {
         return Err(NotUnderstood::NotThisShape);
     }
+    let mut history = std::mem::take(&mut fields.messages.value.history);
     let mut signals = Vec::new();
     history.instruct(&fields.instructions(&mut signals));
     let mut prompt = fields.prompt(operation, signals);
@@ -40,15 +41,16 @@ pub(in crate::dialect) fn parse(
     Ok(prompt)
 }
 
-/// What the fields say, the messages apart.
+/// What the fields say.
 #[derive(Default)]
 struct Fields<'a> {
-    has_messages: bool,
+    messages: Once<Messages<Message<'a>>>,
     model: Once<Option<Text<'a>>>,
     max_tokens: Once<Option<Count>>,
     stream: Once<Option<bool>>,
     system: Once<Content<Block<'a>>>,
     tools: Once<Option<Json>>,
+    tool_bytes: u64,
     service_tier: Once<Option<Text<'a>>>,
     speed: Once<Option<Text<'a>>>,
     metadata: Once<Option<Maybe<Metadata<'a>>>>,
@@ -76,13 +78,14 @@ struct Thread<'a> {
     previous_message_id: Option<Text<'a>>,
 }
 
+impl Turn for Message<'_> {
+    fn tell(self, history: &mut History) {
+        history.push(given(self.role.as_ref()).unwrap_or_default(), &plain(self.content));
+    }
+}
+
 impl<'a> Fields<'a> {
-    fn read(
-        &mut self,
-        name: &str,
-        cursor: &mut Cursor<'a>,
-        history: &mut History,
-    ) -> Result<(), NotUnderstood> {
+    fn read(&mut self, name: &str, cursor: &mut Cursor<'a>) -> Result<(), NotUnderstood> {
         match name {
             "model" => cursor.once(&mut self.model),
             "max_tokens" => cursor.once(&mut self.max_tokens),
@@ -92,22 +95,12 @@ impl<'a> Fields<'a> {
             "speed" => cursor.once(&mut self.speed),
             "metadata" => cursor.once(&mut self.metadata),
             "thread" => cursor.once(&mut self.thread),
+            "messages" => cursor.once(&mut self.messages),
             "tools" => {
                 let start = cursor.at();
                 cursor.once(&mut self.tools)?;
-                history.offer((cursor.at() - start) as u64);
+                self.tool_bytes = (cursor.at() - start) as u64;
                 Ok(())
-            }
-            "messages" => {
-                if std::mem::replace(&mut self.has_messages, true) {
-                    return Err(NotUnderstood::NotThisShape);
-                }
-                cursor.array(|cursor| {
-                    let message: Message<'_> = cursor.value()?;
-                    let role = given(message.role.as_ref()).unwrap_or_default();
-                    history.push(role, &plain(message.content));
-                    Ok(())
-                })
             }
             _ => cursor.skip(),
         }
@@ -158,6 +151,7 @@ impl<'a> Fields<'a> {
                 goes_on_from: previous.map(|id| Anchor::Response(id.to_owned())),
                 prewarms: operation.calls_model() && most == Some(0),
                 signals,
+                segments: Segments { tools: self.tool_bytes, ..Segments::default() },
                 ..Terms::default()
             }),
         }

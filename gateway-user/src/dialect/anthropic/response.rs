@@ -31,7 +31,7 @@ pub(in crate::dialect) fn parse(body: &[u8]) -> Result<Answer, NotUnderstood> {
     };
     match message.content {
         Some(content) => {
-            Told::of(&plain(content)).answer(given(message.role.as_ref()), &mut answer);
+            Told::of(plain(content).iter()).answer(given(message.role.as_ref()), &mut answer);
         }
         // Some servers report an error with status 200.
         None if message.error.is_some() => {}

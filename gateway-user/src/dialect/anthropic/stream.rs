@@ -67,10 +67,12 @@ impl Stream {
     fn read(&mut self, event: Event<'_>) {
         let index = event.index.unwrap_or(0);
         match (given(event.kind.as_ref()), event.delta) {
-            (Some("message_start"), _) => self.begin(event.message.and_then(Maybe::known)),
+            (Some("message_start"), _) => {
+                self.begin(event.message.and_then(|message| message.known()));
+            }
             (Some("content_block_start"), _) => {
-                if let Some(Block(block)) = &event.content_block {
-                    self.told.block(index, block);
+                if let Some(block) = &event.content_block {
+                    self.told.block(index, &block.0);
                 }
             }
             (Some("content_block_delta"), Some(delta)) => self.delta(index, &delta),
@@ -78,7 +80,7 @@ impl Stream {
                 let delta = delta.unwrap_or_default();
                 let reason = given(delta.stop_reason.as_ref()).map(Name::shared);
                 self.finish_reason = reason.or(self.finish_reason.take());
-                if let Some(usage) = event.usage.and_then(Maybe::known) {
+                if let Some(usage) = event.usage.and_then(|usage| usage.known()) {
                     self.has_last_figures = true;
                     self.report(&usage);
                 }
@@ -154,19 +156,20 @@ struct Chunk<'a> {
     bytes: Option<Text<'a>>,
 }
 
+/// An event. What few of them have is in boxes.
 #[derive(Deserialize)]
 struct Event<'a> {
     #[serde(borrow, rename = "type")]
     kind: Option<Text<'a>>,
     #[serde(borrow)]
-    message: Option<Maybe<response::Message<'a>>>,
+    message: Option<Box<Maybe<response::Message<'a>>>>,
     index: Option<u64>,
     #[serde(borrow)]
-    content_block: Option<Block<'a>>,
+    content_block: Option<Box<Block<'a>>>,
     #[serde(borrow)]
     delta: Option<Delta<'a>>,
     #[serde(borrow)]
-    usage: Option<Maybe<Usage<'a>>>,
+    usage: Option<Box<Maybe<Usage<'a>>>>,
     #[serde(borrow)]
     error: Option<ErrorReport<'a>>,
 }

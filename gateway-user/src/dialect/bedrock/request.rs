@@ -4,38 +4,40 @@ use serde::{Deserialize, de::IgnoredAny};
 
 use super::super::{
     NotUnderstood,
-    blocks::{Content, History},
+    blocks::{Content, History, Messages, Turn},
     canonical::{Items, Json},
     cursor::{Cursor, Once},
     json::{Count, Maybe, Text, UpTo, given},
 };
 use super::message::{Block, Message, plain};
 use crate::{
-    call::{Dialect, Name, Operation, Prompt, Terms},
+    call::{Dialect, Name, Operation, Prompt, Segments, Terms},
     limits,
 };
 
 /// What the body asks, of a stream or of a document.
 pub(in crate::dialect) fn parse(body: &[u8], stream: bool) -> Result<Prompt, NotUnderstood> {
-    let (mut fields, mut history) = (Fields::default(), History::default());
+    let mut fields = Fields::default();
     let mut cursor = Cursor::new(body, 0);
-    cursor.object(|name, cursor| fields.read(name, cursor, &mut history))?;
+    cursor.object(|name, cursor| fields.read(name, cursor))?;
     if !cursor.is_at_end() {
         return Err(NotUnderstood::NotJson);
     }
+    let mut history = std::mem::take(&mut fields.messages.value.history);
     history.instruct(&plain(std::mem::take(&mut fields.system.value)));
     let mut prompt = fields.prompt(stream);
     history.tell(&mut prompt)?;
     Ok(prompt)
 }
 
-/// What the fields say, the messages apart. All may be absent: a prompt that is kept at the server
-/// has messages of its own.
+/// What the fields say. All may be absent: a prompt that is kept at the server has messages of its
+/// own.
 #[derive(Default)]
 struct Fields<'a> {
-    has_messages: bool,
+    messages: Once<Messages<Message<'a>>>,
     system: Once<Content<Block<'a>>>,
     tools: Once<Option<Maybe<ToolConfig>>>,
+    tool_bytes: u64,
     inference: Once<Option<Maybe<InferenceConfig>>>,
     tier: Once<Option<Maybe<ServiceTier<'a>>>>,
 }
@@ -75,33 +77,24 @@ impl ServiceTier<'_> {
     }
 }
 
+impl Turn for Message<'_> {
+    fn tell(self, history: &mut History) {
+        history.push(given(self.role.as_ref()).unwrap_or_default(), &plain(self.content));
+    }
+}
+
 impl<'a> Fields<'a> {
-    fn read(
-        &mut self,
-        name: &str,
-        cursor: &mut Cursor<'a>,
-        history: &mut History,
-    ) -> Result<(), NotUnderstood> {
+    fn read(&mut self, name: &str, cursor: &mut Cursor<'a>) -> Result<(), NotUnderstood> {
         match name {
             "system" => cursor.once(&mut self.system),
             "inferenceConfig" => cursor.once(&mut self.inference),
             "serviceTier" => cursor.once(&mut self.tier),
+            "messages" => cursor.once(&mut self.messages),
             "toolConfig" => {
                 let start = cursor.at();
                 cursor.once(&mut self.tools)?;
-                history.offer((cursor.at() - start) as u64);
+                self.tool_bytes = (cursor.at() - start) as u64;
                 Ok(())
-            }
-            "messages" => {
-                if std::mem::replace(&mut self.has_messages, true) {
-                    return Err(NotUnderstood::NotThisShape);
-                }
-                cursor.array(|cursor| {
-                    let Message { role, content } = cursor.value()?;
-                    let role = given(role.as_ref()).unwrap_or_default();
-                    history.push(role, &plain(content));
-                    Ok(())
-                })
             }
             _ => cursor.skip(),
         }
@@ -129,6 +122,7 @@ impl<'a> Fields<'a> {
                 max_output: inference.and_then(|it| it.max_tokens).and_then(Count::get),
                 service_tier: tier.and_then(|tier| tier.name()),
                 reports_usage: true,
+                segments: Segments { tools: self.tool_bytes, ..Segments::default() },
                 ..Terms::default()
             }),
         }

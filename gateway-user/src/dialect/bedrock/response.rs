@@ -29,7 +29,7 @@ pub(in crate::dialect) fn parse(body: &[u8]) -> Result<Answer, NotUnderstood> {
         complete: true,
         ..Answer::default()
     };
-    Told::of(&plain(message.content)).answer(given(message.role.as_ref()), &mut answer);
+    Told::of(plain(message.content).iter()).answer(given(message.role.as_ref()), &mut answer);
     Ok(answer)
 }
 

@@ -1,5 +1,12 @@
 //! The conversation so far.
 
+use std::{fmt, marker::PhantomData};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{IgnoredAny, SeqAccess, Visitor},
+};
+
 use super::{
     super::{NotUnderstood, draft::Draft},
     Block, Told,
@@ -17,6 +24,19 @@ pub(in crate::dialect) struct History {
     user_spoke: bool,
     too_many: bool,
     segments: Segments,
+}
+
+/// A history, from an array of messages as one of the dialects writes them, or from `null`.
+#[derive(Debug)]
+pub(in crate::dialect) struct Messages<M> {
+    pub(in crate::dialect) history: History,
+    of: PhantomData<M>,
+}
+
+/// A message as it is written.
+pub(in crate::dialect) trait Turn {
+    /// Adds what it says.
+    fn tell(self, history: &mut History);
 }
 
 impl History {
@@ -48,16 +68,11 @@ impl History {
 
     /// Instructions that stand apart from the messages: they come first.
     pub(in crate::dialect) fn instruct<'b>(&mut self, blocks: &'b [Block<'b>]) {
-        let told = Told::of(blocks);
+        let told = Told::of(blocks.iter());
         if told.has_blocks() {
             self.count(Role::System, blocks);
             self.messages.insert(0, told.finish(Draft::new("system")));
         }
-    }
-
-    /// Bytes of the tools on offer.
-    pub(in crate::dialect) fn offer(&mut self, bytes: u64) {
-        self.segments.tools += bytes;
     }
 
     /// Puts it into a prompt.
@@ -67,15 +82,20 @@ impl History {
         }
         prompt.messages = self.messages;
         prompt.wish = self.wish;
-        prompt.terms.segments = self.segments;
+        let Segments { system, messages, .. } = self.segments;
+        prompt.terms.segments = Segments { system, messages, ..prompt.terms.segments };
         Ok(())
     }
 
+    fn is_full(&self) -> bool {
+        self.messages.len() >= limits::MESSAGES_PER_PROMPT
+    }
+
     fn add(&mut self, message: Message) {
-        if self.messages.len() < limits::MESSAGES_PER_PROMPT {
-            self.messages.push(message);
-        } else {
+        if self.is_full() {
             self.too_many = true;
+        } else {
+            self.messages.push(message);
         }
     }
 
@@ -84,6 +104,45 @@ impl History {
         let bytes =
             if role == Role::System { &mut segments.system } else { &mut segments.messages };
         *bytes += blocks.iter().map(Block::size).sum::<u64>();
+    }
+}
+
+impl<M> Default for Messages<M> {
+    fn default() -> Self {
+        Self { history: History::default(), of: PhantomData }
+    }
+}
+
+impl<'de, M: Deserialize<'de> + Turn> Deserialize<'de> for Messages<M> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct MessagesVisitor<M>(PhantomData<M>);
+
+        impl<'de, M: Deserialize<'de> + Turn> Visitor<'de> for MessagesVisitor<M> {
+            type Value = Messages<M>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an array of messages or null")
+            }
+
+            fn visit_unit<E>(self) -> Result<Messages<M>, E> {
+                Ok(Messages::default())
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Messages<M>, A::Error> {
+                let mut messages = Messages::<M>::default();
+                let history = &mut messages.history;
+                while !history.is_full() {
+                    let Some(message) = seq.next_element::<M>()? else { return Ok(messages) };
+                    message.tell(history);
+                }
+                while seq.next_element::<IgnoredAny>()?.is_some() {
+                    history.too_many = true;
+                }
+                Ok(messages)
+            }
+        }
+
+        deserializer.deserialize_any(MessagesVisitor(PhantomData))
     }
 }
 

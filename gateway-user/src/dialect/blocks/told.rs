@@ -40,19 +40,22 @@ struct Call {
 
 impl Told {
     /// These blocks, which are the whole message.
-    pub(in crate::dialect) fn of<'b>(blocks: impl IntoIterator<Item = &'b Block<'b>>) -> Self {
+    pub(in crate::dialect) fn of<'b>(blocks: impl Iterator<Item = &'b Block<'b>> + Clone) -> Self {
         let mut told = Self::default();
-        let mut blocks = blocks.into_iter().peekable();
-        if let Some(Block::Text(text)) = blocks.next_if(|block| matches!(block, Block::Text(_))) {
-            told.has_blocks = true;
-            if blocks.peek().is_none() {
-                told.content = canonical::Content::whole(text);
-            } else {
-                told.text(text);
+        let mut contents = blocks.clone().filter(|block| block.is_content());
+        // One text, as most have it, is hashed at once.
+        let text = match (contents.next(), contents.next()) {
+            (Some(Block::Text(text)), None) => Some(text),
+            _ => None,
+        };
+        for (index, block) in (0..).zip(blocks) {
+            if text.is_none() || !block.is_content() {
+                told.block(index, block);
             }
         }
-        for (index, block) in (0..).zip(blocks) {
-            told.block(index, block);
+        if let Some(text) = text {
+            told.has_blocks = true;
+            told.content = canonical::Content::whole(text);
         }
         told
     }

@@ -2,6 +2,7 @@
 
 mod bounds;
 mod conformance;
+mod count;
 mod flow;
 mod frames;
 mod life;
