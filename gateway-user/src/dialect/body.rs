@@ -48,6 +48,11 @@ impl Body {
         }
     }
 
+    /// What is kept so far.
+    pub(super) fn kept(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// The whole body; what was kept of it is gone afterwards.
     pub(super) fn take(&mut self) -> Result<Vec<u8>, NotUnderstood> {
         match self.lost {

@@ -12,6 +12,7 @@ use crate::{
 };
 
 /// The APIs in which models are asked.
+#[allow(clippy::enum_variant_names, reason = "named as in `call::Dialect`")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Api {
     OpenaiChat,
@@ -64,13 +65,6 @@ enum Stream {
     OpenaiResponses(openai_responses::Stream),
     /// Its API has no streams.
     None,
-}
-
-/// What a response comes to.
-enum Outcome {
-    Over(Reading),
-    /// Its answer is still being made; the id under which it will be found.
-    Pending(Option<String>),
 }
 
 impl ModelExchange {
@@ -138,28 +132,43 @@ impl ModelExchange {
     }
 
     pub(super) fn response_end(self, whole: bool, known: &mut Known) -> Option<Answered> {
-        let outcome = match self.response {
-            Response::Awaited => Outcome::Over(Reading::default()),
-            Response::NoAnswer => Outcome::Over(Reading {
+        let fetches = self.api == Api::OpenaiResponse;
+        if (self.background || fetches)
+            && let Some(id) = self.response.pending()
+        {
+            if let Some(key) = self.key {
+                known.background.put(id, key);
+            }
+            return None;
+        }
+        let reading = match self.response {
+            Response::Awaited => Reading::default(),
+            Response::NoAnswer => Reading {
                 answer: Answer { complete: whole, ..Answer::default() },
                 not_understood: None,
-            }),
+            },
             Response::Whole(body) => document(self.api, body, whole),
-            Response::Stream(stream) => stream.1.end(whole, self.background),
-            Response::Lost(reason) => Outcome::Over(Reading::lost(reason)),
+            Response::Stream(stream) => stream.1.end(whole),
+            Response::Lost(reason) => Reading::lost(reason),
         };
-        let fetches = self.api == Api::OpenaiResponse;
-        match (self.key, outcome) {
-            (Some(key), Outcome::Over(reading)) => Some(Answered { key, reading }),
-            (Some(key), Outcome::Pending(id)) => {
-                known.background.put(id?, key);
-                None
-            }
-            (None, Outcome::Over(reading)) if fetches => {
-                let key = known.background.take(reading.answer.response_id.as_deref()?)?;
-                Some(Answered { key, reading })
-            }
-            (None, _) => None,
+        let key = match (self.key, &reading.answer.response_id) {
+            (None, Some(id)) if fetches => known.background.take(id)?,
+            (key, _) => key?,
+        };
+        Some(Answered { key, reading })
+    }
+}
+
+impl Response {
+    /// The id under which the answer will be found, if it is still being made.
+    fn pending(&self) -> Option<String> {
+        match self {
+            Self::Whole(body) => openai_responses::pending(body.kept()),
+            Self::Stream(stream) => match &stream.1 {
+                Stream::OpenaiResponses(stream) => stream.pending().map(str::to_owned),
+                _ => None,
+            },
+            Self::Awaited | Self::NoAnswer | Self::Lost(_) => None,
         }
     }
 }
@@ -170,31 +179,21 @@ fn alone((prompt, sha256): (Prompt, Digest)) -> (Prompt, Digest, Option<openai_c
 }
 
 /// A body that was cut is not misunderstood, it is only not complete.
-fn document(api: Api, mut body: Body, whole: bool) -> Outcome {
-    let mut pending = None;
+fn document(api: Api, mut body: Body, whole: bool) -> Reading {
     let answer = body.take().and_then(|body| match api {
         Api::OpenaiChat => openai_chat::response(&body),
         Api::OpenaiCompletions => openai_completions::response(&body),
         Api::OpenaiEmbeddings => openai_embeddings::response(&body),
-        Api::OpenaiResponses(_) | Api::OpenaiResponse => match openai_responses::response(&body)? {
-            openai_responses::Response::Over(answer) => Ok(answer),
-            openai_responses::Response::Pending(id) => {
-                pending = Some(id);
-                Ok(Answer::default())
-            }
-        },
+        Api::OpenaiResponses(_) | Api::OpenaiResponse => openai_responses::response(&body),
     });
-    if let Some(id) = pending {
-        return Outcome::Pending(id);
-    }
-    Outcome::Over(match answer {
+    match answer {
         Ok(mut answer) => {
             answer.complete &= whole;
             Reading { answer, not_understood: None }
         }
         Err(NotUnderstood::NotJson) if !whole => Reading::default(),
         Err(reason) => Reading::lost(reason),
-    })
+    }
 }
 
 impl Stream {
@@ -229,16 +228,12 @@ impl Stream {
         }
     }
 
-    /// What is made in the background goes on when its stream is cut.
-    fn end(self, whole: bool, background: bool) -> Outcome {
-        Outcome::Over(match self {
+    fn end(self, whole: bool) -> Reading {
+        match self {
             Self::OpenaiChat(stream) => stream.end(whole),
             Self::OpenaiCompletions(stream) => stream.end(whole),
-            Self::OpenaiResponses(stream) => match stream.pending() {
-                Some(id) if background => return Outcome::Pending(Some(id.to_owned())),
-                _ => stream.end(whole),
-            },
+            Self::OpenaiResponses(stream) => stream.end(whole),
             Self::None => Reading::lost(NotUnderstood::NotThisShape),
-        })
+        }
     }
 }

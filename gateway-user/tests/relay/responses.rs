@@ -29,7 +29,7 @@ fn pass(from: &mut TcpStream, to: &mut TcpStream, bytes: impl AsRef<[u8]>) {
 fn frame(text: &str, mask: Option<[u8; 4]>) -> Vec<u8> {
     let length = u16::try_from(text.len()).expect("a short message").to_be_bytes();
     let masked = if mask.is_some() { 0x80 } else { 0 };
-    let mut frame = vec![0x81, 126 | masked, length[0], length[1]];
+    let mut frame = vec![0x81, 0x7e | masked, length[0], length[1]];
     frame.extend(mask.into_iter().flatten());
     let mask = mask.unwrap_or_default();
     frame.extend(text.bytes().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));

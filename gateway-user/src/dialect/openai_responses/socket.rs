@@ -35,11 +35,11 @@ pub struct Socket {
 #[derive(Debug)]
 pub enum Heard {
     /// A call has been read.
-    Asked(Asked),
+    Asked(Box<Asked>),
     /// The first of a call's answer has come.
     Begun(CallKey),
     /// A call has been answered; the status that its error would have had over HTTP, if it has one.
-    Answered(Answered, Option<u16>),
+    Answered(Box<Answered>, Option<u16>),
     /// It should have been a call.
     NotUnderstood(NotUnderstood),
 }
@@ -148,7 +148,7 @@ impl Socket {
         {
             prompt.messages.splice(0..0, steer.prompt.messages);
         }
-        Heard::Asked(self.asked(key, prompt, sha256))
+        Heard::Asked(Box::new(self.asked(key, prompt, sha256)))
     }
 
     fn asked(&self, key: CallKey, mut prompt: Prompt, sha256: Digest) -> Asked {
@@ -210,7 +210,7 @@ impl Socket {
         let stream = Stream::default();
         let lane = self.lanes.get_mut(at)?;
         lane.calls.push_front(Running { key: Some(key), begun: false, stream });
-        Some(Heard::Asked(self.asked(key, prompt, sha256)))
+        Some(Heard::Asked(Box::new(self.asked(key, prompt, sha256))))
     }
 }
 
@@ -263,6 +263,6 @@ impl Lane {
         let Running { key, stream, .. } = self.calls.pop_front()?;
         self.ended = stream.id().map(str::to_owned);
         let answered = Answered { key: key?, reading: stream.end(true) };
-        Some(Heard::Answered(answered, status))
+        Some(Heard::Answered(Box::new(answered), status))
     }
 }
