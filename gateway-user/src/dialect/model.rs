@@ -137,7 +137,7 @@ impl ModelExchange {
             && let Some(id) = self.response.pending()
         {
             if let Some(key) = self.key {
-                known.background.put(id, key);
+                known.background.put(&id, key);
             }
             return None;
         }
