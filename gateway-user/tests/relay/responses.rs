@@ -88,8 +88,13 @@ fn tell(server: &mut TcpStream, client: &mut TcpStream, message: &str) {
 
 #[test]
 fn a_conversation_over_websocket_makes_one_step_for_each_call() {
-    let bed = Bed::start();
-    let (mut client, mut server) = switched(&bed);
+    for bed in [Bed::start(), Bed::enforcing()] {
+        converse(&bed);
+    }
+}
+
+fn converse(bed: &Bed) {
+    let (mut client, mut server) = switched(bed);
     let warm = create(&json!({ "generate": false, "input": [] }));
     ask(&mut client, &mut server, &warm);
     tell(&mut server, &mut client, &event("response.created", "resp_0", "in_progress"));
