@@ -3,9 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use turnpike::{
-    dialect::{Answered, Known, NotUnderstood, RequestInfo, ResponseInfo, What, detect},
-};
+use turnpike::dialect::{Answered, Known, NotUnderstood, RequestInfo, ResponseInfo, What, detect};
 
 // The first byte says where to cut, the second which API it is and how the response is framed; then
 // come the request's body and the response's, with a NUL between them, which neither holds by rights.

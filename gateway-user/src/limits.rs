@@ -97,7 +97,7 @@ pub const OUTPUT_ITEMS_PER_ANSWER: usize = 4096;
 pub const CALLS_PER_SOCKET: usize = 256;
 /// What the user said on a WebSocket into a running answer, and the server has not taken up yet.
 /// The oldest makes room.
-pub const STEERS_PER_SOCKET: usize = 64;
+pub const STEERS_PER_SOCKET: usize = 16;
 /// Answers of an agent that are made while nobody waits for them, and are told apart by their ids.
 /// The oldest makes room.
 pub const BACKGROUND_ANSWERS_PER_AGENT: usize = 1024;

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use super::{
     Asked, What,
     beginnings::{Beginnings, Bounds},
+    canonical::Json,
     openai_chat, rpc,
 };
 use crate::limits;
@@ -27,9 +28,9 @@ pub struct Known {
 }
 
 /// Calls whose answers are made while nobody waits for them, oldest first, with the ids under which
-/// they are found.
+/// they are found, hashed.
 #[derive(Debug, Default)]
-pub(super) struct Background(VecDeque<(String, CallKey)>);
+pub(super) struct Background(VecDeque<(Json, CallKey)>);
 
 impl Default for Known {
     fn default() -> Self {
@@ -67,16 +68,17 @@ impl Known {
 
 impl Background {
     /// The answer of the call will be found under this id.
-    pub(super) fn put(&mut self, id: String, key: CallKey) {
+    pub(super) fn put(&mut self, id: &str, key: CallKey) {
         if self.0.len() >= limits::BACKGROUND_ANSWERS_PER_AGENT {
             self.0.pop_front();
         }
-        self.0.push_back((id, key));
+        self.0.push_back((Json::text(id), key));
     }
 
     /// The call whose answer was found.
     pub(super) fn take(&mut self, id: &str) -> Option<CallKey> {
-        let at = self.0.iter().position(|(known, _)| known == id)?;
+        let id = Json::text(id);
+        let at = self.0.iter().position(|(known, _)| *known == id)?;
         self.0.remove(at).map(|(_, key)| key)
     }
 }

@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     Answered, Asked, CallKey, Known, NotUnderstood, Reading, RequestInfo, ResponseInfo, Traffic,
-    What, body::Body, coding::Decoder, error, frames::Frames,
+    What, body::Body, coding::Decoder, error, frames::Frames, openai_responses,
 };
 use crate::{
     call::{Answer, Digest, Name, Signal},
@@ -16,7 +16,7 @@ use crate::{
 
 pub(super) use api::Api;
 
-use api::{Document, Question};
+use api::Question;
 use stream::Stream;
 
 /// Reads one exchange.
@@ -61,7 +61,7 @@ enum Response {
 enum Outcome {
     Over(Reading),
     /// Its answer is still being made; the id under which it will be found.
-    Pending(Option<String>),
+    Pending(String),
 }
 
 impl ModelExchange {
@@ -154,12 +154,12 @@ impl ModelExchange {
 
     pub(super) fn response_end(self, whole: bool, known: &mut Known) -> Option<Answered> {
         let fetches = self.api == Api::OpenaiResponse;
-        match (self.key, self.response.end(self.api, whole, self.background)) {
+        match (self.key, self.response.end(self.api, whole, self.background || fetches)) {
             (Some(key), Outcome::Over(reading)) => {
                 Some(Answered { key, reading, cancelled: false })
             }
             (Some(key), Outcome::Pending(id)) => {
-                known.background.put(id?, key);
+                known.background.put(&id, key);
                 None
             }
             (None, Outcome::Over(reading)) if fetches => {
@@ -181,7 +181,7 @@ impl Response {
                 let answer = Answer { error, complete: whole, ..Answer::default() };
                 Outcome::Over(Reading { answer, not_understood: None })
             }
-            Self::Whole(body) => document(api, body, whole),
+            Self::Whole(body) => document(api, body, whole, background),
             Self::Stream(parts) => {
                 let (decoder, mut frames, mut stream) = *parts;
                 if whole {
@@ -198,10 +198,16 @@ impl Response {
 }
 
 /// A body that was cut is not misunderstood, it is only not complete.
-fn document(api: Api, mut body: Body, whole: bool) -> Outcome {
-    Outcome::Over(match body.take().and_then(|body| api.answer(&body)) {
-        Ok(Document::Pending(id)) => return Outcome::Pending(id),
-        Ok(Document::Answer(mut answer)) => {
+fn document(api: Api, mut body: Body, whole: bool, background: bool) -> Outcome {
+    let body = body.take();
+    if background
+        && let Ok(body) = &body
+        && let Some(id) = openai_responses::pending(body)
+    {
+        return Outcome::Pending(id);
+    }
+    Outcome::Over(match body.and_then(|body| api.answer(&body)) {
+        Ok(mut answer) => {
             answer.complete &= whole;
             Reading { answer, not_understood: None }
         }

@@ -20,7 +20,7 @@ use crate::call::{Operation, Prompt};
 
 pub use socket::{Heard, Socket};
 
-pub(super) use response::{Response, parse as response};
+pub(super) use response::{parse as response, pending};
 pub(super) use stream::Stream;
 
 /// What the body asks.

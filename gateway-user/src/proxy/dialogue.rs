@@ -39,13 +39,13 @@ impl Spoken {
         match heard {
             Heard::Asked(asked) => {
                 let asking = Asking { started: now, ..self.asking.clone() };
-                self.calls.asked(connection, &asking, asked);
+                self.calls.asked(connection, &asking, *asked);
             }
             Heard::Begun(key) => self.calls.begun(key, now),
             Heard::Answered(answered, status) => {
                 let status = Some(status.unwrap_or(SWITCHING_PROTOCOLS));
                 let arrival = Arrival { ended: Ended::Whole, status, first_byte: None };
-                self.calls.answered(connection, arrival, answered);
+                self.calls.answered(connection, arrival, *answered);
             }
             Heard::NotUnderstood(reason) => {
                 tracing::debug!(connection = %connection.id, %reason, "call not understood");

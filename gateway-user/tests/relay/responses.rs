@@ -29,7 +29,7 @@ fn pass(from: &mut TcpStream, to: &mut TcpStream, bytes: impl AsRef<[u8]>) {
 fn frame(text: &str, mask: Option<[u8; 4]>) -> Vec<u8> {
     let length = u16::try_from(text.len()).expect("a short message").to_be_bytes();
     let masked = if mask.is_some() { 0x80 } else { 0 };
-    let mut frame = vec![0x81, 126 | masked, length[0], length[1]];
+    let mut frame = vec![0x81, 0x7e | masked, length[0], length[1]];
     frame.extend(mask.into_iter().flatten());
     let mask = mask.unwrap_or_default();
     frame.extend(text.bytes().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
@@ -88,8 +88,13 @@ fn tell(server: &mut TcpStream, client: &mut TcpStream, message: &str) {
 
 #[test]
 fn a_conversation_over_websocket_makes_one_step_for_each_call() {
-    let bed = Bed::start();
-    let (mut client, mut server) = switched(&bed);
+    for bed in [Bed::start(), Bed::enforcing()] {
+        converse(&bed);
+    }
+}
+
+fn converse(bed: &Bed) {
+    let (mut client, mut server) = switched(bed);
     let warm = create(&json!({ "generate": false, "input": [] }));
     ask(&mut client, &mut server, &warm);
     tell(&mut server, &mut client, &event("response.created", "resp_0", "in_progress"));

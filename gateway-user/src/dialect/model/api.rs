@@ -39,13 +39,6 @@ pub(super) enum Question {
     Other,
 }
 
-/// What a response in one document is.
-pub(super) enum Document {
-    Answer(Answer),
-    /// It is still being made; the id under which it will be found.
-    Pending(Option<String>),
-}
-
 impl Api {
     /// Reads a request's body.
     pub(super) fn question(
@@ -78,24 +71,18 @@ impl Api {
     }
 
     /// Reads a response that is one document.
-    pub(super) fn answer(self, body: &[u8]) -> Result<Document, NotUnderstood> {
-        let answer = match self {
+    pub(super) fn answer(self, body: &[u8]) -> Result<Answer, NotUnderstood> {
+        match self {
             Self::OpenaiChat => openai_chat::response(body),
             Self::OpenaiCompletions => openai_completions::response(body),
             Self::OpenaiEmbeddings => openai_embeddings::response(body),
-            Self::OpenaiResponses(_) | Self::OpenaiResponse => {
-                return Ok(match openai_responses::response(body)? {
-                    openai_responses::Response::Over(answer) => Document::Answer(answer),
-                    openai_responses::Response::Pending(id) => Document::Pending(id),
-                });
-            }
+            Self::OpenaiResponses(_) | Self::OpenaiResponse => openai_responses::response(body),
             Self::AnthropicMessages | Self::AnthropicInBedrock { .. } => anthropic::response(body),
             Self::AnthropicCountTokens => anthropic::counted(body),
             Self::BedrockConverse { .. } => bedrock::response(body),
             Self::Gemini(_) => gemini::response(body),
             Self::Ollama(_) => ollama::response(body),
-        };
-        answer.map(Document::Answer)
+        }
     }
 
     /// How a response of this type is cut into events, if it is a stream.

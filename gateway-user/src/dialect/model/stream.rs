@@ -93,7 +93,7 @@ impl Stream {
             Self::OpenaiChat(stream) => stream.end(whole),
             Self::OpenaiCompletions(stream) => stream.end(whole),
             Self::OpenaiResponses(stream) => match stream.pending() {
-                Some(id) if background => return Outcome::Pending(Some(id.to_owned())),
+                Some(id) if background => return Outcome::Pending(id.to_owned()),
                 _ => stream.end(whole),
             },
             Self::Anthropic(stream) => stream.end(whole),

@@ -38,12 +38,14 @@ fn read(content_type: &str, whole: bool, pieces: &[&[u8]]) -> Reading {
         content_encoding: None,
         signals: &[],
     });
-    pieces.iter().for_each(|piece| observer.response_body(piece));
+    for piece in pieces {
+        observer.response_body(piece);
+    }
     observer.response_end(whole, &mut known).remove(0).reading
 }
 
 fn events(chunks: &[Value]) -> String {
-    chunks.iter().map(|chunk| format!("data: {chunk}\n\n")).collect()
+    chunks.iter().map(|chunk| format!("data: {chunk}\n\n")).collect::<Vec<_>>().concat()
 }
 
 fn chunk(index: u64, text: &str, finish: Option<&str>) -> Value {

@@ -159,12 +159,15 @@ impl Fields {
             }
             Field::Metadata => {
                 let metadata: Option<Maybe<Metadata<'_>>> = cursor.value()?;
-                metadata.and_then(Maybe::known).iter().for_each(|it| it.note(&mut self.signals));
+                if let Some(metadata) = metadata.and_then(Maybe::known) {
+                    metadata.note(&mut self.signals);
+                }
             }
             Field::ClientMetadata => {
                 let metadata: Option<Maybe<Metadata<'_>>> = cursor.value()?;
-                let metadata = metadata.and_then(Maybe::known);
-                metadata.iter().for_each(|it| it.note_client(&mut self.signals));
+                if let Some(metadata) = metadata.and_then(Maybe::known) {
+                    metadata.note_client(&mut self.signals);
+                }
             }
         }
         Ok(())

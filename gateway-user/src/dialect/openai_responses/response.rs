@@ -14,30 +14,23 @@ use super::super::{
 use super::{item::Item, turn::Turn};
 use crate::call::{self, Answer, Name, ToolCall};
 
-/// What a response says of its answer.
-#[derive(Debug)]
-pub(in crate::dialect) enum Response {
-    Over(Answer),
-    /// It is made while nobody waits for it; its id, if it has one.
-    Pending(Option<String>),
-}
-
 /// What the body answers.
-pub(in crate::dialect) fn parse(body: &[u8]) -> Result<Response, NotUnderstood> {
+pub(in crate::dialect) fn parse(body: &[u8]) -> Result<Answer, NotUnderstood> {
     let document: Document<'_> = serde_json::from_slice(body)?;
     if document.output.is_none() && document.status.is_none() && document.error.is_none() {
         return match given(document.object.as_ref()) {
             // What was asked is only how many tokens the input has.
-            Some("response.input_tokens") => {
-                Ok(Response::Over(Answer { complete: true, ..Answer::default() }))
-            }
+            Some("response.input_tokens") => Ok(Answer { complete: true, ..Answer::default() }),
             _ => Err(NotUnderstood::NotThisShape),
         };
     }
-    if document.is_pending() {
-        return Ok(Response::Pending(document.id()));
-    }
-    Ok(Response::Over(document.answer(Turn::default(), None)))
+    Ok(document.answer(Turn::default(), None))
+}
+
+/// The id under which the answer will be found, if the body says that it is still being made.
+pub(in crate::dialect) fn pending(body: &[u8]) -> Option<String> {
+    let document: Document<'_> = serde_json::from_slice(body).ok()?;
+    document.id().filter(|_| document.is_pending())
 }
 
 /// A response, as far as it is read.
@@ -84,7 +77,7 @@ impl Document<'_> {
     }
 
     fn is_pending(&self) -> bool {
-        matches!(given(self.status.as_ref()), Some("queued" | "in_progress"))
+        Ending::of(given(self.status.as_ref()), self.error.is_some()) == Ending::Pending
     }
 
     /// The answer, which has come to its end. Its output, unless it has none: then what streamed; and
@@ -104,7 +97,7 @@ impl Document<'_> {
             model,
             response_id,
             choices: has_turn.then_some(message).into_iter().collect(),
-            finish_reasons: finish_reason.map(Name::shared).into_iter().collect(),
+            finish_reasons: vec![Name::shared(finish_reason)],
             tool_calls,
             usage: self.usage.and_then(Maybe::known).and_then(Usage::normalised),
             service_tier,
@@ -122,6 +115,8 @@ enum Ending {
     Incomplete,
     Failed,
     Cancelled,
+    /// It did not: it is made while nobody waits for it.
+    Pending,
 }
 
 impl Ending {
@@ -131,20 +126,22 @@ impl Ending {
             Some("failed") => Self::Failed,
             _ if has_error => Self::Failed,
             Some("cancelled") => Self::Cancelled,
+            Some("queued" | "in_progress") => Self::Pending,
             Some("incomplete") => Self::Incomplete,
             _ => Self::Completed,
         }
     }
 
     /// Its status, unless something says more.
-    fn finish_reason<'r>(self, reason: Option<&'r str>, calls: &[ToolCall]) -> Option<&'r str> {
-        Some(match self {
+    fn finish_reason<'r>(self, reason: Option<&'r str>, calls: &[ToolCall]) -> &'r str {
+        match self {
             Self::Completed if calls.is_empty() => "completed",
             Self::Completed => "tool_calls",
             Self::Incomplete => reason.unwrap_or("incomplete"),
             Self::Failed => "failed",
             Self::Cancelled => "cancelled",
-        })
+            Self::Pending => "pending",
+        }
     }
 }
 

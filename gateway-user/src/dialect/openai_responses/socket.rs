@@ -15,9 +15,10 @@ use super::{
     stream::{Event, Stream},
 };
 use crate::{
-    call::{Anchor, Digest, Prompt, Signal},
+    call::{Anchor, Digest, Prompt, Role, Signal},
     dialect::{
         Answered, Asked, CallKey, Known, NotUnderstood, RequestInfo, What,
+        canonical::Json,
         json::{Text, given},
     },
     limits::{CALLS_PER_SOCKET, STEERS_PER_SOCKET},
@@ -36,11 +37,11 @@ pub struct Socket {
 #[derive(Debug)]
 pub enum Heard {
     /// A call has been read.
-    Asked(Asked),
+    Asked(Box<Asked>),
     /// The first of a call's answer has come.
     Begun(CallKey),
     /// A call has been answered; the status that its error would have had over HTTP, if it has one.
-    Answered(Answered, Option<u16>),
+    Answered(Box<Answered>, Option<u16>),
     /// It should have been a call.
     NotUnderstood(NotUnderstood),
 }
@@ -48,10 +49,11 @@ pub enum Heard {
 /// Calls that are answered one after the other.
 #[derive(Debug, Default)]
 struct Lane {
-    name: Option<String>,
+    /// Its name, hashed.
+    name: Option<Json>,
     calls: VecDeque<Running>,
-    /// The id of the answer that ended last: what comes late of it is no other's.
-    ended: Option<String>,
+    /// The id of the answer that ended last, hashed: what comes late of it is no other's.
+    ended: Option<Json>,
 }
 
 /// A call that is not answered.
@@ -68,6 +70,13 @@ struct Running {
 struct Steer {
     prompt: Prompt,
     sha256: Digest,
+}
+
+impl Steer {
+    fn is_into(&self, answer: &str) -> bool {
+        let into = &self.prompt.terms.goes_on_from;
+        matches!(into, Some(Anchor::Response(id)) if id == answer)
+    }
 }
 
 /// What kind of message the client sends, and on which lane.
@@ -97,7 +106,9 @@ impl Socket {
         match (given(envelope.kind.as_ref()), request) {
             (Some("response.create"), Ok(request)) => Some(self.create(lane, request, known)),
             (Some("response.create"), Err(reason)) => Some(self.miss(lane, reason)),
-            (Some("response.steer"), Ok((prompt, sha256))) => {
+            (Some("response.steer"), Ok((mut prompt, sha256))) => {
+                // No others are taken.
+                prompt.messages.retain(|message| message.role == Role::User);
                 if self.steers.len() == STEERS_PER_SOCKET {
                     self.steers.pop_front();
                 }
@@ -151,7 +162,7 @@ impl Socket {
         {
             prompt.messages.splice(0..0, steer.prompt.messages);
         }
-        Heard::Asked(self.asked(key, prompt, sha256))
+        Heard::Asked(Box::new(self.asked(key, prompt, sha256)))
     }
 
     fn asked(&self, key: CallKey, mut prompt: Prompt, sha256: Digest) -> Asked {
@@ -179,19 +190,21 @@ impl Socket {
 
     /// The lane of that name, which may be new. Lanes on which nothing waits make room.
     fn lane(&mut self, name: Option<&str>) -> &mut Lane {
-        let at = self.lanes.iter().position(|lane| lane.name.as_deref() == name);
+        let name = name.map(Json::text);
+        let at = self.lanes.iter().position(|lane| lane.name == name);
         let at = at.unwrap_or_else(|| {
             if self.lanes.len() >= CALLS_PER_SOCKET {
                 self.lanes.retain(|lane| !lane.calls.is_empty());
             }
-            self.lanes.push(Lane { name: name.map(str::to_owned), ..Lane::default() });
+            self.lanes.push(Lane { name, ..Lane::default() });
             self.lanes.len() - 1
         });
         &mut self.lanes[at]
     }
 
     fn event(&mut self, event: Event<'_>, known: &mut Known, heard: &mut Vec<Heard>) {
-        let by_name = self.lanes.iter().position(|lane| lane.name.as_deref() == event.lane());
+        let name = event.lane().map(Json::text);
+        let by_name = self.lanes.iter().position(|lane| lane.name == name);
         let only = (self.lanes.len() == 1).then_some(0);
         let Some(at) = by_name.or(only) else { return };
         if event.kind() == "response.created" {
@@ -213,17 +226,16 @@ impl Socket {
         let stream = Stream::default();
         let lane = self.lanes.get_mut(at)?;
         lane.calls.push_front(Running { key: Some(key), begun: false, stream });
-        Some(Heard::Asked(self.asked(key, prompt, sha256)))
+        Some(Heard::Asked(Box::new(self.asked(key, prompt, sha256))))
     }
 }
 
 /// All that was said into this answer, in one.
 fn take_steers(steers: &mut VecDeque<Steer>, previous: &str) -> Option<Steer> {
-    let into = |steer: &Steer| matches!(&steer.prompt.terms.goes_on_from, Some(Anchor::Response(id)) if id == previous);
     let mut taken: Option<Steer> = None;
     for steer in std::mem::take(steers) {
         match &mut taken {
-            _ if !into(&steer) => steers.push_back(steer),
+            _ if !steer.is_into(previous) => steers.push_back(steer),
             Some(first) => first.prompt.messages.extend(steer.prompt.messages),
             None => taken = Some(steer),
         }
@@ -243,7 +255,7 @@ impl Lane {
     fn event(&mut self, event: Event<'_>, heard: &mut Vec<Heard>) {
         let id = event.response().and_then(Document::id);
         let Some(call) = self.calls.front_mut() else { return };
-        let is_late = id.is_some() && id == self.ended;
+        let is_late = id.is_some() && id.as_deref().map(Json::text) == self.ended;
         let is_others =
             id.is_some() && call.stream.id().is_some_and(|own| Some(own) != id.as_deref());
         let is_error = event.kind() == "error";
@@ -264,8 +276,8 @@ impl Lane {
     /// The call that waits longest waits no more.
     fn answered(&mut self, status: Option<u16>) -> Option<Heard> {
         let Running { key, stream, .. } = self.calls.pop_front()?;
-        self.ended = stream.id().map(str::to_owned);
+        self.ended = stream.id().map(Json::text);
         let answered = Answered { key: key?, reading: stream.end(true), cancelled: false };
-        Some(Heard::Answered(answered, status))
+        Some(Heard::Answered(Box::new(answered), status))
     }
 }

@@ -129,7 +129,8 @@ impl Stream {
             "response.completed"
             | "response.incomplete"
             | "response.failed"
-            | "response.cancelled" => self.end_with(event.response.unwrap_or_default(), kind),
+            | "response.cancelled"
+            | "response.done" => self.end_with(event.response.unwrap_or_default(), kind),
             "error" => self.error = Some(event.error()),
             _ => {
                 if let Some(response) = &event.response {

@@ -71,7 +71,9 @@ proptest! {
         }
         let ask = |pieces: &[&[u8]]| {
             let mut observer = observer();
-            pieces.iter().for_each(|piece| observer.request_body(piece));
+            for piece in pieces {
+                observer.request_body(piece);
+            }
             observer.request_end(&mut Known::default()).map(|asked| prompt(&asked))
         };
         prop_assert_eq!(ask(&pieces), ask(&[&body]));

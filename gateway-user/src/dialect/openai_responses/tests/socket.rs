@@ -1,3 +1,7 @@
+use std::collections::HashSet;
+
+use proptest::prelude::*;
+
 use super::*;
 use crate::{
     call::{Anchor, Signal},
@@ -24,7 +28,7 @@ impl Bench {
 
     fn asked(&mut self, message: &Value) -> (CallKey, Prompt) {
         match self.client(message) {
-            Some(Heard::Asked(asked)) => (asked.key, prompt(&[asked])),
+            Some(Heard::Asked(asked)) => (asked.key, prompt(&[*asked])),
             other => panic!("{other:?}"),
         }
     }
@@ -48,7 +52,7 @@ enum Said {
 impl From<Heard> for Said {
     fn from(heard: Heard) -> Self {
         match heard {
-            Heard::Asked(asked) => Self::Asked(asked.key, Box::new(prompt(&[asked]))),
+            Heard::Asked(asked) => Self::Asked(asked.key, Box::new(prompt(&[*asked]))),
             Heard::Begun(key) => Self::Begun(key),
             Heard::Answered(answered, status) => {
                 Self::Answered(answered.key, Box::new(answered.reading.answer), status)
@@ -186,7 +190,7 @@ fn an_answer_into_which_the_user_speaks_is_followed_by_another() {
     steered["response"]["incomplete_details"] = json!({"reason": "steered"});
     let said = bench.server(&steered);
     let [Said::Answered(key, answer, None)] = &*said else { panic!("{said:?}") };
-    assert_eq!((*key, answer.finish_reasons.to_vec()), (first, vec!["steered".into()]));
+    assert_eq!((*key, answer.finish_reasons.clone()), (first, vec!["steered".into()]));
     let mut successor = created("a2");
     successor["response"]["previous_response_id"] = "a1".into();
     let said = bench.server(&successor);
@@ -253,4 +257,64 @@ fn what_waits_is_bounded() {
     let heard = bench.client(&create(&json!({})));
     assert!(matches!(heard, Some(Heard::NotUnderstood(NotUnderstood::TooLarge))), "{heard:?}");
     assert_eq!(bench.socket.end().len(), limits::CALLS_PER_SOCKET);
+}
+
+/// What either side may say, sensible or not.
+fn said() -> impl Strategy<Value = (bool, Option<Value>)> {
+    let id = prop::sample::select(vec!["a", "b", "c"]);
+    let lane = prop::option::weighted(0.3, prop::sample::select(vec!["x", "y"]));
+    let client = (id.clone(), 0..4).prop_map(|(id, kind)| match kind {
+        0 => create(&json!({"previous_response_id": id})),
+        1 => json!({"type": "response.steer", "previous_response_id": id, "input": "x"}),
+        2 => json!({"type": "response.create", "input": 7}),
+        _ => create(&json!({})),
+    });
+    let server = (id.clone(), id, 0..6).prop_map(|(id, previous, kind)| match kind {
+        0 => done(id, &json!([])),
+        1 => json!({"type": "error", "code": "x"}),
+        2 => json!({"type": "error", "status": 400, "error": {}}),
+        3 => json!({"type": "response.output_text.delta", "delta": "x"}),
+        _ => {
+            let mut event = created(id);
+            event["response"]["previous_response_id"] = previous.into();
+            event
+        }
+    });
+    let message = prop_oneof![
+        client.prop_map(|message| (true, message)),
+        server.prop_map(|message| (false, message)),
+    ];
+    (message, lane, prop::bool::weighted(0.05)).prop_map(|((client, message), lane, lost)| {
+        let message = lane.map_or(message.clone(), |lane| on(lane, message));
+        (client, (!lost).then_some(message))
+    })
+}
+
+proptest! {
+    #[test]
+    fn each_call_is_answered_once(messages in prop::collection::vec(said(), 0..60)) {
+        let mut bench = Bench::new();
+        let mut waiting = HashSet::new();
+        for (client, message) in messages {
+            let text = message.map(|message| message.to_string());
+            let text = text.as_deref().map(str::as_bytes);
+            let heard: Vec<_> = if client {
+                bench.socket.client_message(text, &mut bench.known).into_iter().collect()
+            } else {
+                bench.socket.server_message(text, &mut bench.known)
+            };
+            for heard in heard {
+                match heard {
+                    Heard::Asked(asked) => prop_assert!(waiting.insert(asked.key)),
+                    Heard::Begun(key) => prop_assert!(waiting.contains(&key)),
+                    Heard::Answered(answered, _) => prop_assert!(waiting.remove(&answered.key)),
+                    Heard::NotUnderstood(_) => {}
+                }
+            }
+        }
+        for answered in bench.socket.end() {
+            prop_assert!(waiting.remove(&answered.key));
+        }
+        prop_assert!(waiting.is_empty());
+    }
 }
