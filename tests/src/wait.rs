@@ -1,13 +1,17 @@
 //! Waiting for a state, never for a time.
 
 use std::{
-    thread,
+    fmt, thread,
     time::{Duration, Instant},
 };
 
-/// Asks until there is an answer, and panics with `what` when it takes too long.
+/// Asks until there is an answer, and panics with `what` when it takes too long: as it is then.
 #[track_caller]
-pub fn until<T>(deadline: Duration, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+pub fn until<T>(
+    deadline: Duration,
+    what: impl fmt::Display,
+    mut ask: impl FnMut() -> Option<T>,
+) -> T {
     let start = Instant::now();
     loop {
         if let Some(answer) = ask() {
@@ -20,7 +24,7 @@ pub fn until<T>(deadline: Duration, what: &str, mut ask: impl FnMut() -> Option<
 
 /// As `until`, for what is true or not.
 #[track_caller]
-pub fn until_true(deadline: Duration, what: &str, mut ask: impl FnMut() -> bool) {
+pub fn until_true(deadline: Duration, what: impl fmt::Display, mut ask: impl FnMut() -> bool) {
     until(deadline, what, || ask().then_some(()));
 }
 

@@ -149,6 +149,29 @@ fn a_cgroup_that_a_rule_matches_is_attached_before_anything_is_in_it() {
 }
 
 #[test]
+fn rules_attach_so_many_agents_and_the_next_when_there_is_room_again() {
+    let rules = rule(&format!("cgroup = \"/tp-{}-*-crowd\"", std::process::id()), "");
+    let limits = format!("{rules}[limits]\nagents_by_rule = 1\n");
+    let gateway = Gateway::start_with(Mode::Audit, &limits);
+    let sandbox = Sandbox::isolated();
+    let _crowd = ["one-crowd", "two-crowd"].map(|name| sandbox.nested(name));
+    let hits = || {
+        let status = gateway.cli(&["status", "--json"]).stdout;
+        let status: Value = serde_json::from_slice(&status).expect("JSON");
+        let bounds = status["bounds"].as_array().expect("a list");
+        let bound = bounds.iter().find(|bound| bound["name"] == "agents_by_rule").expect("listed");
+        bound["hits"].as_u64().expect("a count")
+    };
+    wait::until_true(ATTACH, "the bound to be hit", || hits() > 0);
+    let [first] = &gateway.agents_json()[..] else { panic!("{:?}", gateway.agents_json()) };
+    let first = first["name"].as_str().expect("a name").to_owned();
+    assert!(gateway.stderr().contains("agents_by_rule in [limits]"), "{}", gateway.stderr());
+    gateway.detach(&first);
+    let other = || gateway.agents_json().iter().any(|agent| agent["name"] != *first);
+    wait::until_true(ATTACH, "the other to be attached", other);
+}
+
+#[test]
 fn a_container_that_is_restarted_is_attached_again_under_its_name() {
     let name = machine::unique("again");
     let gateway = Gateway::start_with(Mode::Audit, &by_name(&name, ""));

@@ -47,7 +47,7 @@ use crate::{
     call::Timestamp,
     config::Config,
     control::model::Refusal,
-    limits::{self, Bounds},
+    limits::Bounds,
     names::Directory,
     proxy::{self, Agents, Clock, Recording, Rules, SelfTests},
     store::Workflows,
@@ -117,10 +117,10 @@ pub(super) enum GatewayError {
     #[error("no agent is called {0:?}; see `turnpike agents`")]
     NoAgent(String),
     #[error(
-        "{} agents are attached by rule, and no more can be; detach some, or make the rules narrower",
-        limits::AGENTS_BY_RULE
+        "{0} agents are attached by rule, and no more can be (agents_by_rule in [limits]); detach \
+         some, make the rules narrower, or allow more"
     )]
-    NoRoom,
+    NoRoom(usize),
     #[error("can't listen in the agent's network namespace: {0}")]
     Listen(#[source] io::Error),
     #[error("the system refused {what}: {source}")]

@@ -23,7 +23,7 @@ pub enum Dialect {
     Bedrock,
     /// Model Context Protocol.
     Mcp,
-    /// The `Agent2Agent` protocol, `A2A`.
+    /// The `Agent2Agent` protocol.
     A2a,
 }
 

@@ -21,9 +21,15 @@ pub struct Limits {
     /// How long a TLS handshake may take, with upstream and then with the client. Longer: the
     /// connection is reset.
     pub handshake_time: Within<Span, 100, 600_000>,
+    /// How long the beginning of a connection is held back while it may be TLS or HTTP/2 that is not
+    /// complete. Longer: it goes on unread (audit), or as its egress rules say (enforce).
+    pub hello_time: Within<Span, 100, 600_000>,
     /// How long the head of a request may take to arrive, from its first byte on. Longer: the client
     /// is refused (enforce), or it is counted (audit).
     pub head_time: Within<Span, 100, 600_000>,
+    /// Bytes of an HTTP/1 head, or of trailers. Larger: refused (enforce), or the connection becomes
+    /// opaque (audit).
+    pub head_bytes: Within<Size, 4096, 16_777_216>,
     /// How long a connection may be silent, both ways, before it is ended: in good order between
     /// two exchanges, else with a reset. `off`: for ever. A peer that is gone is found by keepalive
     /// probes either way, and a gateway that ends what both sides hold open (a long poll, a shell, a
@@ -39,6 +45,8 @@ pub struct Limits {
     pub h2_stream_window: Within<Size, 65_535, 268_435_456>,
     /// Bytes under way on all streams of an HTTP/2 connection, in each direction.
     pub h2_connection_window: Within<Size, 65_535, 1_073_741_824>,
+    /// Agents that are attached by rule. More are not attached.
+    pub agents_by_rule: Within<u32, 1, 65_536>,
 }
 
 const WEEK_MS: u64 = 7 * 24 * 3_600_000;
@@ -49,13 +57,16 @@ impl Default for Limits {
             connections_per_agent,
             connections,
             handshake_time,
+            hello_time,
             head_time,
+            head_bytes,
             idle_time,
             h2_streams,
             h2_frame_bytes,
             h2_head_bytes,
             h2_stream_window,
             h2_connection_window,
+            agents_by_rule,
         } = limits::Limits::default();
         let count = |count: usize| Within(u32::try_from(count).unwrap_or(u32::MAX));
         let size = |bytes: u32| Size(bytes.into());
@@ -63,13 +74,16 @@ impl Default for Limits {
             connections_per_agent: count(connections_per_agent),
             connections: count(connections),
             handshake_time: Within(Span(handshake_time)),
+            hello_time: Within(Span(hello_time)),
             head_time: Within(Span(head_time)),
+            head_bytes: Within(Size(head_bytes as u64)),
             idle_time: OrOff(idle_time.map(|time| Within(Span(time)))),
             h2_streams: Within(h2_streams),
             h2_frame_bytes: Within(size(h2_frame_bytes)),
             h2_head_bytes: Within(size(h2_head_bytes)),
             h2_stream_window: Within(size(h2_stream_window)),
             h2_connection_window: Within(size(h2_connection_window)),
+            agents_by_rule: count(agents_by_rule),
         }
     }
 }
@@ -83,13 +97,16 @@ impl From<&Limits> for limits::Limits {
             connections_per_agent: count(written.connections_per_agent.0),
             connections: count(written.connections.0),
             handshake_time: written.handshake_time.0.0,
+            hello_time: written.hello_time.0.0,
             head_time: written.head_time.0.0,
+            head_bytes: usize::try_from(written.head_bytes.0.0).unwrap_or(usize::MAX),
             idle_time: written.idle_time.0.map(|time| time.0.0),
             h2_streams: written.h2_streams.0,
             h2_frame_bytes: size(written.h2_frame_bytes.0),
             h2_head_bytes: size(written.h2_head_bytes.0),
             h2_stream_window: size(written.h2_stream_window.0),
             h2_connection_window: size(written.h2_connection_window.0),
+            agents_by_rule: count(written.agents_by_rule.0),
         }
     }
 }

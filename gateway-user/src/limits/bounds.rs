@@ -16,8 +16,12 @@ pub struct Limits {
     pub connections: usize,
     /// [`limits::TLS_HANDSHAKE_TIME`].
     pub handshake_time: Duration,
+    /// [`limits::HELLO_TIME`].
+    pub hello_time: Duration,
     /// [`limits::HEAD_TIME`].
     pub head_time: Duration,
+    /// [`limits::HEAD_BYTES`].
+    pub head_bytes: usize,
     /// `None`: connections may be silent for as long as they like.
     pub idle_time: Option<Duration>,
     /// [`limits::H2_STREAMS`].
@@ -30,6 +34,8 @@ pub struct Limits {
     pub h2_stream_window: u32,
     /// [`limits::H2_CONNECTION_WINDOW`].
     pub h2_connection_window: u32,
+    /// [`limits::AGENTS_BY_RULE`].
+    pub agents_by_rule: usize,
 }
 
 impl Default for Limits {
@@ -38,13 +44,16 @@ impl Default for Limits {
             connections_per_agent: limits::CONNECTIONS_PER_AGENT,
             connections: limits::CONNECTIONS,
             handshake_time: limits::TLS_HANDSHAKE_TIME,
+            hello_time: limits::HELLO_TIME,
             head_time: limits::HEAD_TIME,
+            head_bytes: limits::HEAD_BYTES,
             idle_time: None,
             h2_streams: limits::H2_STREAMS,
             h2_frame_bytes: limits::H2_FRAME_BYTES,
             h2_head_bytes: limits::H2_HEAD_BYTES,
             h2_stream_window: limits::H2_STREAM_WINDOW,
             h2_connection_window: limits::H2_CONNECTION_WINDOW,
+            agents_by_rule: limits::AGENTS_BY_RULE,
         }
     }
 }
@@ -55,6 +64,7 @@ pub enum Bound {
     ConnectionsPerAgent,
     Connections,
     HandshakeTime,
+    HelloTime,
     HeadTime,
     IdleTime,
     H2Floods,
@@ -64,6 +74,7 @@ pub enum Bound {
     ChunkLineBytes,
     PipelinedRequests,
     EgressRefusals,
+    AgentsByRule,
     RpcRequestBytes,
     ToolCallsRunning,
     OtherLines,
@@ -78,10 +89,11 @@ pub enum Unit {
 }
 
 impl Bound {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::ConnectionsPerAgent,
         Self::Connections,
         Self::HandshakeTime,
+        Self::HelloTime,
         Self::HeadTime,
         Self::IdleTime,
         Self::H2Floods,
@@ -91,6 +103,7 @@ impl Bound {
         Self::ChunkLineBytes,
         Self::PipelinedRequests,
         Self::EgressRefusals,
+        Self::AgentsByRule,
         Self::RpcRequestBytes,
         Self::ToolCallsRunning,
         Self::OtherLines,
@@ -103,6 +116,7 @@ impl Bound {
             Self::ConnectionsPerAgent => "connections_per_agent",
             Self::Connections => "connections",
             Self::HandshakeTime => "handshake_time",
+            Self::HelloTime => "hello_time",
             Self::HeadTime => "head_time",
             Self::IdleTime => "idle_time",
             Self::H2Floods => "h2_early_resets",
@@ -112,6 +126,7 @@ impl Bound {
             Self::ChunkLineBytes => "chunk_line_bytes",
             Self::PipelinedRequests => "pipelined_requests",
             Self::EgressRefusals => "egress_refusals_per_agent",
+            Self::AgentsByRule => "agents_by_rule",
             Self::RpcRequestBytes => "rpc_request_bytes",
             Self::ToolCallsRunning => "tool_calls_running_per_agent",
             Self::OtherLines => "other_lines_per_agent",
@@ -121,7 +136,9 @@ impl Bound {
     #[must_use]
     pub const fn unit(self) -> Unit {
         match self {
-            Self::HandshakeTime | Self::HeadTime | Self::IdleTime => Unit::Milliseconds,
+            Self::HandshakeTime | Self::HelloTime | Self::HeadTime | Self::IdleTime => {
+                Unit::Milliseconds
+            }
             Self::HeadBytes | Self::ChunkLineBytes | Self::RpcRequestBytes => Unit::Bytes,
             _ => Unit::Count,
         }
@@ -194,15 +211,17 @@ impl Bounds {
             Bound::ConnectionsPerAgent => limits.connections_per_agent,
             Bound::Connections => limits.connections,
             Bound::HandshakeTime => return Some(milliseconds(limits.handshake_time)),
+            Bound::HelloTime => return Some(milliseconds(limits.hello_time)),
             Bound::HeadTime => return Some(milliseconds(limits.head_time)),
             Bound::H2Floods => limits::H2_EARLY_RESETS,
             Bound::IdleTime => return limits.idle_time.map(milliseconds),
-            Bound::HeadBytes => limits::HEAD_BYTES,
+            Bound::HeadBytes => limits.head_bytes,
             Bound::HeadFields => limits::HEAD_FIELDS,
             Bound::EmptyLines => limits::EMPTY_LINES,
             Bound::ChunkLineBytes => limits::CHUNK_LINE_BYTES,
             Bound::PipelinedRequests => limits::PIPELINED_REQUESTS,
             Bound::EgressRefusals => limits::EGRESS_REFUSALS_PER_AGENT,
+            Bound::AgentsByRule => limits.agents_by_rule,
             Bound::RpcRequestBytes => limits::RPC_REQUEST_BYTES,
             Bound::ToolCallsRunning => limits::TOOL_CALLS_RUNNING_PER_AGENT,
             Bound::OtherLines => limits::OTHER_LINES_PER_AGENT,

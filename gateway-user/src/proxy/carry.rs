@@ -162,8 +162,10 @@ impl<E: Future<Output = ()>> Path<'_, E> {
     }
 
     async fn opening(&mut self, upstream: &mut TcpStream, held: Vec<u8>) -> Opening {
-        let into_tls = self.admission.agent().decryption.is_some();
-        hear(&mut self.client, upstream, held, into_tls, self.ending.as_mut()).await
+        let agent = self.admission.agent();
+        let into_tls = agent.decryption.is_some();
+        let ending = self.ending.as_mut();
+        hear(&mut self.client, upstream, held, into_tls, &agent.bounds, ending).await
     }
 
     /// As it is; from the beginning unread, if there is a reason. What it goes on with if a tunnel

@@ -46,12 +46,13 @@ use tokio::{
 
 use self::{
     head::Gathered,
-    opening::{Opening, Watched},
+    opening::{Moved, Opening, Watched},
     stream::{Left, Stream},
 };
 use super::{
     agent::add,
     exchange::{Connection, Exchange},
+    silence::Silence,
 };
 use crate::limits;
 
@@ -74,6 +75,8 @@ pub(super) struct Terms {
 pub(super) enum BridgeError {
     #[error("HTTP/2 did not begin in time")]
     Opening,
+    #[error("it was silent for too long, with streams under way")]
+    Silent,
     #[error("client: {0}")]
     Client(#[source] ::h2::Error),
     #[error("upstream: {0}")]
@@ -103,7 +106,9 @@ where
 {
     add(&connection.agent.coverage.connections_observed, 1);
     let mut ending = pin!(ending);
-    let opening = timeout(limits::H2_OPENING_TIME, open(client, upstream, connection, terms));
+    let moved = Moved::default();
+    let opening = open(client, upstream, connection, terms, &moved);
+    let opening = timeout(limits::H2_OPENING_TIME, opening);
     let mut bridge = tokio::select! {
         biased;
         opened = opening => opened.map_err(|_| BridgeError::Opening)??,
@@ -111,29 +116,42 @@ where
         () = &mut ending => return Ok(()),
     };
     let mut told = false;
+    let mut silence = connection.agent.bounds.limits().idle_time.map(Silence::new);
     poll_fn(|cx| {
         if !told && ending.as_mut().poll(cx).is_ready() {
             told = true;
             bridge.drain();
         }
-        bridge.poll(cx)
+        if let Poll::Ready(over) = bridge.poll(cx) {
+            return Poll::Ready(over);
+        }
+        let Some(silent) = &mut silence else { return Poll::Pending };
+        if silent.poll(cx, moved.take()).is_pending() {
+            return Poll::Pending;
+        }
+        silence = None;
+        add(&connection.agent.coverage.idle, 1);
+        connection.agent.bounds.hit(limits::Bound::IdleTime);
+        Poll::Ready(bridge.leave(cx))
     })
     .await
 }
 
 /// Begins on both sides. Upstream comes first: the client is told what it announced.
-async fn open<C, U>(
+async fn open<'a, C, U>(
     client: C,
     upstream: U,
-    connection: &Connection,
+    connection: &'a Connection,
     terms: Terms,
-) -> Result<Bridge<'_, C, U>, BridgeError>
+    moved: &Moved,
+) -> Result<Bridge<'a, C, U>, BridgeError>
 where
     C: AsyncRead + AsyncWrite + Unpin,
     U: AsyncRead + AsyncWrite + Unpin,
 {
     let limits = connection.agent.bounds.limits();
-    let (upstream, opening) = Watched::new(upstream);
+    let (upstream, opening) = Watched::upstream(upstream, moved);
+    let client = Watched::client(client, moved);
     let (requests, mut upstream) =
         settings::ours(limits).handshake(upstream).await.map_err(BridgeError::Upstream)?;
     let announced = match announced(&mut upstream, &opening).await {
@@ -184,7 +202,7 @@ where
 }
 
 /// Tells a client that its server does not speak HTTP/2.
-async fn turn_away<C>(mut client: server::Connection<C, Bytes>) -> Result<(), BridgeError>
+async fn turn_away<C>(mut client: server::Connection<Watched<C>, Bytes>) -> Result<(), BridgeError>
 where
     C: AsyncRead + AsyncWrite + Unpin,
 {
@@ -207,7 +225,7 @@ where
 struct Bridge<'a, C, U> {
     connection: &'a Connection,
     terms: Terms,
-    client: server::Connection<C, Bytes>,
+    client: server::Connection<Watched<C>, Bytes>,
     client_over: Option<Result<(), ::h2::Error>>,
     upstream: client::Connection<Watched<U>, Bytes>,
     upstream_over: Option<Result<(), ::h2::Error>>,
@@ -278,6 +296,16 @@ where
             self.draining = true;
             self.client.graceful_shutdown();
         }
+    }
+
+    /// Ends a connection on which nothing moves: in good order between exchanges.
+    fn leave(&mut self, cx: &mut Context<'_>) -> Result<(), BridgeError> {
+        if !self.streams.is_empty() {
+            return Err(BridgeError::Silent);
+        }
+        self.client.abrupt_shutdown(Reason::NO_ERROR);
+        self.poll_client(cx);
+        Ok(())
     }
 
     /// Reads, writes, and takes the requests that upstream has room for. The others wait in `h2`,

@@ -58,10 +58,11 @@ pub(super) enum Chance {
 }
 
 impl Http {
-    pub(super) fn new() -> Self {
+    /// With heads of up to so many bytes.
+    pub(super) fn within(head_bytes: usize) -> Self {
         Self {
-            requests: RequestFramer::new(),
-            responses: ResponseFramer::new(),
+            requests: RequestFramer::within(head_bytes),
+            responses: ResponseFramer::within(head_bytes),
             exchanges: VecDeque::new(),
             next_seq: 0,
             asked: None,

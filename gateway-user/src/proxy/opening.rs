@@ -20,7 +20,7 @@ use super::{
     sniff::HTTP2_PREFACE,
     tls::{ClientHello, HelloReader, can_begin},
 };
-use crate::limits;
+use crate::limits::{self, Bound, Bounds};
 
 /// How a connection begins. What was read of the client is told with it, and has not been passed on.
 #[derive(Debug, PartialEq, Eq)]
@@ -46,13 +46,14 @@ pub(super) async fn hear(
     upstream: &TcpStream,
     mut held: Vec<u8>,
     into_tls: bool,
+    bounds: &Bounds,
     ending: impl Future<Output = ()>,
 ) -> Opening {
     if held.is_empty() {
         let first = tokio::select! {
             biased;
             read = read_more(client, &mut held) => read,
-            () = has_spoken(upstream) => return Opening::Plain(held),
+            () = has_spoken(upstream, bounds) => return Opening::Plain(held),
             () = ending => return Opening::Unsaid,
         };
         if first.is_err() {
@@ -63,7 +64,7 @@ pub(super) async fn hear(
     let mut hello = HelloReader::default();
     match told(&mut held, &mut hello, into_tls) {
         Some(opening) => opening,
-        None => Box::pin(hear_more(client, upstream, held, hello)).await,
+        None => Box::pin(hear_more(client, upstream, held, hello, bounds)).await,
     }
 }
 
@@ -73,13 +74,14 @@ async fn hear_more(
     upstream: &TcpStream,
     mut held: Vec<u8>,
     mut hello: HelloReader,
+    bounds: &Bounds,
 ) -> Opening {
     let more = async {
         loop {
             let read = tokio::select! {
                 biased;
                 read = read_more(client, &mut held) => read,
-                () = has_spoken(upstream) => return Opening::Plain(take(&mut held)),
+                () = has_spoken(upstream, bounds) => return Opening::Plain(take(&mut held)),
             };
             match read {
                 Ok(0) => return Opening::Plain(take(&mut held)),
@@ -91,11 +93,11 @@ async fn hear_more(
             }
         }
     };
-    match timeout(limits::HELLO_TIME, more).await {
-        Ok(opening) => opening,
-        Err(_) if can_begin(&held) => Opening::Unreadable(held),
-        Err(_) => Opening::Plain(held),
+    if let Ok(opening) = timeout(bounds.limits().hello_time, more).await {
+        return opening;
     }
+    bounds.hit(Bound::HelloTime);
+    if can_begin(&held) { Opening::Unreadable(held) } else { Opening::Plain(held) }
 }
 
 /// What the first bytes tell, if they tell enough. Then they are taken.
@@ -132,13 +134,14 @@ async fn read_more(client: &mut TcpStream, held: &mut Vec<u8>) -> io::Result<usi
 
 /// Something has come of it, if only its end. What an HTTP/2 server says of itself does not count, for
 /// a while: it need not wait for its client to begin (RFC 9113, section 3.4).
-async fn has_spoken(upstream: &TcpStream) {
+async fn has_spoken(upstream: &TcpStream, bounds: &Bounds) {
     // What an error means is for the relay to find out.
     let _ = poll_fn(|cx| upstream.poll_read_ready(cx)).await;
     let mut first = [0; SETTINGS_HEAD];
     let peeked = recv(upstream, &mut first, RecvFlags::PEEK | RecvFlags::DONTWAIT);
     if peeked.is_ok_and(|(count, _)| count == SETTINGS_HEAD) && begins_settings(first) {
-        sleep(limits::HELLO_TIME).await;
+        sleep(bounds.limits().hello_time).await;
+        bounds.hit(Bound::HelloTime);
     }
 }
 
@@ -253,7 +256,8 @@ mod tests {
             client.readable().await.expect("it comes");
         }
         server_end.write_all(answered).expect("it is open");
-        let opening = hear(&mut client, &upstream, Vec::new(), into_tls, pending()).await;
+        let opening =
+            hear(&mut client, &upstream, Vec::new(), into_tls, &Bounds::default(), pending()).await;
         client_end.set_nonblocking(true).expect("an option");
         client_end.read(&mut [0; 1]).expect_err("nothing was said to the client");
         opening
@@ -299,8 +303,9 @@ mod tests {
         server_end.write_all(SETTINGS).expect("it is open");
         upstream.readable().await.expect("it comes");
         {
+            let bounds = Bounds::default();
             let mut opening =
-                std::pin::pin!(hear(&mut client, &upstream, Vec::new(), false, pending()));
+                std::pin::pin!(hear(&mut client, &upstream, Vec::new(), false, &bounds, pending()));
             let polled = poll_fn(|cx| Poll::Ready(opening.as_mut().poll(cx).is_pending())).await;
             assert!(polled, "its client has said nothing yet");
             client_end.write_all(HTTP2_PREFACE).expect("it is open");
@@ -317,11 +322,15 @@ mod tests {
         let ((mut client, client_end), (upstream, _server)) = (pair().await, pair().await);
         SockRef::from(&client_end).set_linger(Some(Duration::ZERO)).expect("an option");
         drop(client_end);
-        assert_eq!(hear(&mut client, &upstream, Vec::new(), true, pending()).await, Opening::Gone);
+        assert_eq!(
+            hear(&mut client, &upstream, Vec::new(), true, &Bounds::default(), pending()).await,
+            Opening::Gone
+        );
 
         let ((mut client, client_end), (upstream, _server)) = (pair().await, pair().await);
         drop(client_end);
-        let opening = hear(&mut client, &upstream, Vec::new(), true, pending()).await;
+        let opening =
+            hear(&mut client, &upstream, Vec::new(), true, &Bounds::default(), pending()).await;
         assert_eq!(opening, Opening::Plain(Vec::new()));
     }
 
@@ -335,7 +344,8 @@ mod tests {
         }
         let writing =
             std::thread::spawn(move || client_end.write_all(&records).map(|()| client_end));
-        let opening = hear(&mut client, &upstream, Vec::new(), true, pending()).await;
+        let opening =
+            hear(&mut client, &upstream, Vec::new(), true, &Bounds::default(), pending()).await;
         let Opening::Unreadable(held) = opening else { panic!("{opening:?}") };
         let most = limits::HELLO_BYTES + limits::READ_BYTES;
         assert!((limits::HELLO_BYTES..=most).contains(&held.len()), "{}", held.len());

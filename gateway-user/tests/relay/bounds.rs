@@ -104,7 +104,11 @@ fn a_connection_that_speaks_now_and_then_stays() {
 
 /// What a client sends passes, and makes the connection opaque.
 fn is_too_much(request: &[u8], bound: Bound) {
-    let bed = Bed::start();
+    is_too_much_within(Limits::default(), request, bound);
+}
+
+fn is_too_much_within(limits: Limits, request: &[u8], bound: Bound) {
+    let bed = bed(limits);
     let (mut client, mut server) = bed.pair();
     std::thread::scope(|scope| {
         scope.spawn(|| client.write_all(request).expect("it is taken"));
@@ -128,6 +132,8 @@ fn heads_and_chunks_that_are_too_large_to_follow_are_forwarded_unread() {
     let head = |more: &str| format!("POST / HTTP/1.1\r\nHost: a\r\n{more}\r\n").into_bytes();
     let large = format!("X: {}\r\n", "x".repeat(limits::HEAD_BYTES));
     is_too_much(&head(&large), Bound::HeadBytes);
+    let narrow = Limits { head_bytes: 4096, ..Limits::default() };
+    is_too_much_within(narrow, &head(&large[large.len() - 4096..]), Bound::HeadBytes);
     is_too_much(&head(&"X: 1\r\n".repeat(limits::HEAD_FIELDS)), Bound::HeadFields);
     let chunk = format!("5;{}\r\n", "x".repeat(limits::CHUNK_LINE_BYTES));
     let chunked = [head("Transfer-Encoding: chunked\r\n"), chunk.into_bytes()].concat();

@@ -18,7 +18,11 @@ use rustls::{
     ClientConfig, ClientConnection, ServerConfig, ServerConnection, StreamOwned,
     pki_types::ServerName,
 };
-use turnpike::{config::Mode, proxy::Rules};
+use turnpike::{
+    config::Mode,
+    limits::{Bounds, Limits},
+    proxy::{Agent, Rules},
+};
 
 use self::pki::Pki;
 use super::bed::{Bed, Server, everywhere};
@@ -46,9 +50,17 @@ impl Rig {
     }
 
     fn ruled(mode: Mode, hosts: &[&str], rules: Arc<Rules>) -> Self {
+        Self::of(hosts, |agent| agent.in_mode(mode).under(rules))
+    }
+
+    fn within(limits: Limits) -> Self {
+        Self::of(&[NAME], |agent| agent.within(Arc::new(Bounds::new(limits))))
+    }
+
+    fn of(hosts: &[&str], prepare: impl FnOnce(Agent) -> Agent) -> Self {
         let pki = Pki::new();
         let decryption = pki.decryption(hosts);
-        let bed = Bed::with(|agent| agent.in_mode(mode).decrypting(decryption).under(rules));
+        let bed = Bed::with(|agent| prepare(agent.decrypting(decryption)));
         Self { bed, pki, listener: Server::new() }
     }
 

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
+    fmt, fs,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     os::unix::fs::MetadataExt as _,
     path::Path,
@@ -48,7 +48,7 @@ impl Agent {
 
     /// Waits until its tries come out so.
     fn becomes(&self, result: &str) {
-        wait::until_true(SOON, result, || {
+        wait::until_true(SOON, Becoming { agent: self, result }, || {
             tries(&self.client).last().is_some_and(|last| last.result == result)
         });
     }
@@ -60,6 +60,20 @@ impl Agent {
         let late = later.iter().filter(|it| it.at_us > since + 1_000_000);
         let others: Vec<&Try> = late.filter(|it| it.result != result).collect();
         assert!(others.is_empty(), "a second after: {others:?}");
+    }
+}
+
+/// What is waited for, and how the last tries came out.
+struct Becoming<'a> {
+    agent: &'a Agent,
+    result: &'a str,
+}
+
+impl fmt::Display for Becoming<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tries = tries(&self.agent.client);
+        let last = tries.get(tries.len().saturating_sub(5)..).unwrap_or_default();
+        write!(f, "{}, after {last:?}", self.result)
     }
 }
 

@@ -28,7 +28,8 @@ use crate::{
         pins::HeldAgent,
     },
     config::{Existing, Mode},
-    limits, proxy,
+    limits::{self, Bound, Bounds},
+    proxy,
 };
 
 /// The agents, and the threads that serve them.
@@ -106,9 +107,14 @@ impl Fleet {
     }
 
     /// Refuses more agents by rule than the bound allows.
-    fn require_room(&self) -> Result<(), GatewayError> {
+    fn require_room(&self, bounds: &Bounds) -> Result<(), GatewayError> {
         let by_rule = self.members.values().filter(|member| member.held.rule.is_some()).count();
-        if by_rule < limits::AGENTS_BY_RULE { Ok(()) } else { Err(GatewayError::NoRoom) }
+        let room = bounds.limits().agents_by_rule;
+        if by_rule < room {
+            return Ok(());
+        }
+        bounds.hit(Bound::AgentsByRule);
+        Err(GatewayError::NoRoom(room))
     }
 
     /// Gives a member another name, which is free.
@@ -178,7 +184,7 @@ impl Gateway {
             }
         }
         if terms.rule.is_some() {
-            fleet.require_room()?;
+            fleet.require_room(&self.0.bounds)?;
             candidate.name = candidate.name.free(|name| fleet.holds(name));
         }
         let _lock = self.0.instance.lock()?;

@@ -45,7 +45,7 @@ pub enum Fault {
     StatusLine,
     #[error("the version is neither HTTP/1.0 nor HTTP/1.1 (section 2.3)")]
     Version,
-    #[error("the head or the trailers exceed {} bytes", limits::HEAD_BYTES)]
+    #[error("the head or the trailers are too large (head_bytes in [limits])")]
     HeadTooLarge,
     #[error("the head or the trailers have more than {} fields", limits::HEAD_FIELDS)]
     TooManyFields,

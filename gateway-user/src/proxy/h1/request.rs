@@ -44,9 +44,16 @@ enum State {
 }
 
 impl RequestFramer {
+    /// For heads of up to [`limits::HEAD_BYTES`].
     #[must_use]
     pub fn new() -> Self {
-        Self { state: State::START, section: Section::default() }
+        Self::within(limits::HEAD_BYTES)
+    }
+
+    /// For heads and trailers of up to so many bytes.
+    #[must_use]
+    pub fn within(head_bytes: usize) -> Self {
+        Self { state: State::START, section: Section::within(head_bytes) }
     }
 
     /// Reads the next piece off `input`: how many bytes were taken for it, and the piece. Call it

@@ -89,9 +89,17 @@ impl Awaited {
 }
 
 impl ResponseFramer {
+    /// For heads of up to [`limits::HEAD_BYTES`].
     #[must_use]
     pub fn new() -> Self {
-        Self { state: State::Head, section: Section::default(), awaited: VecDeque::new() }
+        Self::within(limits::HEAD_BYTES)
+    }
+
+    /// For heads and trailers of up to so many bytes.
+    #[must_use]
+    pub fn within(head_bytes: usize) -> Self {
+        let section = Section::within(head_bytes);
+        Self { state: State::Head, section, awaited: VecDeque::new() }
     }
 
     /// A request is on its way: call it before the server can see the request. Fails, with the

@@ -3,25 +3,29 @@
 use memchr::{memchr_iter, memchr2_iter};
 
 use super::Fault;
-use crate::limits;
-
 /// A run of lines up to and including an empty one: a head, or the trailers of a chunked body.
-/// Keeps what came before if it arrives in several pieces, up to [`limits::HEAD_BYTES`].
-#[derive(Debug, Default)]
+/// Keeps what came before if it arrives in several pieces, up to a bound.
+#[derive(Debug)]
 pub(super) struct Section {
     kept: Vec<u8>,
     /// How many bytes at the end of `kept` belong to a line that is not complete.
     open_line: usize,
+    /// Bytes of a whole section.
+    limit: usize,
 }
 
 impl Section {
+    pub(super) const fn within(limit: usize) -> Self {
+        Self { kept: Vec::new(), open_line: 0, limit }
+    }
+
     /// Takes the next bytes: how many, and the whole section once it is complete. Without a
     /// section, all of `input` was taken. Call [`clear`](Self::clear) when done with the section.
     pub(super) fn take<'s>(
         &'s mut self,
         input: &'s [u8],
     ) -> Result<(usize, Option<&'s [u8]>), Fault> {
-        let room = limits::HEAD_BYTES.saturating_sub(self.kept.len());
+        let room = self.limit.saturating_sub(self.kept.len());
         let window = input.get(..room).unwrap_or(input);
         match self.end(window)? {
             Some(end) => {
@@ -41,7 +45,7 @@ impl Section {
     }
 
     pub(super) fn clear(&mut self) {
-        *self = Self::default();
+        *self = Self::within(self.limit);
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -3,7 +3,10 @@
 use std::{
     io,
     pin::Pin,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, ready},
 };
 
@@ -89,22 +92,44 @@ const SETTING_BYTES: usize = 6;
 /// What we announced, which is the default.
 const MAX_FRAME_BYTES: usize = 16_384;
 
-/// The stream to upstream. It changes nothing, and tells what the server's first frame was as soon
-/// as it was read.
+/// A stream to one of the two sides. It changes nothing, and tells that something came, and of
+/// upstream's what the first frame was, as soon as it was read.
 #[derive(Debug)]
 pub(super) struct Watched<U> {
     inner: U,
     first: Option<FirstFrame>,
     told: Opening,
+    moved: Moved,
+}
+
+/// Whether something came of either side.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Moved(Arc<AtomicBool>);
+
+impl Moved {
+    /// Since it was last asked.
+    pub(super) fn take(&self) -> bool {
+        self.0.swap(false, Ordering::Relaxed)
+    }
+
+    fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// What the server's first frame was, once it is known.
 pub(super) type Opening = Arc<OnceLock<Result<Announced, NotHttp2>>>;
 
 impl<U> Watched<U> {
-    pub(super) fn new(inner: U) -> (Self, Opening) {
+    /// The client's.
+    pub(super) fn client(inner: U, moved: &Moved) -> Self {
+        Self { inner, first: None, told: Opening::default(), moved: moved.clone() }
+    }
+
+    pub(super) fn upstream(inner: U, moved: &Moved) -> (Self, Opening) {
         let told = Opening::default();
-        (Self { inner, first: Some(FirstFrame::default()), told: Arc::clone(&told) }, told)
+        let first = Some(FirstFrame::default());
+        (Self { inner, first, told: Arc::clone(&told), moved: moved.clone() }, told)
     }
 }
 
@@ -117,6 +142,7 @@ impl<U: AsyncRead + Unpin> AsyncRead for Watched<U> {
         let this = self.get_mut();
         let before = buffer.filled().len();
         ready!(Pin::new(&mut this.inner).poll_read(cx, buffer))?;
+        this.moved.set();
         if let Some(first) = &mut this.first {
             let bytes = buffer.filled().get(before..).unwrap_or_default();
             if let Some(opening) = first.look(bytes) {

@@ -27,9 +27,10 @@ use tokio::{
 use super::{BridgeError, Terms, bridge};
 use crate::{
     call::{AgentRef, Digest, Settlement, Step, Timestamp, WorkflowId},
+    limits::{Bounds, Limits},
     lineage::{Completion, Placement},
     proxy::{
-        Agent, Clock, CoverageSnapshot, Recorder, Recording, admit::tests::admission,
+        Agent, Clock, CoverageSnapshot, Recorder, Recording, admit::tests::admission_of,
         exchange::Connection,
     },
 };
@@ -87,7 +88,16 @@ impl Rig {
         C: Io,
         U: Io,
     {
-        let admission = admission("192.0.2.1:443".parse().expect("an address"));
+        Self::of(|agent| agent, client, upstream, strict)
+    }
+
+    /// The same, for an agent that is made ready first.
+    fn of<C, U>(prepare: impl FnOnce(Agent) -> Agent, client: C, upstream: U, strict: bool) -> Self
+    where
+        C: Io,
+        U: Io,
+    {
+        let admission = admission_of(prepare, "192.0.2.1:443".parse().expect("an address"));
         let (agent, origin, destination, place) = admission.into_parts();
         let heard = Heard::default();
         let recorder = Box::new(heard.clone());
@@ -117,6 +127,14 @@ impl Rig {
         let (client, to_client) = duplex(bytes);
         let (server, to_server) = duplex(bytes);
         (Self::bridging(to_client, to_server, false), client, server)
+    }
+
+    /// As [`Rig::new`], within these bounds.
+    fn within(limits: Limits) -> (Self, DuplexStream, DuplexStream) {
+        let (client, to_client) = duplex(64 * 1024);
+        let (server, to_server) = duplex(64 * 1024);
+        let bounds = Arc::new(Bounds::new(limits));
+        (Self::of(|agent| agent.within(bounds), to_client, to_server, false), client, server)
     }
 
     fn drain(&mut self) {

@@ -52,7 +52,8 @@ impl Tap {
         }
         add(&agent.coverage.connections_observed, 1);
         add(&agent.coverage.bytes_observed, seen as u64);
-        self.reading = Reading::Http(Box::new(Http::new()));
+        let head_bytes = self.connection.agent.bounds.limits().head_bytes;
+        self.reading = Reading::Http(Box::new(Http::within(head_bytes)));
     }
 
     /// The server speaks before the client, or answers bytes that don't tell their protocol yet.

@@ -1,9 +1,16 @@
 //! Clients and servers that don't trust each other, or us.
 
-use std::io::{ErrorKind, Read as _};
+use std::{
+    io::{ErrorKind, Read as _},
+    time::Duration,
+};
 
-use rustls::AlertDescription;
-use turnpike::{config::Mode, proxy::tls::Why};
+use rustls::{AlertDescription, ClientConnection, pki_types::ServerName};
+use turnpike::{
+    config::Mode,
+    limits::{Bound, Limits},
+    proxy::tls::Why,
+};
 
 use super::{NAME, Rig, accept, call, part, pki::BOTH, talk};
 use crate::relay::bed::allowing;
@@ -190,4 +197,21 @@ fn an_upstream_without_tls_hears_the_client_itself_or_nothing() {
             Mode::Enforce => assert_eq!(alert(&error), Some(AlertDescription::HandshakeFailure)),
         }
     }
+}
+
+#[test]
+fn a_client_that_stops_in_its_handshake_has_so_much_time() {
+    let handshake_time = Duration::from_millis(300);
+    let rig = Rig::within(Limits { handshake_time, ..Limits::default() });
+    let name = ServerName::try_from(NAME).expect("a name");
+    let mut hello = ClientConnection::new(rig.pki.client(BOTH, &[]), name).expect("a client");
+    let mut stuck = rig.bed.connect(rig.listener.address);
+    hello.write_tls(&mut stuck).expect("it is open");
+    let upstream = accept(rig.listener.accept(), &rig.pki.server(&[NAME]));
+    upstream.expect("upstream has nothing to wait for");
+    let lost = std::io::copy(&mut stuck, &mut std::io::sink()).expect_err("a reset");
+    assert_eq!(lost.kind(), ErrorKind::ConnectionReset);
+    assert_eq!(rig.bed.agent.bounds.hits(Bound::HandshakeTime), 1);
+    let (mut client, mut upstream) = rig.met(&rig.pki.client(BOTH, &[]), &rig.pki.server(&[NAME]));
+    talk(&mut client, &mut upstream);
 }

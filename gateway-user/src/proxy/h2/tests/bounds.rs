@@ -5,13 +5,14 @@ use std::time::Duration;
 use ::h2::Reason;
 use http::Response;
 
+use super::super::BridgeError;
 use super::{
     Rig, connect, echo,
     frames::{END_STREAM, GOAWAY, HEADERS, PING, RST_STREAM, Raw, SETTINGS, frame, settings},
     life::{get, ok},
     post, serve, within,
 };
-use crate::limits;
+use crate::limits::{self, Limits};
 
 #[tokio::test]
 async fn rapid_resets_end_the_connection_and_are_counted() {
@@ -30,6 +31,7 @@ async fn rapid_resets_end_the_connection_and_are_counted() {
     let agent = std::sync::Arc::clone(&rig.agent);
     let _ = rig.ended().await;
     assert_eq!(agent.coverage.snapshot().reasons.get("h2_floods"), Some(&1));
+    assert_eq!(agent.bounds.hits(limits::Bound::H2Floods), 1);
     assert!(log.seen().len() <= limits::H2_EARLY_RESETS, "upstream was spared");
 }
 
@@ -145,4 +147,39 @@ async fn a_client_that_resets_while_upstream_is_full_leaves_nothing_behind() {
         }
     }
     assert!(asked <= 3, "{asked} requests");
+}
+
+const IDLE: Duration = Duration::from_secs(20);
+
+/// A bridge that ends what is silent, with both its peers begun.
+async fn quiet() -> (Rig, Raw, Raw) {
+    let limits = Limits { idle_time: Some(IDLE), ..Limits::default() };
+    let (rig, client, server) = Rig::within(limits);
+    let mut client = Raw::client(client).await;
+    let mut server = Raw::server(server, &[(3, 10)]).await;
+    client.until(|frame| frame.kind == SETTINGS).await.expect("settings");
+    server.until(|frame| frame.is(SETTINGS, 1)).await.expect("an acknowledgement");
+    (rig, client, server)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_connection_ends_in_good_order_between_exchanges() {
+    let (rig, mut client, _server) = quiet().await;
+    let begun = tokio::time::Instant::now();
+    let agent = std::sync::Arc::clone(&rig.agent);
+    assert!(rig.task.await.expect("it did not panic").is_ok());
+    assert!(begun.elapsed() >= IDLE && begun.elapsed() <= 2 * IDLE, "{:?}", begun.elapsed());
+    let away = client.until(|frame| frame.kind == GOAWAY).await.expect("it is told");
+    assert_eq!(Reason::from(away.code()), Reason::NO_ERROR);
+    assert_eq!(agent.bounds.hits(limits::Bound::IdleTime), 1);
+    assert_eq!(agent.coverage.snapshot().reasons.get("ended_idle"), Some(&1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_connection_is_lost_in_the_middle_of_an_exchange() {
+    let (rig, mut client, mut server) = quiet().await;
+    client.send(&get(1)).await;
+    server.until(|frame| frame.kind == HEADERS).await.expect("a request");
+    let over = rig.task.await.expect("it did not panic");
+    assert!(matches!(over, Err(BridgeError::Silent)), "{over:?}");
 }
