@@ -369,73 +369,13 @@ fn recorded_calls_are_read_whole() {
         assert!(arguments.is_some());
         let answered = agent.answer(observer, &head(200, kind), response).remove(0);
         assert_eq!(answered.key, asked.key);
-        read.push((invocation, answered.reading));
+        read.push(format!("{invocation:?}\n{:?}", answered.reading));
     }
-    insta::assert_debug_snapshot!(read, @r#"
-    [
-        (
-            Invocation {
-                dialect: Mcp,
-                operation: ExecuteTool,
-                tool: Some(
-                    "search",
-                ),
-                arguments: None,
-                rpc_id: Some(
-                    "3",
-                ),
-                signals: [],
-            },
-            Reading {
-                answer: Answer {
-                    model: None,
-                    response_id: None,
-                    choices: [],
-                    tool_calls: [],
-                    finish_reasons: [
-                        "complete",
-                    ],
-                    usage: None,
-                    service_tier: None,
-                    error: None,
-                    complete: true,
-                },
-                not_understood: None,
-            },
-        ),
-        (
-            Invocation {
-                dialect: Mcp,
-                operation: ExecuteTool,
-                tool: Some(
-                    "fail",
-                ),
-                arguments: None,
-                rpc_id: Some(
-                    "4",
-                ),
-                signals: [],
-            },
-            Reading {
-                answer: Answer {
-                    model: None,
-                    response_id: None,
-                    choices: [],
-                    tool_calls: [],
-                    finish_reasons: [
-                        "complete",
-                    ],
-                    usage: None,
-                    service_tier: None,
-                    error: Some(
-                        "tool_error",
-                    ),
-                    complete: true,
-                },
-                not_understood: None,
-            },
-        ),
-    ]
+    insta::assert_snapshot!(read.join("\n"), @r#"
+    Invocation { dialect: Mcp, operation: ExecuteTool, tool: Some("search"), arguments: None, rpc_id: Some("3"), signals: [] }
+    Reading { answer: Answer { model: None, response_id: None, choices: [], tool_calls: [], finish_reasons: ["complete"], usage: None, service_tier: None, error: None, complete: true }, not_understood: None }
+    Invocation { dialect: Mcp, operation: ExecuteTool, tool: Some("fail"), arguments: None, rpc_id: Some("4"), signals: [] }
+    Reading { answer: Answer { model: None, response_id: None, choices: [], tool_calls: [], finish_reasons: ["complete"], usage: None, service_tier: None, error: Some("tool_error"), complete: true }, not_understood: None }
     "#);
 }
 
