@@ -33,9 +33,11 @@ pub struct Asking {
 /// How the request is read.
 #[derive(Debug)]
 enum Request {
-    Body(Body),
-    /// Nothing but blanks has come.
-    Blank(Body),
+    Body {
+        body: Body,
+        /// Nothing but blanks has come.
+        is_blank: bool,
+    },
     /// It is over, or no JSON-RPC.
     Over,
 }
@@ -82,7 +84,7 @@ impl Asking {
             is_told: is_told(request),
             session: named_session(request).unwrap_or_else(|| Session::at(request.target)),
             signals: request.signals.to_vec(),
-            request: Request::Blank(body),
+            request: Request::Body { body, is_blank: true },
             traffic: Traffic::Other,
             status: 0,
             response: Response::Awaited,
@@ -99,21 +101,18 @@ impl Asking {
     }
 
     pub(in crate::dialect) fn request_body(&mut self, bytes: &[u8]) {
-        if let Request::Blank(_) = self.request
-            && let Some(first) = bytes.trim_ascii_start().first()
-        {
-            let Request::Blank(body) = std::mem::replace(&mut self.request, Request::Over) else {
-                return;
-            };
+        let Request::Body { body, is_blank } = &mut self.request else { return };
+        let first = bytes.iter().find(|byte| !matches!(byte, b' ' | b'\t' | b'\n' | b'\r'));
+        if *is_blank && let Some(first) = first {
+            *is_blank = false;
             // Of what is JSON, strings, numbers and the like are told by their first byte.
             let is_scalar = matches!(first, b'"' | b'-' | b'0'..=b'9' | b't' | b'f' | b'n');
-            if !is_scalar || self.is_told || body.is_encoded() {
-                self.request = Request::Body(body);
+            if is_scalar && !self.is_told && !body.is_encoded() {
+                self.request = Request::Over;
+                return;
             }
         }
-        if let Request::Body(body) = &mut self.request {
-            body.push(bytes);
-        }
+        body.push(bytes);
     }
 
     pub(in crate::dialect) fn request_end(
@@ -121,13 +120,13 @@ impl Asking {
         known: &mut Known,
     ) -> Result<Vec<Asked>, NotUnderstood> {
         let request = std::mem::replace(&mut self.request, Request::Over);
-        let body = match request {
-            Request::Body(mut body) => body.take().map(|whole| (whole, body.digest())),
-            Request::Blank(_) if !self.is_told => return Ok(Vec::new()),
-            Request::Blank(_) => Err(NotUnderstood::NotJson),
-            Request::Over => return Ok(Vec::new()),
-        };
-        match body.and_then(|(body, sent)| self.read(&body, sent, known)) {
+        let Request::Body { mut body, is_blank } = request else { return Ok(Vec::new()) };
+        if is_blank && !self.is_told {
+            return Ok(Vec::new());
+        }
+        let whole = body.take();
+        let sent = body.digest();
+        match whole.and_then(|body| self.read(&body, sent, known)) {
             Err(NotUnderstood::NotThisShape) if !self.is_told => Ok(Vec::new()),
             Err(NotUnderstood::DuplicateKey) => Err(NotUnderstood::DuplicateKey),
             // It says that it is JSON, and something may read it as such.
@@ -146,7 +145,8 @@ impl Asking {
         sent: Option<Digest>,
         known: &mut Known,
     ) -> Result<Vec<Asked>, NotUnderstood> {
-        if !self.is_told && matches!(body.first(), Some(b'{' | b'[')) && !message::may_be_in(body) {
+        let opens = matches!(body.trim_ascii_start().first(), Some(b'{' | b'['));
+        if !self.is_told && opens && !message::may_be_in(body) {
             return Err(NotUnderstood::NotThisShape);
         }
         let messages = message::read(body)?;

@@ -256,6 +256,19 @@ fn what_is_no_json_rpc_is_other_traffic_unless_its_head_says_otherwise() {
 }
 
 #[test]
+fn blanks_before_the_body_belong_to_it() {
+    let request = format!(" \r\n\t{}", tool(&json!(1), "a", &json!({})));
+    let read = |piece: usize| {
+        let mut observer = detect(&info("POST", "/mcp", &[])).expect("it may be");
+        request.as_bytes().chunks(piece).for_each(|piece| observer.request_body(piece));
+        let asked = observer.request_end(&mut Known::default()).expect("it is understood");
+        asked.iter().map(|asked| asked.sha256).collect::<Vec<_>>()
+    };
+    assert_eq!(read(1), read(1000));
+    assert_eq!(read(1).len(), 1);
+}
+
+#[test]
 fn a_batch_makes_many_calls() {
     let mut agent = Agent::default();
     let batch = json!([
@@ -356,73 +369,13 @@ fn recorded_calls_are_read_whole() {
         assert!(arguments.is_some());
         let answered = agent.answer(observer, &head(200, kind), response).remove(0);
         assert_eq!(answered.key, asked.key);
-        read.push((invocation, answered.reading));
+        read.push(format!("{invocation:?}\n{:?}", answered.reading));
     }
-    insta::assert_debug_snapshot!(read, @r#"
-    [
-        (
-            Invocation {
-                dialect: Mcp,
-                operation: ExecuteTool,
-                tool: Some(
-                    "search",
-                ),
-                arguments: None,
-                rpc_id: Some(
-                    "3",
-                ),
-                signals: [],
-            },
-            Reading {
-                answer: Answer {
-                    model: None,
-                    response_id: None,
-                    choices: [],
-                    tool_calls: [],
-                    finish_reasons: [
-                        "complete",
-                    ],
-                    usage: None,
-                    service_tier: None,
-                    error: None,
-                    complete: true,
-                },
-                not_understood: None,
-            },
-        ),
-        (
-            Invocation {
-                dialect: Mcp,
-                operation: ExecuteTool,
-                tool: Some(
-                    "fail",
-                ),
-                arguments: None,
-                rpc_id: Some(
-                    "4",
-                ),
-                signals: [],
-            },
-            Reading {
-                answer: Answer {
-                    model: None,
-                    response_id: None,
-                    choices: [],
-                    tool_calls: [],
-                    finish_reasons: [
-                        "complete",
-                    ],
-                    usage: None,
-                    service_tier: None,
-                    error: Some(
-                        "tool_error",
-                    ),
-                    complete: true,
-                },
-                not_understood: None,
-            },
-        ),
-    ]
+    insta::assert_snapshot!(read.join("\n"), @r#"
+    Invocation { dialect: Mcp, operation: ExecuteTool, tool: Some("search"), arguments: None, rpc_id: Some("3"), signals: [] }
+    Reading { answer: Answer { model: None, response_id: None, choices: [], tool_calls: [], finish_reasons: ["complete"], usage: None, service_tier: None, error: None, complete: true }, not_understood: None }
+    Invocation { dialect: Mcp, operation: ExecuteTool, tool: Some("fail"), arguments: None, rpc_id: Some("4"), signals: [] }
+    Reading { answer: Answer { model: None, response_id: None, choices: [], tool_calls: [], finish_reasons: ["complete"], usage: None, service_tier: None, error: Some("tool_error"), complete: true }, not_understood: None }
     "#);
 }
 
