@@ -200,10 +200,11 @@ impl Rates {
     fn of(rates: &source::Rates) -> Self {
         let rate = |rate: &Option<source::Rate>| {
             rate.as_ref().map(|rate| match rate {
-                source::Rate::Flat(price) => price.clone(),
+                source::Rate::Flat(price) => money(price),
                 source::Rate::Tiered { base, tiers } => {
-                    let tiers = tiers.iter().map(|tier| format!(" >{}:{}", tier.start, tier.price));
-                    base.clone() + &tiers.collect::<String>()
+                    let tiers =
+                        tiers.iter().map(|tier| format!(" >{}:{}", tier.start, money(&tier.price)));
+                    money(base) + &tiers.collect::<String>()
                 }
             })
         };
@@ -220,6 +221,17 @@ impl Rates {
         let Self { input, output, read, write, write_1h } = self;
         [input, output, read, write, write_1h].into_iter().any(Option::is_some)
     }
+}
+
+/// To nine digits after the point, to the nearest.
+fn money(price: &str) -> String {
+    let Some((dollars, fraction)) = price.split_once('.') else { return price.to_owned() };
+    let (Some(kept), Some(next)) = (fraction.get(..9), fraction.as_bytes().get(9)) else {
+        return price.to_owned();
+    };
+    let nanos = format!("{dollars}{kept}").parse::<u64>().map(|it| it + u64::from(*next >= b'5'));
+    // What is no number is left to whoever reads the table, who refuses it.
+    nanos.map_or_else(|_| price.to_owned(), |it| format!("{}.{:09}", it / NANOS, it % NANOS))
 }
 
 fn special(
@@ -257,4 +269,25 @@ fn date(numbers: &[u16]) -> String {
 fn minute(numbers: &[u16]) -> u16 {
     let number = |at| numbers.get(at).copied().unwrap_or(0);
     number(0) * 60 + number(1)
+}
+
+const NANOS: u64 = 1_000_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prices_are_no_finer_than_money() {
+        for (price, wanted) in [
+            ("3", "3"),
+            ("0.25", "0.25"),
+            ("0.123456789", "0.123456789"),
+            ("0.1234567894", "0.123456789"),
+            ("1.9999999995", "2.000000000"),
+            ("0.083333333333", "0.083333333"),
+        ] {
+            assert_eq!(money(price), wanted);
+        }
+    }
 }
