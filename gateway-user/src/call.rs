@@ -23,8 +23,8 @@ pub use money::{MoneyParseError, NanoUsd};
 pub use name::Name;
 pub use prompt::{Anchor, Invocation, Message, Prompt, Role, Segments, Signal, Terms};
 pub use step::{
-    CallKind, Confidence, Evidence, EvidenceKind, Retry, RetryReason, Settlement, Step, StepKind,
-    Tool,
+    CallKind, Confidence, Evidence, EvidenceKind, Retry, RetryReason, Settlement, Spent, Step,
+    StepKind, Tool,
 };
 pub use time::{Micros, Timestamp};
 pub use workflow::{AgentRef, State, Totals, Workflow, WorkflowSummary};

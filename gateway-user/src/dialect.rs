@@ -24,6 +24,7 @@ mod json;
 mod known;
 mod model;
 mod openai_chat;
+mod sample;
 pub mod signals;
 mod sse;
 
@@ -35,6 +36,7 @@ use model::ModelExchange;
 
 pub use detect::detect;
 pub use known::{CallKey, Known};
+pub use sample::{Answering, Asking, Sample};
 
 /// The head of a request, as far as dialects look at it.
 #[derive(Clone, Copy, Debug)]
@@ -134,6 +136,8 @@ pub struct Asked {
     pub sha256: Digest,
     /// Why its cost can't be told, if it can't.
     pub unmetered: Option<Unmetered>,
+    /// Some of its text.
+    pub sample: Asking,
     end: Option<openai_chat::End>,
 }
 
@@ -160,6 +164,8 @@ impl fmt::Debug for Asked {
 pub struct Answered {
     pub key: CallKey,
     pub reading: Reading,
+    /// Some of its text; nothing of an answer whose usage was reported all at once.
+    pub sample: Answering,
 }
 
 /// What was read of a response.

@@ -17,3 +17,4 @@ pub mod price;
 pub mod proxy;
 pub mod store;
 pub mod sys;
+pub mod tokens;

@@ -60,6 +60,40 @@ pub(super) fn given<'t>(text: Option<&'t Text<'_>>) -> Option<&'t str> {
     text.map(|text| &*text.0).filter(|text| !text.is_empty())
 }
 
+/// A string, or something else that is passed over and says nothing.
+#[derive(Debug, Default)]
+pub(super) struct Said<'a>(pub(super) Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Said<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct SaidVisitor;
+
+        impl<'de> Visitor<'de> for SaidVisitor {
+            type Value = Said<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("JSON")
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Said<'de>, E> {
+                Ok(Said(Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Said<'de>, E> {
+                Ok(Said(Cow::Owned(text.to_owned())))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Said<'de>, A::Error> {
+                IgnoredAny.visit_map(map).map(|_| Said::default())
+            }
+
+            passed_over!(Said::default(); bool u64 i64 f64 unit seq);
+        }
+
+        deserializer.deserialize_any(SaidVisitor)
+    }
+}
+
 /// The first `N` items of an array; the others are skipped. `null` is an empty array.
 #[derive(Debug)]
 pub(super) struct UpTo<const N: usize, T>(pub(super) Vec<T>);

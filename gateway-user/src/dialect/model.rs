@@ -1,7 +1,8 @@
 //! One exchange in which a model is asked, whatever API it is asked in.
 
 use super::{
-    Answered, Asked, CallKey, Known, NotUnderstood, Reading, RequestInfo, ResponseInfo, What,
+    Answered, Answering, Asked, Asking, CallKey, Known, NotUnderstood, Reading, RequestInfo,
+    ResponseInfo, What,
     body::Body,
     frames::{Event, Frames},
     openai_chat,
@@ -73,14 +74,15 @@ impl ModelExchange {
 
     pub(super) fn request_end(&mut self, known: &mut Known) -> Result<Asked, NotUnderstood> {
         let body = self.request.take()?;
+        let mut sample = Asking::default();
         let (mut prompt, sha256, end) = match self.api {
-            Api::OpenaiChat => openai_chat::request(&body, known)?,
+            Api::OpenaiChat => openai_chat::request(&body, known, &mut sample)?,
         };
         prompt.client_retry = self.head.client_retry;
         prompt.terms.signals.append(&mut self.head.signals);
         let key = known.key();
         self.key = Some(key);
-        Ok(Asked { key, what: What::Model(prompt), sha256, unmetered: None, end })
+        Ok(Asked { key, what: What::Model(prompt), sha256, unmetered: None, sample, end })
     }
 
     pub(super) fn response_head(&mut self, response: &ResponseInfo<'_>) {
@@ -111,24 +113,25 @@ impl ModelExchange {
 
     pub(super) fn response_end(self, whole: bool) -> Option<Answered> {
         let key = self.key?;
+        let mut sample = Answering::default();
         let reading = match self.response {
             Response::Awaited => Reading::default(),
             Response::NoAnswer => Reading {
                 answer: Answer { complete: whole, ..Answer::default() },
                 not_understood: None,
             },
-            Response::Whole(body) => document(self.api, body, whole),
-            Response::Stream(stream) => stream.1.end(whole),
+            Response::Whole(body) => document(self.api, body, whole, &mut sample),
+            Response::Stream(stream) => stream.1.end(whole, &mut sample),
             Response::Lost(reason) => Reading::lost(reason),
         };
-        Some(Answered { key, reading })
+        Some(Answered { key, reading, sample })
     }
 }
 
 /// A body that was cut is not misunderstood, it is only not complete.
-fn document(api: Api, mut body: Body, whole: bool) -> Reading {
+fn document(api: Api, mut body: Body, whole: bool, sample: &mut Answering) -> Reading {
     let answer = body.take().and_then(|body| match api {
-        Api::OpenaiChat => openai_chat::response(&body),
+        Api::OpenaiChat => openai_chat::response(&body, sample),
     });
     match answer {
         Ok(mut answer) => {
@@ -159,9 +162,9 @@ impl Stream {
         }
     }
 
-    fn end(self, whole: bool) -> Reading {
+    fn end(self, whole: bool, sample: &mut Answering) -> Reading {
         match self {
-            Self::OpenaiChat(stream) => stream.end(whole),
+            Self::OpenaiChat(stream) => stream.end(whole, sample),
         }
     }
 }

@@ -75,6 +75,7 @@ pub enum Bound {
     PipelinedRequests,
     EgressRefusals,
     AgentsByRule,
+    Estimates,
 }
 
 /// What a bound's limit counts.
@@ -86,7 +87,7 @@ pub enum Unit {
 }
 
 impl Bound {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::ConnectionsPerAgent,
         Self::Connections,
         Self::HandshakeTime,
@@ -101,6 +102,7 @@ impl Bound {
         Self::PipelinedRequests,
         Self::EgressRefusals,
         Self::AgentsByRule,
+        Self::Estimates,
     ];
 
     /// As the configuration calls it where it can be changed, else as [`limits`] does.
@@ -121,6 +123,7 @@ impl Bound {
             Self::PipelinedRequests => "pipelined_requests",
             Self::EgressRefusals => "egress_refusals_per_agent",
             Self::AgentsByRule => "agents_by_rule",
+            Self::Estimates => "estimates",
         }
     }
 
@@ -213,6 +216,7 @@ impl Bounds {
             Bound::PipelinedRequests => limits::PIPELINED_REQUESTS,
             Bound::EgressRefusals => limits::EGRESS_REFUSALS_PER_AGENT,
             Bound::AgentsByRule => limits.agents_by_rule,
+            Bound::Estimates => limits::ESTIMATES,
         };
         Some(u64::try_from(count).unwrap_or(u64::MAX))
     }

@@ -1,16 +1,20 @@
 //! The calls of one exchange: placed in workflows when they are asked, settled when answered.
 
-use std::mem::take;
+use std::{mem::take, sync::Arc};
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
 use super::{
     agent::add,
-    exchange::{Connection, Ended},
+    estimate::Open,
+    exchange::{Connection, Ended, Recording},
+    spend::{Due, Order},
 };
 use crate::{
-    call::{CallKind, Digest, Name, Prompt, Settlement, Step, StepId, Timestamp, WorkflowId},
+    call::{
+        CallKind, Digest, Name, Prompt, Settlement, Spent, Step, StepId, Timestamp, WorkflowId,
+    },
     dialect::{Answered, Asked, CallKey, What},
     lineage::{Failure, Outcome, Placement},
 };
@@ -22,11 +26,12 @@ pub(super) struct Calls {
 }
 
 /// A call's place, until it is answered.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Running {
     workflow: WorkflowId,
     step: StepId,
     started: Timestamp,
+    order: Order,
 }
 
 /// What the calls of an exchange have in common.
@@ -48,15 +53,17 @@ pub(super) struct Arrival {
 
 impl Calls {
     /// A call has been read: it gets its place.
-    pub(super) fn asked(&mut self, connection: &Connection, asking: &Asking, asked: Asked) {
+    pub(super) fn asked(&mut self, connection: &Connection, asking: &Asking, mut asked: Asked) {
         let agent = &connection.agent;
         if asked.unmetered.is_some() {
             add(&agent.coverage.calls_unmetered, 1);
         }
+        let sample = take(&mut asked.sample);
         match &asked.what {
             What::Model(prompt) => {
                 let (workflow, step) = place(connection, asking, prompt, &asked);
-                let running = Running { workflow, step, started: asking.started };
+                let order = Order::new(asking.host.clone(), prompt, sample);
+                let running = Running { workflow, step, started: asking.started, order };
                 self.running.push((asked.key, running));
             }
             What::Tool(_) => {}
@@ -132,6 +139,9 @@ fn step(
         status: None,
         finish_reasons: Vec::new(),
         usage: None,
+        uncounted_parts: None,
+        usd: None,
+        unpriced: false,
         unmetered: asked.unmetered,
         settled: false,
         evidence: take(&mut placement.evidence),
@@ -142,7 +152,7 @@ fn step(
 fn settle(connection: &Connection, arrival: Arrival, answered: Answered, running: Running) {
     let agent = &connection.agent;
     let at = connection.recording.clock.now();
-    let reading = answered.reading;
+    let Answered { reading, sample, .. } = answered;
     let understood = reading.not_understood.is_none() && arrival.ended != Ended::Unseen;
     if let Some(reason) = reading.not_understood {
         tracing::debug!(connection = %connection.id, %reason, "answer not understood");
@@ -156,23 +166,36 @@ fn settle(connection: &Connection, arrival: Arrival, answered: Answered, running
         (_, None) => Some(Failure::ConnReset),
         (_, Some(_)) => Some(Failure::Truncated),
     };
+    let Running { workflow, step, started, order } = running;
+    let due = order.due(&reading.answer, &sample, understood, arrival);
+    let bill = order.bill(&reading.answer, sample, at);
+    let Recording { recorder, estimator, .. } = &*connection.recording;
+    let (spent, open) = match due {
+        Due::Nothing => (Some(Spent::default()), None),
+        Due::Reported(usage) => (Some(estimator.reported(agent, bill, usage)), None),
+        Due::Estimate => (None, Some(Open { agent: Arc::clone(agent), workflow, step, bill })),
+    };
     let outcome = Outcome { answer: reading.answer, status: arrival.status, failure };
     let mut lineage = agent.lineage();
-    let completion = lineage.finish(running.step, at, &outcome);
+    let completion = lineage.finish(step, at, &outcome);
     let Outcome { answer, .. } = outcome;
     let settlement = Settlement {
-        step_id: running.step,
+        step_id: step,
         kind: completion.kind,
         response_model: answer.model,
         response_id: answer.response_id,
         finish_reasons: answer.finish_reasons,
-        usage: answer.usage,
+        spent,
         status: arrival.status,
-        ttft_ms: arrival.first_byte.map(|first| first.since(running.started)),
-        duration_ms: Some(at.since(running.started)),
+        ttft_ms: arrival.first_byte.map(|first| first.since(started)),
+        duration_ms: Some(at.since(started)),
     };
-    let recorder = &connection.recording.recorder;
-    recorder.finished(&agent.reference(), running.workflow, settlement, &completion, at);
+    recorder.finished(&agent.reference(), workflow, settlement, &completion, at);
+    drop(lineage);
+    // After its end: the recorder has to know of that first.
+    if let Some(open) = open {
+        estimator.estimate(open);
+    }
 }
 
 fn keyed(key: &[u8; 32], text: &str) -> String {

@@ -192,6 +192,7 @@ pub fn workflows(
             Cell::new(&number::count(totals.tool_calls)),
             Cell::new(&number::count(totals.input_tokens)),
             Cell::new(&number::count(totals.output_tokens)),
+            Cell::new(&totals.usd.map(number::usd).unwrap_or_default()),
             Cell::new(&number::duration(totals.wall_ms)),
             Cell::new(&screen.time(workflow.started_at)),
         ]);
@@ -291,7 +292,7 @@ const AGENTS: [Column; 10] = [
     column("WORKLOAD", Align::Left, true),
 ];
 
-const WORKFLOWS: [Column; 9] = [
+const WORKFLOWS: [Column; 10] = [
     column("WORKFLOW", Align::Left, false),
     column("AGENT", Align::Left, true),
     column("STATE", Align::Left, false),
@@ -299,6 +300,7 @@ const WORKFLOWS: [Column; 9] = [
     column("TOOLS", Align::Right, false),
     column("IN", Align::Right, false),
     column("OUT", Align::Right, false),
+    column("COST", Align::Right, false),
     column("TOOK", Align::Right, false),
     column("STARTED", Align::Left, false),
 ];

@@ -30,6 +30,7 @@ pub fn trace(
         table.row(vec![
             label(&node, active),
             Cell::new(&step.usage.as_ref().map(usage).unwrap_or_default()),
+            Cell::new(&step.usd.map(number::usd).unwrap_or_default()),
             Cell::new(&step.ttft_ms.map(number::duration).unwrap_or_default()),
             Cell::new(&step.duration_ms.map(number::duration).unwrap_or_default()),
             Cell::default()
@@ -62,11 +63,17 @@ fn write_summary(
         .append(lists::state(workflow.state))
         .and(&format!("  {took}  started {}", screen.time(workflow.started_at)), Color::Plain);
     let cached = Some(totals.cache_read_tokens);
+    let usd = totals.usd.map(|usd| format!(", {}", number::usd(usd)));
+    let unpriced = Some(totals.unpriced_calls).filter(|calls| *calls > 0);
+    let unpriced =
+        unpriced.map(|calls| format!(" and {} without a price", number::of(calls, "call")));
     let spent = Cell::new(&format!(
-        "{}, {}, {}",
+        "{}, {}, {}{}{}",
         number::of(totals.model_calls, "model call"),
         number::of(totals.tool_calls, "tool call"),
         tokens(totals.input_tokens, totals.output_tokens, cached, " tokens"),
+        usd.unwrap_or_default(),
+        unpriced.unwrap_or_default(),
     ));
     for line in [title, spent] {
         writeln!(out, "{}", line.paint(screen, screen.columns.unwrap_or(usize::MAX)).0)?;
@@ -166,6 +173,12 @@ fn notes(step: &Step, active: bool) -> Cell {
         let text = format!("retry {}: {}", retry.attempt, cause(retry.reason));
         notes.push((text, Color::Busy));
     }
+    if step.unpriced {
+        notes.push(("no price known".to_owned(), Color::Faint));
+    }
+    if let Some(parts) = step.uncounted_parts {
+        notes.push((format!("{} not counted", number::of(parts, "image or file")), Color::Faint));
+    }
     let others = step.parent_step_ids.len().saturating_sub(1);
     if others > 0 {
         let plural = if others == 1 { "" } else { "s" };
@@ -217,9 +230,10 @@ fn beginning(id: &str) -> &str {
     id.get(..lists::SHORT_ID_DIGITS).unwrap_or(id)
 }
 
-const COLUMNS: [Column; 6] = [
+const COLUMNS: [Column; 7] = [
     Column { title: "STEP", align: Align::Left, flexible: true },
     Column { title: "TOKENS", align: Align::Left, flexible: false },
+    Column { title: "COST", align: Align::Right, flexible: false },
     Column { title: "FIRST", align: Align::Right, flexible: false },
     Column { title: "TOOK", align: Align::Right, flexible: false },
     Column { title: "ID", align: Align::Left, flexible: false },
@@ -230,7 +244,7 @@ const COLUMNS: [Column; 6] = [
 mod tests {
     use super::*;
     use crate::{
-        call::{Micros, Retry, Timestamp},
+        call::{Micros, NanoUsd, Retry, Timestamp},
         control::sample,
     };
 
@@ -301,6 +315,17 @@ mod tests {
         ");
         workflow.summary.state = State::Failed;
         assert!(shown(&PIPE, &workflow, false).contains("unfinished"));
+    }
+
+    #[test]
+    fn what_it_cost_is_said_where_it_is_known() {
+        let mut workflow = sample::workflow(1);
+        workflow.summary.totals.usd = Some(NanoUsd(1_230_456));
+        workflow.summary.totals.unpriced_calls = 1;
+        workflow.steps[0].usd = Some(NanoUsd(1_230_456));
+        workflow.steps[3].unpriced = true;
+        workflow.steps[3].uncounted_parts = Some(2);
+        insta::assert_snapshot!(shown(&PIPE, &workflow, false), @"");
     }
 
     #[test]

@@ -76,11 +76,25 @@ impl Message<'_> {
 
     /// Bytes of what the message says and calls for.
     pub(super) fn size(&self) -> u64 {
-        let pieces = self.content.pieces().iter().map(|piece| match piece {
-            Piece::Text(text) => text.len(),
-            Piece::Other(_) => 0,
+        let called = self.tool_calls.0.iter().map(|call| call.name().len() + call.size());
+        let function = self.function_call.as_ref().map(|call| call.arguments.size());
+        let texts = self.texts().map(str::len);
+        texts.chain(called).chain(function).sum::<usize>() as u64
+    }
+
+    /// What it says, in pieces.
+    pub(super) fn texts(&self) -> impl Iterator<Item = &str> {
+        let pieces = self.content.pieces().iter().filter_map(|piece| match piece {
+            Piece::Text(text) => Some(&**text),
+            Piece::Other(_) => None,
         });
-        pieces.sum::<usize>() as u64
+        pieces.chain(given(self.refusal.as_ref()))
+    }
+
+    /// Pieces of it that are no text.
+    pub(super) fn other_parts(&self) -> u64 {
+        let pieces = self.content.pieces().iter();
+        pieces.filter(|piece| matches!(piece, Piece::Other(_))).count() as u64
     }
 
     /// The text of the content, up to `limit` bytes.
@@ -137,6 +151,15 @@ impl ToolCall<'_> {
         given(function.or(custom)).unwrap_or_default()
     }
 
+    /// Bytes of its arguments, where they are text.
+    fn size(&self) -> usize {
+        match (&self.function, &self.custom) {
+            (None, Some(custom)) => given(custom.input.as_ref()).map_or(0, str::len),
+            (Some(function), _) => function.arguments.size(),
+            (None, None) => 0,
+        }
+    }
+
     pub(super) fn arguments(&self) -> Json {
         match (&self.function, &self.custom) {
             (None, Some(custom)) => Json::in_text(given(custom.input.as_ref()).unwrap_or_default()),
@@ -148,11 +171,16 @@ impl ToolCall<'_> {
 
 /// The arguments of a call, hashed: JSON in a string or, from some, the JSON itself.
 #[derive(Debug, Default)]
-pub(super) struct Arguments(Option<Json>);
+pub(super) struct Arguments(Option<(Json, usize)>);
 
 impl Arguments {
     pub(super) fn get(&self) -> Json {
-        self.0.unwrap_or_else(|| Json::in_text(""))
+        self.0.map_or_else(|| Json::in_text(""), |(json, _)| json)
+    }
+
+    /// Bytes of the string.
+    fn size(&self) -> usize {
+        self.0.map_or(0, |(_, size)| size)
     }
 }
 
@@ -172,11 +200,11 @@ impl<'de> Deserialize<'de> for Arguments {
             }
 
             fn visit_str<E>(self, text: &str) -> Result<Arguments, E> {
-                Ok(Arguments(Some(Json::in_text(text))))
+                Ok(Arguments(Some((Json::in_text(text), text.len()))))
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Arguments, A::Error> {
-                JsonVisitor.visit_map(map).map(|json| Arguments(Some(json)))
+                JsonVisitor.visit_map(map).map(|json| Arguments(Some((json, 0))))
             }
         }
 

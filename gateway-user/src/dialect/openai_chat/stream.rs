@@ -1,13 +1,15 @@
 //! The response as a stream of chunks, each an event with JSON in it. Text is hashed as it
 //! passes, not kept; arguments of tool calls are kept until the end, since only then they are JSON.
 
+use std::mem::take;
+
 use serde::Deserialize;
 
 use super::super::{
-    NotUnderstood, Reading,
+    Answering, NotUnderstood, Reading,
     canonical::{self, Json},
     draft::Draft,
-    json::{ErrorReport, Maybe, Text, UpTo, given},
+    json::{ErrorReport, Maybe, Said, Text, UpTo, given},
 };
 use super::{
     message::{Audio, Content, Piece},
@@ -34,6 +36,7 @@ pub(in crate::dialect) struct Stream {
     /// What the server called the error that it reported.
     error: Option<Name>,
     service_tier: Option<Name>,
+    sample: Answering,
     not_understood: Option<NotUnderstood>,
 }
 
@@ -82,11 +85,21 @@ impl Stream {
         first(&mut choice.audio, delta.audio.as_ref().and_then(|audio| audio.id.as_ref()));
         for piece in delta.content.pieces() {
             match piece {
-                Piece::Text(text) => choice.content.text(text),
+                Piece::Text(text) => {
+                    self.sample.push(text);
+                    choice.content.text(text);
+                }
                 Piece::Other(piece) => choice.content.other(*piece),
             }
         }
-        choice.content.text(given(delta.refusal.as_ref()).unwrap_or_default());
+        if let Some(refusal) = given(delta.refusal.as_ref()) {
+            self.sample.push(refusal);
+            choice.content.text(refusal);
+        }
+        // What of reasoning is shown is paid for, though no client sends it back.
+        for Said(reasoning) in [&delta.reasoning_content, &delta.reasoning].into_iter().flatten() {
+            self.sample.push(reasoning);
+        }
         for part in &delta.tool_calls.0 {
             self.call(at, part);
         }
@@ -101,6 +114,8 @@ impl Stream {
         let id = given(part.id.as_ref());
         let name = given(tool.and_then(|tool| tool.name.as_ref()));
         let arguments = given(tool.and_then(|tool| tool.arguments.as_ref())).unwrap_or_default();
+        self.sample.push(name.unwrap_or_default());
+        self.sample.push(arguments);
 
         self.kept += id.map_or(0, str::len) + name.map_or(0, str::len) + arguments.len();
         if self.kept > OBSERVED_RESPONSE_BYTES {
@@ -127,7 +142,8 @@ impl Stream {
         self.not_understood.get_or_insert(reason);
     }
 
-    pub(in crate::dialect) fn end(mut self, whole: bool) -> Reading {
+    pub(in crate::dialect) fn end(mut self, whole: bool, sample: &mut Answering) -> Reading {
+        *sample = take(&mut self.sample);
         if whole && self.choices.is_empty() && !self.done && self.error.is_none() {
             self.lose(NotUnderstood::NotThisShape);
         }
@@ -246,6 +262,12 @@ struct Delta<'a> {
     content: Content<'a>,
     #[serde(borrow)]
     refusal: Option<Text<'a>>,
+    /// As DeepSeek's API calls it, and vLLM and others after it.
+    #[serde(borrow)]
+    reasoning_content: Option<Said<'a>>,
+    /// As OpenRouter and newer servers do.
+    #[serde(borrow)]
+    reasoning: Option<Said<'a>>,
     #[serde(borrow)]
     audio: Option<Audio<'a>>,
     #[serde(borrow, default)]
