@@ -16,5 +16,6 @@ mod relay {
     mod script;
     mod smuggling;
     mod tls;
+    mod usage;
     mod websocket;
 }

@@ -81,10 +81,9 @@ impl Order {
         let is_final = answer.complete || !answer.finish_reasons.is_empty();
         match answer.usage {
             Some(usage) if is_final => Due::Reported(usage),
-            Some(_) => Due::Estimate,
             // An error instead of an answer, or one that can't be read: there is nothing to go by.
             None if said.bytes() == 0 && (answer.error.is_some() || !read) => Due::Nothing,
-            None => Due::Estimate,
+            Some(_) | None => Due::Estimate,
         }
     }
 

@@ -83,7 +83,7 @@ mod tests {
             let known = Text { sample, bytes: text.len() as u64, messages: 0 };
             let (estimated, exact) = (known.count(&TOKENIZER), TOKENIZER.count(text));
             let error = estimated.abs_diff(exact) * 100 / exact;
-            assert!(error <= 15, "{estimated} for {exact}");
+            assert!(error <= 25, "{estimated} for {exact}");
         }
     }
 

@@ -63,7 +63,7 @@ pub(super) enum Clause {
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 pub(super) enum Prices {
-    Always(Rates),
+    Always(Box<Rates>),
     /// The last that holds counts; if none does, the first.
     Conditional(Vec<Conditional>),
 }

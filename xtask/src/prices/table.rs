@@ -128,7 +128,7 @@ impl Table {
     /// None: it is not sold by the token.
     fn entry(&self, model: &Model) -> Result<Option<Entry>> {
         let (rates, mut but) = match &model.prices {
-            source::Prices::Always(rates) => (rates, Vec::new()),
+            source::Prices::Always(rates) => (&**rates, Vec::new()),
             source::Prices::Conditional(all) => {
                 let begun = |constraint: &Option<Constraint>| match constraint {
                     None => true,

@@ -9,8 +9,12 @@ use super::{
 use crate::{
     authority::Certificate,
     call::{Micros, State, WorkflowId, WorkflowSummary},
-    control::model::{
-        self, AgentInfo, AgentState, Coverage, EgressRefused, EgressRule, Redirect, Status, Unit,
+    control::{
+        model::{
+            self, Accuracy, AgentInfo, AgentState, Coverage, EgressRefused, EgressRule, Redirect,
+            Status, Unit,
+        },
+        text,
     },
 };
 
@@ -42,6 +46,16 @@ pub fn status(out: &mut dyn Write, screen: &Screen, status: &Status) -> io::Resu
         let limit = limit.map(|limit| format!(" ({limit})")).unwrap_or_default();
         let name = format!("bound {}{limit} hit", bound.name);
         writeln!(out, "{}  {}", screen.paint(&name, Color::Busy), bound.hits)?;
+    }
+    for model in &status.estimates.models {
+        let error =
+            |it: &Accuracy| format!("{}.{} %", it.error_permille / 10, it.error_permille % 10);
+        let samples = model.input.samples.max(model.output.samples);
+        let name = format!("estimates of {}", text::escape(&model.model));
+        let (input, output) = (error(&model.input), error(&model.output));
+        let of = number::of(samples, "call");
+        let line = format!("off by {input} of input, {output} of output, in {of}");
+        writeln!(out, "{}  {line}", screen.paint(&name, Color::Faint))?;
     }
     for (number, rule) in (1..).zip(&status.egress) {
         writeln!(out, "{}", egress_rule(number, rule).paint(screen, usize::MAX).0)?;
@@ -416,6 +430,15 @@ mod tests {
             pid: 12,
             bounds: vec![bound("connections", 0), bound("connections_per_agent", 3)],
             egress: vec![rule("allow host=github.com", 2, 0), rule("deny", 0, 7)],
+            estimates: model::Estimates {
+                calls: 3,
+                by_size: 0,
+                models: vec![model::EstimatedModel {
+                    model: "gpt\n".to_owned(),
+                    input: Accuracy { samples: 16, error_permille: 47 },
+                    output: Accuracy { samples: 9, error_permille: 120 },
+                }],
+            },
             ..sample::status()
         };
         let text = shown(|out| status(out, &PIPE, &status_now));
@@ -424,6 +447,7 @@ mod tests {
             told,
             [
                 "bound connections_per_agent (8.2k) hit  3",
+                "estimates of gpt\\n  off by 4.7 % of input, 12.0 % of output, in 16 calls",
                 "egress 1  allow host=github.com  allowed: 2",
                 "egress 2  deny  denied: 7",
             ]

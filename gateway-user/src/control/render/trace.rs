@@ -177,7 +177,7 @@ fn notes(step: &Step, active: bool) -> Cell {
         notes.push(("no price known".to_owned(), Color::Faint));
     }
     if let Some(parts) = step.uncounted_parts {
-        notes.push((format!("{} not counted", number::of(parts, "image or file")), Color::Faint));
+        notes.push((format!("{} not counted", number::of(parts, "non-text part")), Color::Faint));
     }
     let others = step.parent_step_ids.len().saturating_sub(1);
     if others > 0 {
@@ -325,7 +325,15 @@ mod tests {
         workflow.steps[0].usd = Some(NanoUsd(1_230_456));
         workflow.steps[3].unpriced = true;
         workflow.steps[3].uncounted_parts = Some(2);
-        insta::assert_snapshot!(shown(&PIPE, &workflow, false), @"");
+        insta::assert_snapshot!(shown(&PIPE, &workflow, false), @r"
+        workflow 000000000000  research  done  4.2 s  started 2023-11-14T22:13:20.000000Z
+        2 model calls, 2 tool calls, 1.7k → 390 tokens (800 cached), $0.0012 and 1 call without a price
+        STEP              TOKENS                      COST   FIRST   TOOK  NOTES
+        ● planner gpt-4o  500 → 50                 $0.0012  340 ms  2.1 s
+        ├─● tool search                                             12 ms
+        └─● tool fetch                                              12 ms
+          ● final gpt-4o  1.2k → 340 (800 cached)           340 ms  2.1 s  no price known, 2 non-text parts not counted, +1 parent
+        ");
     }
 
     #[test]

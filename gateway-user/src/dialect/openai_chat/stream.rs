@@ -262,10 +262,10 @@ struct Delta<'a> {
     content: Content<'a>,
     #[serde(borrow)]
     refusal: Option<Text<'a>>,
-    /// As DeepSeek's API calls it, and vLLM and others after it.
+    /// As `DeepSeek`'s API calls it, and vLLM and others after it.
     #[serde(borrow)]
     reasoning_content: Option<Said<'a>>,
-    /// As OpenRouter and newer servers do.
+    /// As `OpenRouter` and newer servers do.
     #[serde(borrow)]
     reasoning: Option<Said<'a>>,
     #[serde(borrow)]
