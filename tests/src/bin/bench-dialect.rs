@@ -1,4 +1,4 @@
-//! `cargo xtask bench dialect` runs this: what it costs to read a call. In this process, on one core,
+//! `cargo xtask bench dialect` runs this: what it costs to read a call, and to price it. In this process, on one core,
 //! without a network; each figure beside its aim.
 
 use std::{
@@ -11,7 +11,11 @@ use anyhow::{Context as _, Result};
 use clap::Parser;
 use serde::Serialize;
 use serde_json::{Value, json};
-use turnpike::dialect::{Known, Observer, RequestInfo, ResponseInfo, detect};
+use turnpike::{
+    call::{Dialect, Timestamp, Usage},
+    dialect::{Known, Observer, RequestInfo, ResponseInfo, detect},
+    price::{Prices, Purchase},
+};
 
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask bench dialect", about = "Measures what it costs to read a call")]
@@ -34,6 +38,8 @@ fn main() -> Result<()> {
         Figure::new("a chat request of 2 kB", "µs", 10.0, cold(SMALL)?),
         Figure::new("an event of a streamed chat answer", "µs", 1.5, events()?),
         Figure::new("allocations for such an event", "", 0.0, allocations()?),
+        Figure::new("the price table, when it is first needed", "µs", 10_000.0, first_price()?),
+        Figure::new("a price", "µs", 5.0, price()?),
     ];
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&json!({ "figures": figures }))?);
@@ -128,6 +134,35 @@ fn allocations() -> Result<Vec<f64>> {
     });
     #[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
     Ok(vec![counted.count_total as f64 / EVENTS as f64])
+}
+
+/// Once: it is kept from then on.
+fn first_price() -> Result<Vec<f64>> {
+    let start = Instant::now();
+    buy()?;
+    Ok(vec![micros(start.elapsed(), 1)])
+}
+
+fn price() -> Result<Vec<f64>> {
+    rounds(|| {
+        let start = Instant::now();
+        for _ in 0..PRICES {
+            buy()?;
+        }
+        Ok(micros(start.elapsed(), PRICES))
+    })
+}
+
+/// Of the provider with most models.
+fn buy() -> Result<()> {
+    let purchase = Purchase {
+        host: Some("openrouter.ai"),
+        dialect: Some(Dialect::OpenaiChat),
+        response_model: Some(black_box("anthropic/claude-haiku-4.5")),
+        ..Purchase::at(Timestamp(1_796_040_000_000_000))
+    };
+    let usage = Usage { input: 1000, output: 100, ..Usage::default() };
+    black_box(Prices::default().cost(&purchase, &usage)).context("a price").map(drop)
 }
 
 fn rounds(mut round: impl FnMut() -> Result<f64>) -> Result<Vec<f64>> {
@@ -227,5 +262,7 @@ const SMALL: usize = 2_000;
 const PIECE: usize = 64 * 1024;
 /// Events of a stream.
 const EVENTS: usize = 10_000;
+/// Prices that are asked for in a round.
+const PRICES: usize = 1000;
 /// How often each is measured.
 const ROUNDS: usize = 101;

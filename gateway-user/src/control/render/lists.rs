@@ -281,6 +281,8 @@ fn not_covered(seen: &Coverage) -> Option<String> {
     causes.push(("connections reset".to_owned(), seen.connections_reset));
     causes.push(("calls not understood".to_owned(), seen.calls_not_understood));
     causes.push(("calls not metered".to_owned(), seen.calls_unmetered));
+    causes.push(("calls whose usage is estimated".to_owned(), seen.calls_estimated));
+    causes.push(("calls without a price".to_owned(), seen.calls_unpriced));
     let listed: Vec<_> = causes
         .into_iter()
         .filter(|(_, count)| *count > 0)
