@@ -1,6 +1,6 @@
 //! JSON as clients and servers really write it: types that borrow, bound and forgive.
 
-use std::{borrow::Cow, fmt, marker::PhantomData};
+use std::{borrow::Cow, fmt, iter, marker::PhantomData, option, vec};
 
 use serde::{
     Deserialize, Deserializer,
@@ -129,6 +129,61 @@ impl<'de, const N: usize, T: Deserialize<'de>> Deserialize<'de> for UpTo<N, T> {
                 }
                 while seq.next_element::<IgnoredAny>()?.is_some() {}
                 Ok(UpTo(items))
+            }
+        }
+
+        deserializer.deserialize_any(Items(PhantomData))
+    }
+}
+
+/// The same, for arrays that mostly have one item: that one takes no allocation.
+#[derive(Debug)]
+pub(super) struct MostlyOne<const N: usize, T> {
+    first: Option<T>,
+    others: Vec<T>,
+}
+
+impl<const N: usize, T> Default for MostlyOne<N, T> {
+    fn default() -> Self {
+        Self { first: None, others: Vec::new() }
+    }
+}
+
+impl<const N: usize, T> IntoIterator for MostlyOne<N, T> {
+    type Item = T;
+    type IntoIter = iter::Chain<option::IntoIter<T>, vec::IntoIter<T>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.first.into_iter().chain(self.others)
+    }
+}
+
+impl<'de, const N: usize, T: Deserialize<'de>> Deserialize<'de> for MostlyOne<N, T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Items<const N: usize, T>(PhantomData<T>);
+
+        impl<'de, const N: usize, T: Deserialize<'de>> Visitor<'de> for Items<N, T> {
+            type Value = MostlyOne<N, T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an array or null")
+            }
+
+            fn visit_unit<E>(self) -> Result<MostlyOne<N, T>, E> {
+                Ok(MostlyOne::default())
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<MostlyOne<N, T>, A::Error> {
+                let Some(first) = seq.next_element()? else { return Ok(MostlyOne::default()) };
+                let mut items = MostlyOne { first: Some(first), others: Vec::new() };
+                while items.others.len() + 1 < N {
+                    match seq.next_element()? {
+                        Some(item) => items.others.push(item),
+                        None => return Ok(items),
+                    }
+                }
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(items)
             }
         }
 
@@ -298,5 +353,11 @@ mod tests {
         assert_eq!(items.0, [1, 2]);
         let none: UpTo<2, u8> = serde_json::from_str("null").expect("no items");
         assert!(none.0.is_empty());
+        for (json, wanted) in
+            [("null", &[][..]), ("[]", &[]), ("[1]", &[1]), ("[1,2,300]", &[1, 2])]
+        {
+            let items: MostlyOne<2, u8> = serde_json::from_str(json).expect(json);
+            assert_eq!(items.into_iter().collect::<Vec<_>>(), wanted, "{json}");
+        }
     }
 }

@@ -9,7 +9,7 @@ use super::super::{
     Answering, NotUnderstood, Reading,
     canonical::{self, Json},
     draft::Draft,
-    json::{ErrorReport, Maybe, Said, Text, UpTo, given},
+    json::{ErrorReport, Maybe, MostlyOne, Said, Text, UpTo, given},
 };
 use super::{
     message::{Audio, Content, Piece},
@@ -63,7 +63,7 @@ impl Stream {
         // Some servers report as they go: the last report holds.
         let usage = chunk.usage.and_then(Maybe::known).and_then(Usage::normalised);
         self.usage = usage.or(self.usage);
-        for part in chunk.choices.0 {
+        for part in chunk.choices {
             self.choice(part);
         }
     }
@@ -237,7 +237,7 @@ struct Chunk<'a> {
     #[serde(borrow)]
     model: Option<Text<'a>>,
     #[serde(borrow, default)]
-    choices: UpTo<{ limits::CHOICES_PER_ANSWER }, ChoicePart<'a>>,
+    choices: MostlyOne<{ limits::CHOICES_PER_ANSWER }, ChoicePart<'a>>,
     #[serde(borrow)]
     service_tier: Option<Text<'a>>,
     usage: Option<Maybe<Usage>>,
