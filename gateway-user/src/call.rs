@@ -6,6 +6,7 @@ mod digest;
 mod glob;
 mod ids;
 mod map;
+mod money;
 mod name;
 mod prompt;
 mod step;
@@ -18,11 +19,12 @@ pub use digest::{Digest, DigestParseError};
 pub use glob::{Glob, GlobParseError};
 pub use ids::{ConnectionId, IdParseError, SessionId, StepId, TraceId, WorkflowId};
 pub use map::{Folding, Spread, SpreadMap};
+pub use money::{MoneyParseError, NanoUsd};
 pub use name::Name;
 pub use prompt::{Anchor, Invocation, Message, Prompt, Role, Segments, Signal, Terms};
 pub use step::{
-    CallKind, Confidence, Evidence, EvidenceKind, Retry, RetryReason, Settlement, Step, StepKind,
-    Tool,
+    CallKind, Confidence, Evidence, EvidenceKind, Retry, RetryReason, Settlement, Spent, Step,
+    StepKind, Tool,
 };
 pub use time::{Micros, Timestamp};
 pub use workflow::{AgentRef, State, Totals, Workflow, WorkflowSummary};

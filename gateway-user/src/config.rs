@@ -4,6 +4,7 @@ pub mod agent;
 mod egress;
 pub mod intercept;
 mod limits;
+mod price;
 mod problems;
 mod units;
 
@@ -21,10 +22,11 @@ pub use self::{
     egress::EgressRule,
     intercept::Intercepts,
     limits::Limits,
+    price::PriceRule,
     problems::Problem,
     units::{Size, SizeParseError, Span, SpanParseError},
 };
-use crate::policy::egress::Egress;
+use crate::{policy::egress::Egress, price::Prices};
 
 /// Where the daemon looks when no `--config` is given; it need not exist.
 pub const DEFAULT_PATH: &str = "/etc/turnpike/turnpike.toml";
@@ -42,6 +44,9 @@ pub struct Config {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub egress: Vec<EgressRule>,
     pub limits: Limits,
+    /// What models cost here, in order: the first that fits a call counts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub price: Vec<PriceRule>,
     /// Which TLS connections are decrypted, of agents for whom that is on.
     #[serde(rename = "intercept")]
     #[schemars(with = "Vec<intercept::Intercept>")]
@@ -209,6 +214,12 @@ impl Config {
         Egress::new(self.egress.iter().map(EgressRule::rule).collect())
     }
 
+    /// What calls cost: by the rules here, and by the table where none fits.
+    #[must_use]
+    pub fn prices(&self) -> Prices {
+        Prices::new(self.price.iter().map(PriceRule::rule).collect())
+    }
+
     /// The JSON Schema (2020-12) of a configuration file.
     #[must_use]
     pub fn schema() -> Schema {
@@ -300,7 +311,7 @@ mod tests {
                 assert!(text.contains(&format!("\"{name}\":{{")), "{name} in {text}");
             }
         }
-        for section in ["defaults", "daemon", "agent", "egress", "limits"] {
+        for section in ["defaults", "daemon", "agent", "egress", "limits", "price"] {
             assert!(schema.pointer(&format!("/properties/{section}")).is_some(), "{section}");
         }
         assert_eq!(schema.pointer("/additionalProperties"), Some(&false.into()));

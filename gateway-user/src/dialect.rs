@@ -43,6 +43,7 @@ mod openai_completions;
 mod openai_embeddings;
 mod openai_responses;
 mod rpc;
+mod sample;
 pub mod signals;
 mod sse;
 pub mod template;
@@ -59,6 +60,7 @@ use model::ModelExchange;
 pub use detect::{detect, socket};
 pub use known::{CallKey, Known};
 pub use openai_responses::{Heard, Socket};
+pub use sample::{Answering, Asking, Sample};
 pub use unmetered::unmetered;
 
 /// The head of a request, as far as dialects look at it.
@@ -212,6 +214,8 @@ pub struct Asked {
     pub sha256: Digest,
     /// Why its cost can't be told, if it can't.
     pub unmetered: Option<Unmetered>,
+    /// Some of its text.
+    pub sample: Asking,
     end: Option<openai_chat::End>,
 }
 
@@ -238,13 +242,19 @@ impl fmt::Debug for Asked {
 pub struct Answered {
     pub key: CallKey,
     pub reading: Reading,
+    /// Some of its text; nothing of an answer whose usage was reported all at once.
+    pub sample: Answering,
     /// Whether there is no answer because the client said that it wants none.
     pub cancelled: bool,
 }
 
 impl Answered {
+    fn new(key: CallKey, reading: Reading) -> Self {
+        Self { key, reading, sample: Answering::default(), cancelled: false }
+    }
+
     fn cancelled(key: CallKey) -> Self {
-        Self { key, reading: Reading::default(), cancelled: true }
+        Self { cancelled: true, ..Self::new(key, Reading::default()) }
     }
 }
 

@@ -13,6 +13,8 @@ pub mod limits;
 pub mod lineage;
 pub mod names;
 pub mod policy;
+pub mod price;
 pub mod proxy;
 pub mod store;
 pub mod sys;
+pub mod tokens;

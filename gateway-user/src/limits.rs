@@ -120,6 +120,24 @@ pub const LINEAGE_CANDIDATES: usize = 256;
 /// Choices of one answer that lineage follows; a history that goes on from another is not linked.
 pub const CHOICES_PER_ANSWER: usize = 128;
 
+/// Bytes of a call's input that are kept until it ends, to count its tokens if nobody reports them.
+/// What is longer is counted by its size.
+pub const SAMPLED_INPUT_BYTES: usize = 4096;
+/// Bytes of its output that are, likewise.
+pub const SAMPLED_OUTPUT_BYTES: usize = 2048;
+/// Calls that wait to have their tokens counted. The tokens of further ones are told by their size.
+pub const ESTIMATES: usize = 1024;
+/// Models whose estimates are compared with what is reported. Those of others are taken as they are.
+pub const CALIBRATED_MODELS: usize = 256;
+/// Calls of a model with which its estimates are compared first.
+pub const CALIBRATING_CALLS: u64 = 16;
+/// Of how many calls after those one is.
+pub const CALIBRATING_EVERY: u64 = 64;
+/// How long a tokenizer is kept that nobody needs.
+pub const TOKENIZER_IDLE: std::time::Duration = std::time::Duration::from_mins(5);
+/// How long whoever asks waits for estimates that are under way.
+pub const ESTIMATE_TIME: std::time::Duration = std::time::Duration::from_secs(5);
+
 /// Names that each thread shares between its steps. Others are kept once for each step.
 pub const SHARED_NAMES: usize = 64;
 /// Bytes of a name that is shared.

@@ -12,8 +12,8 @@ use std::{
 
 use crate::{
     call::{
-        AgentRef, SessionId, Settlement, State, Step, Timestamp, Workflow, WorkflowId,
-        WorkflowSummary,
+        AgentRef, SessionId, Settlement, Spent, State, Step, StepId, Timestamp, Workflow,
+        WorkflowId, WorkflowSummary,
     },
     limits,
     lineage::{Completion, Placement},
@@ -106,6 +106,14 @@ impl Workflows {
     ) {
         if let Some(book) = self.find_book(&agent.name) {
             lock(&book).finish(workflow, settlement, completion, at);
+        }
+    }
+
+    /// What a call spent whose end did not say so. Ignored, but counted, if the workflow is not kept
+    /// any more.
+    pub fn spend(&self, agent: &AgentRef, workflow: WorkflowId, step: StepId, spent: Spent) {
+        if let Some(book) = self.find_book(&agent.name) {
+            lock(&book).spend(workflow, step, spent);
         }
     }
 

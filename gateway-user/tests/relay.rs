@@ -18,5 +18,6 @@ mod relay {
     mod script;
     mod smuggling;
     mod tls;
+    mod usage;
     mod websocket;
 }

@@ -1,4 +1,5 @@
-//! `cargo xtask bench`: turnpike beside its peers, measured in one run.
+//! `cargo xtask bench`: turnpike beside its peers, measured in one run; `cargo xtask bench dialect`:
+//! what it costs to read a call.
 
 use std::ffi::OsString;
 use std::process::Command;
@@ -22,9 +23,35 @@ pub(crate) struct Arguments {
     /// Measure this peer too, if it is installed: `mitmproxy`
     #[arg(long, value_name = "PEER")]
     with: Option<String>,
+    #[command(subcommand)]
+    part: Option<Part>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Part {
+    /// Measure what it costs to read a call, in one process and without a network
+    Dialect {
+        /// Print one JSON document, and nothing else on standard output
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    match arguments.part {
+        None => peers(arguments),
+        Some(Part::Dialect { json }) => dialect(json || arguments.json),
+    }
+}
+
+fn dialect(json: bool) -> Result<()> {
+    let mut cargo = process::cargo();
+    cargo.args(["run", "--locked", "--release", "--quiet"]);
+    cargo.args(["-p", "turnpike-tests", "--bin", "bench-dialect", "--"]);
+    process::run(cargo.args(json.then_some("--json")))
+}
+
+fn peers(arguments: &Arguments) -> Result<()> {
     let mut cargo = process::cargo();
     cargo.args(["build", "--locked", "--release", "--quiet"]);
     cargo.args([

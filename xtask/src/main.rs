@@ -3,6 +3,7 @@
 mod bench;
 mod bpf;
 mod demo;
+mod prices;
 mod process;
 mod report;
 mod setup;
@@ -33,6 +34,8 @@ enum Command {
     Demo,
     /// Set up, check and test everything
     Test(test::Arguments),
+    /// Make the price table anew from the newest public data
+    Prices,
     /// Measure turnpike beside its peers
     Bench(bench::Arguments),
 }
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Command::Tidy => tidy::run(),
         Command::Demo => demo::run(),
         Command::Test(arguments) => test::run(&arguments),
+        Command::Prices => prices::run(),
         Command::Bench(arguments) => bench::run(&arguments),
     };
     if let Err(error) = result {

@@ -163,7 +163,7 @@ impl Gateway {
         let workflows = Arc::new(Workflows::new());
         let clock = Clock::start();
         let decrypting = Arc::new(Decrypting::open(&config, clock)?);
-        let recorder = Box::new(ToStore(Arc::clone(&workflows)));
+        let recorder = Arc::new(ToStore(Arc::clone(&workflows)));
         let names = Arc::new(Directory::default());
         let rules = Arc::new(Rules::new(config.egress(), Arc::clone(&names), clock));
         let context = Arc::new(proxy::Context {
@@ -171,7 +171,7 @@ impl Gateway {
             agents: Agents::default(),
             selftests: SelfTests::default(),
             names: Arc::clone(&names),
-            recording: Arc::new(Recording { clock, key, recorder }),
+            recording: Arc::new(Recording::new(clock, key, recorder, config.prices())),
         });
         hints::listen(&hooks, Arc::clone(&names), clock)?;
         let gateway = Self(Arc::new(Inner {
@@ -195,6 +195,14 @@ impl Gateway {
         }));
         gateway.pick_up(earlier).await?;
         Ok(gateway)
+    }
+
+    /// The workflows, once what their calls spent is known.
+    pub(super) async fn settled(&self) -> &Workflows {
+        let recording = Arc::clone(&self.0.context.recording);
+        // It does not panic, and there is nothing to do about it if it did.
+        let _ = tokio::task::spawn_blocking(move || recording.settle()).await;
+        self.workflows()
     }
 
     pub(super) fn workflows(&self) -> &Workflows {

@@ -9,7 +9,7 @@ use rustls::{pki_types::ServerName, sign::CertifiedKey};
 use crate::{
     attach::{diag, ebpf::Hooks},
     authority::Authority,
-    call::{AgentRef, Settlement, Step, Timestamp, WorkflowId},
+    call::{AgentRef, Settlement, Spent, Step, StepId, Timestamp, WorkflowId},
     lineage::{Completion, Placement},
     proxy::{Certificates, Clock, NoLeaf, Origins, Recorder},
     store::Workflows,
@@ -71,6 +71,10 @@ impl Recorder for ToStore {
         at: Timestamp,
     ) {
         self.0.finish(agent, workflow, settlement, completion, at);
+    }
+
+    fn spent(&self, agent: &AgentRef, workflow: WorkflowId, step: StepId, spent: Spent) {
+        self.0.spend(agent, workflow, step, spent);
     }
 }
 

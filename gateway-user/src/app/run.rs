@@ -208,7 +208,7 @@ impl Keeper {
                 server.await?;
                 gateway.stop(DRAIN).await?;
                 upkeep.await?;
-                gateway.workflows().all(&filter)
+                gateway.settled().await.all(&filter)
             }
         };
         workflows.sort_by_key(|workflow| workflow.summary.started_at);

@@ -41,6 +41,8 @@ pub struct Terms {
     /// What the client says of its session, task and place: names as in the list of signals.
     pub signals: Vec<Signal>,
     pub segments: Segments,
+    /// Parts of the messages that are no text: images, files, sound.
+    pub other_parts: u64,
 }
 
 /// A conversation that a server keeps.
@@ -67,6 +69,14 @@ pub struct Segments {
     pub system: u64,
     /// All that is not `system`.
     pub messages: u64,
+}
+
+impl Segments {
+    /// All of them together.
+    #[must_use]
+    pub const fn all(&self) -> u64 {
+        self.tools.saturating_add(self.system).saturating_add(self.messages)
+    }
 }
 
 /// One message of a conversation, reduced to what lineage needs.

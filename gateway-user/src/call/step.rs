@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ConnectionId, Dialect, Digest, Micros, Name, Operation, StepId, Timestamp, Unmetered, Usage,
+    ConnectionId, Dialect, Digest, Micros, Name, NanoUsd, Operation, StepId, Timestamp, Unmetered,
+    Usage,
 };
 
 /// One step. A field that does not apply is absent.
@@ -71,6 +72,15 @@ pub struct Step {
     pub error: Option<Name>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
+    /// Parts of the prompt that are no text (images, files, sound), which an estimate does not count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uncounted_parts: Option<u64>,
+    /// What it cost, by the usage above; absent if that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usd: Option<NanoUsd>,
+    /// Whether nobody knows what the model's tokens cost.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub unpriced: bool,
     /// Why it can't be told what the call costs, if it can't.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unmetered: Option<Unmetered>,
@@ -90,10 +100,21 @@ pub struct Settlement {
     pub response_id: Option<String>,
     pub finish_reasons: Vec<Name>,
     pub error: Option<Name>,
-    pub usage: Option<Usage>,
+    /// Absent: it is still being estimated, and told later.
+    pub spent: Option<Spent>,
     pub status: Option<u16>,
     pub ttft_ms: Option<Micros>,
     pub duration_ms: Option<Micros>,
+}
+
+/// What a call spent; nothing, if it was refused or costs nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spent {
+    pub usage: Option<Usage>,
+    /// [`Step::uncounted_parts`].
+    pub uncounted_parts: Option<u64>,
+    pub usd: Option<NanoUsd>,
+    pub unpriced: bool,
 }
 
 impl Settlement {
@@ -104,12 +125,29 @@ impl Settlement {
         step.response_id = self.response_id;
         step.finish_reasons = self.finish_reasons;
         step.error = self.error;
-        step.usage = self.usage;
         step.status = self.status;
         step.ttft_ms = self.ttft_ms;
         step.duration_ms = self.duration_ms;
+        if let Some(spent) = self.spent {
+            spent.settle(step);
+        }
+    }
+}
+
+impl Spent {
+    /// Says so of the step, which is final then.
+    pub const fn settle(self, step: &mut Step) {
+        step.usage = self.usage;
+        step.uncounted_parts = self.uncounted_parts;
+        step.usd = self.usd;
+        step.unpriced = self.unpriced;
         step.settled = true;
     }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+const fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 /// What part a step plays.

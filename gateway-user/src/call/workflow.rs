@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Micros, SessionId, Step, Timestamp, TraceId, WorkflowId};
+use super::{Micros, NanoUsd, SessionId, Spent, Step, Timestamp, TraceId, WorkflowId};
 
 /// A workflow with all its steps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -70,6 +70,37 @@ pub struct Totals {
     pub cache_read_tokens: u64,
     pub cache_creation_tokens: u64,
     pub reasoning_tokens: u64,
+    /// Absent while no call has a price.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usd: Option<NanoUsd>,
+    /// Calls whose tokens are counted above, and whose price is not known.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unpriced_calls: u64,
     /// From the start to the end, or to the last thing seen.
     pub wall_ms: Micros,
+}
+
+impl Totals {
+    pub fn add(&mut self, spent: &Spent) {
+        let usage = spent.usage.unwrap_or_default();
+        let sums = [
+            (&mut self.input_tokens, usage.input),
+            (&mut self.output_tokens, usage.output),
+            (&mut self.cache_read_tokens, usage.cache_read.unwrap_or(0)),
+            (&mut self.cache_creation_tokens, usage.cache_creation.unwrap_or(0)),
+            (&mut self.reasoning_tokens, usage.reasoning.unwrap_or(0)),
+            (&mut self.unpriced_calls, spent.unpriced.into()),
+        ];
+        for (sum, more) in sums {
+            *sum = sum.saturating_add(more);
+        }
+        if let Some(usd) = spent.usd {
+            *self.usd.get_or_insert_default() += usd;
+        }
+    }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
 }

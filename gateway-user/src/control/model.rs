@@ -37,9 +37,42 @@ pub struct Status {
     /// The egress rules in their order, and how often each decided.
     #[serde(default)]
     pub egress: Vec<EgressRule>,
+    /// How good the estimates are of what calls spent that did not say it.
+    #[serde(default)]
+    pub estimates: Estimates,
     /// Running containers that no rule matches, by name: the first so many.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unattached: Vec<String>,
+}
+
+/// Calls whose usage nobody reported.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Estimates {
+    /// How many were estimated.
+    pub calls: u64,
+    /// Of these, by their size alone.
+    pub by_size: u64,
+    /// The models with whose reports estimates were compared.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<EstimatedModel>,
+}
+
+/// How good the estimates of a model's usage are, as calls show that did report it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EstimatedModel {
+    /// As clients ask for it.
+    pub model: String,
+    pub input: Accuracy,
+    pub output: Accuracy,
+}
+
+/// What a comparison of estimates with reports came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accuracy {
+    /// Calls that were compared, each before it was learned from.
+    pub samples: u64,
+    /// The mean of by how much estimates were off, up or down, in thousandths of what was reported.
+    pub error_permille: u64,
 }
 
 /// A bound, and how often it was hit since the gateway started.
@@ -210,6 +243,10 @@ pub struct Coverage {
     pub calls_not_understood: u64,
     /// Calls whose cost can't be told.
     pub calls_unmetered: u64,
+    /// Calls whose usage nobody reported: it is estimated.
+    pub calls_estimated: u64,
+    /// Calls of models whose price is not known.
+    pub calls_unpriced: u64,
     /// Connects that the kernel handed to the gateway.
     pub redirected: u64,
     /// Connects that the kernel let pass by the gateway (audit).

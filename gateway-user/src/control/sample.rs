@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::model::{AgentInfo, AgentState, CaInfo, Coverage, Redirect, Status};
+use super::model::{AgentInfo, AgentState, CaInfo, Coverage, Estimates, Redirect, Status};
 use crate::{
     call::{
         AgentRef, CallKind, Confidence, Evidence, EvidenceKind, Micros, SessionId, State, Step,
@@ -26,6 +26,7 @@ pub(super) fn status() -> Status {
         agents: 1,
         counters: BTreeMap::new(),
         unattached: Vec::new(),
+        estimates: Estimates::default(),
         bounds: Vec::new(),
         egress: Vec::new(),
     }
@@ -158,6 +159,9 @@ fn step(id: u64, call: CallKind, kind: StepKind, parents: &[u64]) -> Step {
         finish_reasons: Vec::new(),
         error: None,
         usage: None,
+        uncounted_parts: None,
+        usd: None,
+        unpriced: false,
         unmetered: None,
         settled: true,
         evidence: Vec::new(),

@@ -57,6 +57,19 @@ impl<'a> Content<'a> {
         }
     }
 
+    /// Its texts, in order.
+    pub(super) fn texts(&self) -> impl Iterator<Item = &str> {
+        self.pieces().iter().filter_map(|piece| match piece {
+            Piece::Text(text) => Some(&**text),
+            Piece::Other(_) => None,
+        })
+    }
+
+    /// How many of its pieces are no text.
+    pub(super) fn other_parts(&self) -> u64 {
+        self.pieces().iter().filter(|piece| matches!(piece, Piece::Other(_))).count() as u64
+    }
+
     /// Bytes of its text.
     pub(super) fn size(&self) -> u64 {
         let pieces = self.pieces().iter().map(|piece| match piece {
@@ -225,11 +238,16 @@ impl<'de> Deserialize<'de> for Image {
 
 /// The arguments of a call, hashed: JSON in a string or, from some, the JSON itself.
 #[derive(Debug, Default)]
-pub(super) struct Arguments(Option<Json>);
+pub(super) struct Arguments(Option<(Json, usize)>);
 
 impl Arguments {
     pub(super) fn get(&self) -> Json {
-        self.0.unwrap_or_else(|| Json::in_text(""))
+        self.0.map_or_else(|| Json::in_text(""), |(json, _)| json)
+    }
+
+    /// Bytes of the string.
+    pub(super) fn size(&self) -> usize {
+        self.0.map_or(0, |(_, size)| size)
     }
 }
 
@@ -249,11 +267,11 @@ impl<'de> Deserialize<'de> for Arguments {
             }
 
             fn visit_str<E>(self, text: &str) -> Result<Arguments, E> {
-                Ok(Arguments(Some(Json::in_text(text))))
+                Ok(Arguments(Some((Json::in_text(text), text.len()))))
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Arguments, A::Error> {
-                JsonVisitor.visit_map(map).map(|json| Arguments(Some(json)))
+                JsonVisitor.visit_map(map).map(|json| Arguments(Some((json, 0))))
             }
         }
 

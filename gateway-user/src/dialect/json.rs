@@ -1,6 +1,6 @@
 //! JSON as clients and servers really write it: types that borrow, bound and forgive.
 
-use std::{borrow::Cow, fmt, marker::PhantomData};
+use std::{borrow::Cow, fmt, iter, marker::PhantomData, option, vec};
 
 use serde::{
     Deserialize, Deserializer,
@@ -58,6 +58,40 @@ pub(super) struct Text<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
 /// The text, unless it is absent or empty: servers write both for the same.
 pub(super) fn given<'t>(text: Option<&'t Text<'_>>) -> Option<&'t str> {
     text.map(|text| &*text.0).filter(|text| !text.is_empty())
+}
+
+/// A string, or something else that is passed over and says nothing.
+#[derive(Debug, Default)]
+pub(super) struct Said<'a>(pub(super) Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Said<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct SaidVisitor;
+
+        impl<'de> Visitor<'de> for SaidVisitor {
+            type Value = Said<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("JSON")
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Said<'de>, E> {
+                Ok(Said(Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Said<'de>, E> {
+                Ok(Said(Cow::Owned(text.to_owned())))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Said<'de>, A::Error> {
+                IgnoredAny.visit_map(map).map(|_| Said::default())
+            }
+
+            passed_over!(Said::default(); bool u64 i64 f64 unit seq);
+        }
+
+        deserializer.deserialize_any(SaidVisitor)
+    }
 }
 
 /// The first `N` items of an array; the others are skipped. `null` is an empty array.
@@ -152,6 +186,61 @@ impl<'de, G: Gather<'de>> Deserialize<'de> for Gathered<G> {
                     gathered.overflow();
                 }
                 Ok(Gathered(gathered))
+            }
+        }
+
+        deserializer.deserialize_any(Items(PhantomData))
+    }
+}
+
+/// The same, for arrays that mostly have one item: that one takes no allocation.
+#[derive(Debug)]
+pub(super) struct MostlyOne<const N: usize, T> {
+    first: Option<T>,
+    others: Vec<T>,
+}
+
+impl<const N: usize, T> Default for MostlyOne<N, T> {
+    fn default() -> Self {
+        Self { first: None, others: Vec::new() }
+    }
+}
+
+impl<const N: usize, T> IntoIterator for MostlyOne<N, T> {
+    type Item = T;
+    type IntoIter = iter::Chain<option::IntoIter<T>, vec::IntoIter<T>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.first.into_iter().chain(self.others)
+    }
+}
+
+impl<'de, const N: usize, T: Deserialize<'de>> Deserialize<'de> for MostlyOne<N, T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Items<const N: usize, T>(PhantomData<T>);
+
+        impl<'de, const N: usize, T: Deserialize<'de>> Visitor<'de> for Items<N, T> {
+            type Value = MostlyOne<N, T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an array or null")
+            }
+
+            fn visit_unit<E>(self) -> Result<MostlyOne<N, T>, E> {
+                Ok(MostlyOne::default())
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<MostlyOne<N, T>, A::Error> {
+                let Some(first) = seq.next_element()? else { return Ok(MostlyOne::default()) };
+                let mut items = MostlyOne { first: Some(first), others: Vec::new() };
+                while items.others.len() + 1 < N {
+                    match seq.next_element()? {
+                        Some(item) => items.others.push(item),
+                        None => return Ok(items),
+                    }
+                }
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(items)
             }
         }
 
@@ -435,5 +524,11 @@ mod tests {
         assert_eq!(items.0, [1, 2]);
         let none: UpTo<2, u8> = serde_json::from_str("null").expect("no items");
         assert!(none.0.is_empty());
+        for (json, wanted) in
+            [("null", &[][..]), ("[]", &[]), ("[1]", &[1]), ("[1,2,300]", &[1, 2])]
+        {
+            let items: MostlyOne<2, u8> = serde_json::from_str(json).expect(json);
+            assert_eq!(items.into_iter().collect::<Vec<_>>(), wanted, "{json}");
+        }
     }
 }

@@ -6,8 +6,9 @@ mod stream;
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    Answered, Asked, CallKey, Known, NotUnderstood, Reading, RequestInfo, ResponseInfo, Traffic,
-    What, body::Body, coding::Decoder, error, frames::Frames, openai_responses,
+    Answered, Answering, Asked, Asking, CallKey, Known, NotUnderstood, Reading, RequestInfo,
+    ResponseInfo, Traffic, What, body::Body, coding::Decoder, error, frames::Frames,
+    openai_responses,
 };
 use crate::{
     call::{Answer, Digest, Name, Signal},
@@ -93,7 +94,8 @@ impl ModelExchange {
         known: &mut Known,
     ) -> Result<Option<Asked>, NotUnderstood> {
         let body = self.request.take()?;
-        let (mut prompt, sha256, end) = match self.api.question(&body, known)? {
+        let mut sample = Asking::default();
+        let (mut prompt, sha256, end) = match self.api.question(&body, known, &mut sample)? {
             Question::Chat(prompt, sha256, end) => (prompt, sha256, end),
             Question::Plain(prompt) => (prompt, Digest(Sha256::digest(&body).into()), None),
             Question::Earlier => return Ok(None),
@@ -109,7 +111,8 @@ impl ModelExchange {
         let sha256 = self.request.digest().unwrap_or(sha256);
         let key = known.key();
         self.key = Some(key);
-        Ok(Some(Asked { key, what: What::Model(prompt), sha256, unmetered: None, end }))
+        let what = What::Model(prompt);
+        Ok(Some(Asked { key, what, sha256, unmetered: None, sample, end }))
     }
 
     pub(super) const fn traffic(&self) -> Traffic {
@@ -154,9 +157,11 @@ impl ModelExchange {
 
     pub(super) fn response_end(self, whole: bool, known: &mut Known) -> Option<Answered> {
         let fetches = self.api == Api::OpenaiResponse;
-        match (self.key, self.response.end(self.api, whole, self.background || fetches)) {
+        let mut sample = Answering::default();
+        let background = self.background || fetches;
+        match (self.key, self.response.end(self.api, whole, background, &mut sample)) {
             (Some(key), Outcome::Over(reading)) => {
-                Some(Answered { key, reading, cancelled: false })
+                Some(Answered { key, reading, sample, cancelled: false })
             }
             (Some(key), Outcome::Pending(id)) => {
                 known.background.put(&id, key);
@@ -164,7 +169,7 @@ impl ModelExchange {
             }
             (None, Outcome::Over(reading)) if fetches => {
                 let key = known.background.take(reading.answer.response_id.as_deref()?)?;
-                Some(Answered { key, reading, cancelled: false })
+                Some(Answered { key, reading, sample, cancelled: false })
             }
             (None, _) => None,
         }
@@ -172,7 +177,7 @@ impl ModelExchange {
 }
 
 impl Response {
-    fn end(self, api: Api, whole: bool, background: bool) -> Outcome {
+    fn end(self, api: Api, whole: bool, background: bool, sample: &mut Answering) -> Outcome {
         match self {
             Self::Awaited => Outcome::Over(Reading::default()),
             // What it can't be read of is no loss: there is no answer in it.
@@ -181,7 +186,7 @@ impl Response {
                 let answer = Answer { error, complete: whole, ..Answer::default() };
                 Outcome::Over(Reading { answer, not_understood: None })
             }
-            Self::Whole(body) => document(api, body, whole, background),
+            Self::Whole(body) => document(api, body, whole, background, sample),
             Self::Stream(parts) => {
                 let (decoder, mut frames, mut stream) = *parts;
                 if whole {
@@ -190,7 +195,7 @@ impl Response {
                 if whole && !decoder.is_whole() {
                     stream.lose(NotUnderstood::BrokenCoding);
                 }
-                stream.end(whole, background)
+                stream.end(whole, background, sample)
             }
             Self::Lost(reason) => Outcome::Over(Reading::lost(reason)),
         }
@@ -198,7 +203,13 @@ impl Response {
 }
 
 /// A body that was cut is not misunderstood, it is only not complete.
-fn document(api: Api, mut body: Body, whole: bool, background: bool) -> Outcome {
+fn document(
+    api: Api,
+    mut body: Body,
+    whole: bool,
+    background: bool,
+    sample: &mut Answering,
+) -> Outcome {
     let body = body.take();
     if background
         && let Ok(body) = &body
@@ -206,7 +217,7 @@ fn document(api: Api, mut body: Body, whole: bool, background: bool) -> Outcome 
     {
         return Outcome::Pending(id);
     }
-    Outcome::Over(match body.and_then(|body| api.answer(&body)) {
+    Outcome::Over(match body.and_then(|body| api.answer(&body, sample)) {
         Ok(mut answer) => {
             answer.complete &= whole;
             Reading { answer, not_understood: None }

@@ -10,7 +10,7 @@ mod request;
 mod response;
 mod stream;
 
-use super::{Known, NotUnderstood};
+use super::{Asking, Known, NotUnderstood};
 use crate::call::{Digest, Prompt};
 
 pub(super) use request::{Beginning, End, keep};
@@ -21,10 +21,11 @@ pub(super) use stream::Stream;
 pub(super) fn request(
     body: &[u8],
     known: &mut Known,
+    sample: &mut Asking,
 ) -> Result<(Prompt, Digest, Option<End>), NotUnderstood> {
     let known = &mut known.openai_chat;
     let mut hashed = known.hash(body);
-    let (prompt, end) = request::parse(&mut hashed, known)?;
+    let (prompt, end) = request::parse(&mut hashed, known, sample)?;
     Ok((prompt, hashed.digest(), end))
 }
 

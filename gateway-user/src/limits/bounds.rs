@@ -78,6 +78,7 @@ pub enum Bound {
     RpcRequestBytes,
     WaitingCalls,
     OtherLines,
+    Estimates,
 }
 
 /// What a bound's limit counts.
@@ -89,7 +90,7 @@ pub enum Unit {
 }
 
 impl Bound {
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::ConnectionsPerAgent,
         Self::Connections,
         Self::HandshakeTime,
@@ -107,6 +108,7 @@ impl Bound {
         Self::RpcRequestBytes,
         Self::WaitingCalls,
         Self::OtherLines,
+        Self::Estimates,
     ];
 
     /// As the configuration calls it where it can be changed, else as [`limits`] does.
@@ -130,6 +132,7 @@ impl Bound {
             Self::RpcRequestBytes => "rpc_request_bytes",
             Self::WaitingCalls => "waiting_calls_per_agent",
             Self::OtherLines => "other_lines_per_agent",
+            Self::Estimates => "estimates",
         }
     }
 
@@ -225,6 +228,7 @@ impl Bounds {
             Bound::RpcRequestBytes => limits::RPC_REQUEST_BYTES,
             Bound::WaitingCalls => limits::WAITING_CALLS_PER_AGENT,
             Bound::OtherLines => limits::OTHER_LINES_PER_AGENT,
+            Bound::Estimates => limits::ESTIMATES,
         };
         Some(u64::try_from(count).unwrap_or(u64::MAX))
     }

@@ -309,6 +309,10 @@ pub struct Coverage {
     pub calls_not_understood: AtomicU64,
     /// Calls whose cost can't be told.
     pub calls_unmetered: AtomicU64,
+    /// Calls whose usage nobody reported.
+    pub calls_estimated: AtomicU64,
+    /// Calls of models whose price is not known.
+    pub calls_unpriced: AtomicU64,
     /// HTTP exchanges with no known API.
     pub exchanges_other: AtomicU64,
     opaque: [AtomicU64; OpaqueReason::ALL.len()],
@@ -380,6 +384,10 @@ pub struct CoverageSnapshot {
     pub calls_not_understood: u64,
     /// Calls whose cost can't be told.
     pub calls_unmetered: u64,
+    /// Calls whose usage nobody reported.
+    pub calls_estimated: u64,
+    /// Calls of models whose price is not known.
+    pub calls_unpriced: u64,
     /// By reason; zeros left out.
     pub reasons: BTreeMap<&'static str, u64>,
     /// Opaque TLS connections, by the name that the client asked for.
@@ -472,6 +480,8 @@ impl Coverage {
             calls: get(&self.calls),
             calls_not_understood: get(&self.calls_not_understood),
             calls_unmetered: get(&self.calls_unmetered),
+            calls_estimated: get(&self.calls_estimated),
+            calls_unpriced: get(&self.calls_unpriced),
             reasons,
             tls_names: names.iter().map(|(name, count)| (name.to_string(), *count)).collect(),
         }

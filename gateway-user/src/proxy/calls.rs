@@ -1,17 +1,19 @@
 //! The calls of one exchange: placed in workflows when they are asked, settled when answered.
 
-use std::{collections::BTreeMap, mem::take};
+use std::{collections::BTreeMap, mem::take, sync::Arc};
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
 use super::{
     agent::add,
-    exchange::{Connection, Ended},
+    estimate::Open,
+    exchange::{Connection, Ended, Recording},
+    spend::{Due, Order},
 };
 use crate::{
-    call::{CallKind, Digest, Name, Settlement, Step, StepId, Timestamp, Tool, WorkflowId},
-    dialect::{Answered, Asked, CallKey, Reading, What},
+    call::{CallKind, Digest, Name, Settlement, Spent, Step, StepId, Timestamp, Tool, WorkflowId},
+    dialect::{Answered, Answering, Asked, CallKey, Reading, What},
     limits::{self, Bound},
     lineage::{Failure, Outcome, Placement},
 };
@@ -28,7 +30,7 @@ pub(super) struct Calls {
 pub(super) struct Waiting(BTreeMap<CallKey, Running>);
 
 /// A call's place, until it is answered.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Running {
     workflow: WorkflowId,
     step: StepId,
@@ -39,9 +41,9 @@ struct Running {
 }
 
 /// What is called.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Called {
-    Model,
+    Model(Box<Order>),
     /// A tool, after this step.
     Tool(Option<StepId>),
 }
@@ -65,16 +67,16 @@ pub(super) struct Arrival {
 
 impl Calls {
     /// A call has been read: it gets its place.
-    pub(super) fn asked(&mut self, connection: &Connection, asking: &Asking, asked: Asked) {
+    pub(super) fn asked(&mut self, connection: &Connection, asking: &Asking, mut asked: Asked) {
         let agent = &connection.agent;
         if asked.unmetered.is_some() {
             add(&agent.coverage.calls_unmetered, 1);
         }
-        let running = place(connection, asking, &asked);
+        let running = place(connection, asking, &mut asked);
         match running {
             // It is asked how long a conversation is, which is no step in it.
             None => add(&agent.coverage.calls, 1),
-            Some(running) if running.call == Called::Model => {
+            Some(running) if matches!(running.call, Called::Model(_)) => {
                 self.running.push((asked.key, running));
             }
             Some(running) => wait(connection, asked.key, running),
@@ -89,7 +91,7 @@ impl Calls {
         arrival: Arrival,
         answered: Answered,
     ) {
-        let Answered { key, reading, cancelled } = answered;
+        let Answered { key, reading, sample, cancelled } = answered;
         let of_model = self.running.iter().position(|(of, _)| *of == key);
         let running = match of_model {
             Some(at) => Some(self.running.swap_remove(at).1),
@@ -97,7 +99,8 @@ impl Calls {
         };
         let ended = if cancelled { Ended::ClientGone } else { arrival.ended };
         if let Some(running) = running {
-            settle(connection, Arrival { ended, ..arrival }, reading, running);
+            let arrival = Arrival { ended, ..arrival };
+            settle(connection, arrival, (reading, sample), running);
         }
     }
 
@@ -139,13 +142,14 @@ fn wait(connection: &Connection, key: CallKey, running: Running) {
     if let Some(lost) = lost {
         agent.bounds.hit(Bound::WaitingCalls);
         let arrival = Arrival { ended: Ended::Unseen, status: None, first_byte: None };
-        settle(connection, arrival, Reading::default(), lost);
+        settle(connection, arrival, (Reading::default(), Answering::default()), lost);
     }
 }
 
 /// Its place, if it is to have one.
-fn place(connection: &Connection, asking: &Asking, asked: &Asked) -> Option<Running> {
+fn place(connection: &Connection, asking: &Asking, asked: &mut Asked) -> Option<Running> {
     let agent = &connection.agent;
+    let sample = take(&mut asked.sample);
     if let What::Model(prompt) = &asked.what
         && !prompt.operation.calls_model()
     {
@@ -161,7 +165,9 @@ fn place(connection: &Connection, asking: &Asking, asked: &Asked) -> Option<Runn
         .filter(|_| placement.opens_workflow)
         .map(|wish| keyed(&connection.recording.key, wish));
     let call = match &asked.what {
-        What::Model(_) => Called::Model,
+        What::Model(prompt) => {
+            Called::Model(Box::new(Order::new(asking.host.clone(), prompt, sample)))
+        }
         What::Tool(_) => Called::Tool(placement.parents.first().copied()),
     };
     let step = step(connection, asking, asked, &mut placement);
@@ -217,6 +223,9 @@ fn step(
         finish_reasons: Vec::new(),
         error: None,
         usage: None,
+        uncounted_parts: None,
+        usd: None,
+        unpriced: false,
         unmetered: asked.unmetered,
         settled: false,
         evidence: take(&mut placement.evidence),
@@ -224,7 +233,12 @@ fn step(
     }
 }
 
-fn settle(connection: &Connection, arrival: Arrival, reading: Reading, running: Running) {
+fn settle(
+    connection: &Connection,
+    arrival: Arrival,
+    (reading, sample): (Reading, Answering),
+    running: Running,
+) {
     let agent = &connection.agent;
     let at = connection.recording.clock.now();
     let understood = reading.not_understood.is_none() && arrival.ended != Ended::Unseen;
@@ -240,32 +254,51 @@ fn settle(connection: &Connection, arrival: Arrival, reading: Reading, running: 
         (_, None) => Some(Failure::ConnReset),
         (_, Some(_)) => Some(Failure::Truncated),
     };
+    let Running { workflow, step, started, call, first_byte } = running;
+    let Recording { recorder, estimator, .. } = &*connection.recording;
+    let (from, due) = match call {
+        Called::Tool(from) => (Some(from), None),
+        Called::Model(order) => {
+            let due = order.due(&reading.answer, &sample, understood, arrival);
+            (None, Some((due, order.bill(&reading.answer, sample, at))))
+        }
+    };
+    let (spent, open) = match due {
+        None | Some((Due::Nothing, _)) => (Some(Spent::default()), None),
+        Some((Due::Reported(usage), bill)) => (Some(estimator.reported(agent, bill, usage)), None),
+        Some((Due::Estimate, bill)) => {
+            (None, Some(Open { agent: Arc::clone(agent), workflow, step, bill }))
+        }
+    };
     let outcome = Outcome { answer: reading.answer, status: arrival.status, failure };
     let mut lineage = agent.lineage();
-    let completion = match running.call {
-        Called::Model => lineage.finish(running.step, at, &outcome),
-        Called::Tool(from) => lineage.finish_tool(running.workflow, running.step, from, &outcome),
+    let completion = match from {
+        None => lineage.finish(step, at, &outcome),
+        Some(from) => lineage.finish_tool(workflow, step, from, &outcome),
     };
     let Outcome { answer, .. } = outcome;
     let settlement = Settlement {
-        step_id: running.step,
+        step_id: step,
         kind: completion.kind,
         response_model: answer.model,
         response_id: answer.response_id,
         finish_reasons: answer.finish_reasons,
         error: answer.error,
-        usage: answer.usage,
+        spent,
         status: arrival.status,
         // What answers in a stream that was there before has no first byte of its own.
-        ttft_ms: running
-            .first_byte
+        ttft_ms: first_byte
             .or(arrival.first_byte)
-            .filter(|first| *first >= running.started)
-            .map(|first| first.since(running.started)),
-        duration_ms: Some(at.since(running.started)),
+            .filter(|first| *first >= started)
+            .map(|first| first.since(started)),
+        duration_ms: Some(at.since(started)),
     };
-    let recorder = &connection.recording.recorder;
-    recorder.finished(&agent.reference(), running.workflow, settlement, &completion, at);
+    recorder.finished(&agent.reference(), workflow, settlement, &completion, at);
+    drop(lineage);
+    // After its end: the recorder has to know of that first.
+    if let Some(open) = open {
+        estimator.estimate(open);
+    }
 }
 
 fn keyed(key: &[u8; 32], text: &str) -> String {

@@ -281,9 +281,10 @@ mod tests {
 
     use super::*;
     use crate::{
-        call::{AgentRef, Settlement, Step, Timestamp, WorkflowId},
+        call::{AgentRef, Settlement, Spent, Step, StepId, Timestamp, WorkflowId},
         lineage::{Completion, Placement},
         policy::hosts::HostList,
+        price::Prices,
         proxy::{
             Agent, Certificates, Clock, Decryption, NoLeaf, Recorder, Roots,
             admit::tests::admission_of,
@@ -304,6 +305,7 @@ mod tests {
             _: Timestamp,
         ) {
         }
+        fn spent(&self, _: &AgentRef, _: WorkflowId, _: StepId, _: Spent) {}
     }
 
     /// Has none.
@@ -330,8 +332,9 @@ mod tests {
         let client = TcpStream::connect(address).await.expect("it listens");
         let upstream = TcpStream::connect(address).await.expect("it listens");
         let ends = [(); 2].map(|()| listener.accept().expect("one came").0);
-        let recorder = Box::new(Nowhere);
-        let recording = Arc::new(Recording { clock: Clock::start(), key: [0; 32], recorder });
+        let recorder = Arc::new(Nowhere);
+        let recording =
+            Arc::new(Recording::new(Clock::start(), [0; 32], recorder, Prices::default()));
         let admission = admission_of(decrypting, address);
         let path = Path { admission, client, recording, names: Arc::default(), ending };
         (path, upstream, ends)

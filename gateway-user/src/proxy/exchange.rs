@@ -10,15 +10,20 @@ use super::{
     clock::Clock,
     dialogue::Spoken,
     egress::Whither,
+    estimate::{Estimates, Estimator},
     others::Passing,
 };
 use crate::{
-    call::{AgentRef, ConnectionId, Name, Settlement, Signal, Step, Timestamp, WorkflowId},
+    call::{
+        AgentRef, ConnectionId, Name, Settlement, Signal, Spent, Step, StepId, Timestamp,
+        WorkflowId,
+    },
     dialect::{
         self, Answered, NotUnderstood, Observer, RequestInfo, ResponseInfo, Socket, Traffic,
     },
     limits::Bound,
     lineage::{Completion, Placement},
+    price::Prices,
 };
 
 /// What every exchange of a connection shares.
@@ -56,7 +61,28 @@ pub struct Recording {
     pub clock: Clock,
     /// The node's key, under which wishes are hashed.
     pub key: [u8; 32],
-    pub recorder: Box<dyn Recorder>,
+    pub recorder: Arc<dyn Recorder>,
+    pub(super) estimator: Estimator,
+}
+
+impl Recording {
+    /// Wishes are hashed under the key.
+    pub fn new(clock: Clock, key: [u8; 32], recorder: Arc<dyn Recorder>, prices: Prices) -> Self {
+        let estimator = Estimator::new(prices, Arc::clone(&recorder));
+        Self { clock, key, recorder, estimator }
+    }
+
+    /// Waits until the recorder knows what the calls spent that have ended, or until it takes too
+    /// long. Blocks.
+    pub fn settle(&self) {
+        self.estimator.settle();
+    }
+
+    /// How good the estimates are of what calls spent.
+    #[must_use]
+    pub fn estimates(&self) -> Estimates {
+        self.estimator.estimates()
+    }
 }
 
 /// Where steps go. Called from the data path: it must not block.
@@ -72,6 +98,9 @@ pub trait Recorder: Send + Sync {
         completion: &Completion,
         at: Timestamp,
     );
+    /// It has ended before without saying what it spent, and that is known now. Called from another
+    /// thread.
+    fn spent(&self, agent: &AgentRef, workflow: WorkflowId, step: StepId, spent: Spent);
 }
 
 /// How an exchange ended.

@@ -353,9 +353,10 @@ mod tests {
 
     use super::*;
     use crate::{
-        call::{AgentRef, Timestamp, WorkflowId},
+        call::{AgentRef, Spent, StepId, Timestamp, WorkflowId},
         config::Mode,
         lineage::{Completion, Placement},
+        price::Prices,
         proxy::{
             Agent, Clock, Recorder, Recording,
             admit::tests::admission,
@@ -380,8 +381,9 @@ mod tests {
         let (agent, origin, destination, place) = admission(to_server.0).into_parts();
         let agent =
             Arc::new(Agent::new(agent.id, AgentRef::clone(&agent.reference()), 1).in_mode(mode));
-        let recorder = Box::new(Nowhere);
-        let recording = Arc::new(Recording { clock: Clock::start(), key: [0; 32], recorder });
+        let recorder = Arc::new(Nowhere);
+        let recording =
+            Arc::new(Recording::new(Clock::start(), [0; 32], recorder, Prices::default()));
         let connection = Connection::new(agent, &origin, destination, None, place, recording);
         let connection = match server_name {
             Some(name) => connection.with(Server { name: name.into(), verified: true }),
@@ -427,6 +429,7 @@ mod tests {
             _: Timestamp,
         ) {
         }
+        fn spent(&self, _: &AgentRef, _: WorkflowId, _: StepId, _: Spent) {}
     }
 
     /// Drives the relay, which must go on, until it is so.

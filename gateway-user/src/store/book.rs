@@ -4,9 +4,9 @@ use std::{collections::VecDeque, sync::Arc};
 
 use crate::{
     call::{
-        AgentRef, CallKind, Confidence, Evidence, EvidenceKind, Name, SessionId, Settlement,
-        SpreadMap, State, Step, StepId, StepKind, Timestamp, Tool, Totals, TraceId, Usage,
-        Workflow, WorkflowId, WorkflowSummary,
+        AgentRef, CallKind, Confidence, Evidence, EvidenceKind, Name, SessionId, Settlement, Spent,
+        SpreadMap, State, Step, StepId, StepKind, Timestamp, Tool, Totals, TraceId, Workflow,
+        WorkflowId, WorkflowSummary,
     },
     lineage::{Completion, OpenedTool, Placement},
 };
@@ -158,7 +158,7 @@ impl Book {
             return;
         };
         let id = settlement.step_id;
-        let usage = settlement.usage;
+        let spent = settlement.spent;
         let mut at = at;
         match entry.find_mut(id) {
             Some(kept) if kept.settled => {
@@ -172,7 +172,9 @@ impl Book {
             // It was over the bound: it counts only.
             None => {}
         }
-        add_usage(&mut entry.totals, usage.as_ref());
+        if let Some(spent) = spent {
+            entry.totals.add(&spent);
+        }
         entry.totals.tool_calls += completion.tools.len() as u64;
         entry.change(at, completion.state);
         let (mut kept, mut dropped) = (0, 0);
@@ -187,6 +189,25 @@ impl Book {
         entry.turn = self.idle.touch(workflow);
         self.count(kept, dropped);
         self.make_room();
+    }
+
+    /// What a call spent that has ended before.
+    pub(super) fn spend(&mut self, workflow: WorkflowId, step: StepId, spent: Spent) {
+        let Some(entry) = self.entries.get_mut(&workflow) else {
+            self.counters.late += 1;
+            return;
+        };
+        match entry.find_mut(step) {
+            Some(kept) if kept.settled => {
+                self.counters.late += 1;
+                return;
+            }
+            Some(kept) => spent.settle(kept),
+            // It was over the bound: it counts only.
+            None => {}
+        }
+        entry.totals.add(&spent);
+        entry.revision += 1;
     }
 
     /// What workflows share of the agent; anew if it is another than before.
@@ -347,6 +368,9 @@ fn tool_step(tool: &OpenedTool, agent: &str, parent: StepId, at: Timestamp) -> S
         finish_reasons: Vec::new(),
         error: None,
         usage: None,
+        uncounted_parts: None,
+        usd: None,
+        unpriced: false,
         unmetered: None,
         settled: false,
         evidence: vec![Evidence {
@@ -376,20 +400,6 @@ fn carry_out(opened: &mut Step, made: Step) {
         evidence,
         ..Step { tool: None, evidence: Vec::new(), ..made }
     };
-}
-
-fn add_usage(totals: &mut Totals, usage: Option<&Usage>) {
-    let Some(usage) = usage else { return };
-    let sums = [
-        (&mut totals.input_tokens, usage.input),
-        (&mut totals.output_tokens, usage.output),
-        (&mut totals.cache_read_tokens, usage.cache_read.unwrap_or(0)),
-        (&mut totals.cache_creation_tokens, usage.cache_creation.unwrap_or(0)),
-        (&mut totals.reasoning_tokens, usage.reasoning.unwrap_or(0)),
-    ];
-    for (sum, tokens) in sums {
-        *sum = sum.saturating_add(tokens);
-    }
 }
 
 /// Steps of a workflow that are looked through: a map of them would cost more.

@@ -5,8 +5,8 @@ use serde_json::json;
 use super::*;
 use crate::{
     call::{
-        Answer, CallKind, Dialect, Message, Micros, Name, Operation, Prompt, Role, StepKind,
-        ToolCall, Usage,
+        Answer, CallKind, Dialect, Message, Micros, Name, NanoUsd, Operation, Prompt, Role,
+        StepKind, ToolCall, Totals, Usage,
     },
     lineage::{Lineage, Outcome},
 };
@@ -51,7 +51,18 @@ impl Agent {
         (placement, step)
     }
 
-    fn finish(&mut self, (placement, step): &(Placement, Step), answer: &Message) -> Completion {
+    fn finish(&mut self, call: &(Placement, Step), answer: &Message) -> Completion {
+        let usage = Usage { input: 10, output: 5, cache_read: Some(4), ..Usage::default() };
+        let spent = Spent { usage: Some(usage), usd: Some(NanoUsd(7)), ..Spent::default() };
+        self.end(call, answer, Some(spent))
+    }
+
+    fn end(
+        &mut self,
+        (placement, step): &(Placement, Step),
+        answer: &Message,
+        spent: Option<Spent>,
+    ) -> Completion {
         self.now.0 += 2000;
         let call = |id: &String| ToolCall {
             id: Some(id.clone()),
@@ -66,7 +77,6 @@ impl Agent {
         };
         let outcome = Outcome { answer, status: Some(200), failure: None };
         let completion = self.lineage.finish(step.step_id, self.now, &outcome);
-        let usage = Usage { input: 10, output: 5, cache_read: Some(4), ..Usage::default() };
         let duration_ms = Some(self.now.since(step.started_at));
         let settlement = Settlement {
             step_id: step.step_id,
@@ -75,7 +85,7 @@ impl Agent {
             response_id: None,
             finish_reasons: Vec::new(),
             error: None,
-            usage: Some(usage),
+            spent,
             status: Some(200),
             ttft_ms: None,
             duration_ms,
@@ -114,6 +124,9 @@ impl Agent {
             finish_reasons: Vec::new(),
             error: None,
             usage: None,
+            uncounted_parts: None,
+            usd: None,
+            unpriced: false,
             unmetered: None,
             settled: false,
             evidence: placement.evidence.clone(),
@@ -198,14 +211,14 @@ fn a_workflow_is_written_as_the_contract_says() {
         "totals": {
             "model_calls": 1, "tool_calls": 1, "input_tokens": 10, "output_tokens": 5,
             "cache_read_tokens": 4, "cache_creation_tokens": 0, "reasoning_tokens": 0,
-            "wall_ms": 2.0,
+            "usd": "0.000000007", "wall_ms": 2.0,
         },
         "steps": [
             {
                 "step_id": step, "parent_step_ids": [], "confidence": flow.confidence,
                 "kind": "planner", "call": "model", "agent": "a", "dialect": "openai_chat",
                 "operation": "chat", "started_at": "2023-11-14T22:13:20.001000Z",
-                "duration_ms": 2.0, "status": 200, "settled": true,
+                "duration_ms": 2.0, "status": 200, "usd": "0.000000007", "settled": true,
                 "usage": {
                     "input_tokens": 10, "output_tokens": 5, "cache_read_tokens": 4,
                     "estimated": false,
@@ -332,6 +345,40 @@ fn an_end_that_comes_twice_counts_once() {
     agent.finish(&call, &done());
     assert_eq!(agent.get(call.0.workflow).summary.totals.output_tokens, 5);
     assert_eq!(agent.store.counters().late, 1);
+}
+
+#[test]
+fn what_a_call_spent_may_be_told_after_its_end() {
+    let mut agent = Agent::new(&Workflows::new(), "a", 1);
+    let first = agent.place(&[user(1)]);
+    let id = first.0.workflow;
+    agent.end(&first, &plan(), None);
+    let ended = agent.get(id);
+    assert!(!ended.steps[0].settled && ended.steps[0].duration_ms.is_some());
+    assert_eq!(ended.summary.totals, Totals { wall_ms: Micros(2000), ..calls(1, 1) });
+    // What follows meanwhile is not touched by it.
+    let second = agent.place(&[user(1), plan(), result()]);
+    let before = agent.get(id);
+    let usage = Usage { input: 9, output: 1, estimated: true, ..Usage::default() };
+    let spent = Spent { usage: Some(usage), unpriced: true, ..Spent::default() };
+    agent.store.spend(&agent.reference, id, first.1.step_id, spent);
+    let after = agent.get(id);
+    assert_eq!((after.steps[0].usage, after.steps[0].unpriced), (Some(usage), true));
+    assert!(after.steps[0].settled && after.summary.revision > before.summary.revision);
+    assert_eq!((after.summary.state, &after.steps[1..]), (State::Active, &before.steps[1..]));
+    agent.finish(&second, &done());
+    let totals = agent.get(id).summary.totals;
+    assert_eq!((totals.input_tokens, totals.output_tokens), (19, 6));
+    assert_eq!((totals.usd, totals.unpriced_calls), (Some(NanoUsd(7)), 1));
+    // Only once.
+    agent.store.spend(&agent.reference, id, first.1.step_id, spent);
+    agent.store.spend(&agent.reference, WorkflowId(1), first.1.step_id, spent);
+    assert_eq!(agent.get(id).summary.totals, totals);
+    assert_eq!(agent.store.counters().late, 2);
+}
+
+fn calls(model_calls: u64, tool_calls: u64) -> Totals {
+    Totals { model_calls, tool_calls, ..Totals::default() }
 }
 
 #[test]

@@ -16,12 +16,13 @@ use gateway_common::{Endpoint, Origin, PeerKey};
 use socket2::{Domain, SockRef, Socket, Type};
 use tokio::sync::oneshot;
 use turnpike::{
-    call::{AgentRef, Settlement, Step, Timestamp, WorkflowId},
+    call::{AgentRef, Settlement, Spent, Step, StepId, Timestamp, WorkflowId},
     config::Mode,
     drain::{self, Phase, Signal},
     lineage::{Completion, Placement},
     names::Directory,
     policy::egress::{Action, Egress, Protocol, Rule},
+    price::Prices,
     proxy::{
         self, Agent, Agents, Clock, Context, CoverageSnapshot, Listeners, Origins, Recorder,
         Recording, Rules, SelfTests,
@@ -89,8 +90,9 @@ impl Bed {
         let agent = Arc::new(prepare(Agent::new(AGENT, reference, 1)));
         let agents = Agents::default();
         agents.insert(Arc::clone(&agent));
-        let recorder = Box::new(Shared(Arc::clone(&steps)));
-        let recording = Arc::new(Recording { clock: Clock::start(), key: [1; 32], recorder });
+        let recorder = Arc::new(Shared(Arc::clone(&steps)));
+        let recording =
+            Arc::new(Recording::new(Clock::start(), [1; 32], recorder, Prices::default()));
         let names = Arc::<Directory>::default();
         let context = Arc::new(Context {
             origins: origins.clone(),
@@ -302,6 +304,20 @@ impl Steps {
     }
 }
 
+impl Steps {
+    /// The same, once what they spent is known too.
+    pub(crate) fn settled(&self, count: usize) -> Vec<Finished> {
+        self.finished(count);
+        let steps = self.finished.lock().expect("not poisoned");
+        let waited = self.one_more.wait_timeout_while(steps, PATIENCE, |steps| {
+            steps.iter().any(|finished| !finished.step.settled)
+        });
+        let (steps, _) = waited.expect("not poisoned");
+        assert!(steps.iter().all(|finished| finished.step.settled), "{steps:#?}");
+        steps.clone()
+    }
+}
+
 struct Shared(Arc<Steps>);
 
 impl Recorder for Shared {
@@ -323,6 +339,16 @@ impl Recorder for Shared {
         settlement.settle(&mut step);
         let finished = Finished { workflow, step, completion: completion.clone() };
         self.0.finished.lock().expect("not poisoned").push(finished);
+        self.0.one_more.notify_all();
+    }
+
+    fn spent(&self, _: &AgentRef, workflow: WorkflowId, step: StepId, spent: Spent) {
+        let mut all = self.0.finished.lock().expect("not poisoned");
+        let ended = all.iter_mut().find(|it| (it.workflow, it.step.step_id) == (workflow, step));
+        let step = &mut ended.expect("its end was told before").step;
+        assert!(!step.settled, "it is told once");
+        spent.settle(step);
+        drop(all);
         self.0.one_more.notify_all();
     }
 }

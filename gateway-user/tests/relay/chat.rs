@@ -58,7 +58,7 @@ pub(crate) fn pass(from: &mut TcpStream, to: &mut TcpStream, bytes: &str) {
     assert_eq!(String::from_utf8_lossy(&received), bytes);
 }
 
-fn ask(text: &str) -> String {
+pub(crate) fn ask(text: &str) -> String {
     question(&json!([{ "role": "user", "content": text }]))
 }
 
@@ -168,8 +168,7 @@ fn an_answer_that_is_cut_is_recorded_as_failed() {
         end(client, server);
         let Finished { step, completion, .. } = bed.steps.finished(n + 1).remove(n);
         assert_eq!(completion.state, State::Failed, "end {n}");
-        assert!(step.settled);
-        assert_eq!((step.status, step.usage, step.finish_reasons), (Some(200), None, vec![]));
+        assert_eq!((step.status, step.finish_reasons), (Some(200), vec![]));
     }
 }
 

@@ -26,9 +26,10 @@ use turnpike::{
         ebpf::{Hooks, Links, OBJECT},
         pins::Instance,
     },
-    call::{AgentRef, Settlement, Step, Timestamp, WorkflowId},
+    call::{AgentRef, Settlement, Spent, Step, StepId, Timestamp, WorkflowId},
     drain::{self, Phase, Signal},
     lineage::{Completion, Placement},
+    price::Prices,
     proxy::{self, Agent, Agents, Clock, Context, Listeners, Origins, Recorder, Recording},
 };
 use turnpike_tests::{
@@ -145,8 +146,8 @@ fn serve(id: AgentId, listeners: Listeners, kernel: Arc<Kernel>) -> (Signal, Joi
     let name = AgentRef { name: "a".into(), cgroup: "/a".into(), container_id: None, pod: None };
     let agents = Agents::default();
     agents.insert(Arc::new(Agent::new(id, name, 1)));
-    let recorder = Box::new(Nowhere);
-    let recording = Arc::new(Recording { clock: Clock::start(), key: [0; 32], recorder });
+    let recorder = Arc::new(Nowhere);
+    let recording = Arc::new(Recording::new(Clock::start(), [0; 32], recorder, Prices::default()));
     let context = Arc::new(Context {
         origins: Shared(kernel),
         agents,
@@ -213,6 +214,7 @@ struct Nowhere;
 impl Recorder for Nowhere {
     fn placed(&self, _: &AgentRef, _: &Placement, _: Step, _: Option<String>) {}
     fn finished(&self, _: &AgentRef, _: WorkflowId, _: Settlement, _: &Completion, _: Timestamp) {}
+    fn spent(&self, _: &AgentRef, _: WorkflowId, _: StepId, _: Spent) {}
 }
 
 #[test]

@@ -12,8 +12,10 @@ use super::sources::Source;
 /// Layer 1: the vocabulary.
 const VOCABULARY: &[&str] = &["call", "limits", "drain"];
 /// Layer 2: decisions. They never import each other; `proxy` puts them in sequence.
-const PURE: &[&str] =
-    &["dialect", "lineage", "names", "policy", "ledger", "cache", "routing", "cancel"];
+const PURE: &[&str] = &[
+    "dialect", "lineage", "names", "policy", "price", "tokens", "ledger", "cache", "routing",
+    "cancel",
+];
 /// What holds each module's part of the file, so it may name the vocabulary and the pure modules.
 const CONFIG: &[&str] = &["config"];
 /// Safe wrappers of system calls: the one place with `unsafe`.

@@ -16,8 +16,8 @@ use crate::{
     control::{
         api::{self, Peer},
         model::{
-            AgentInfo, AgentState, AttachRequest, CaInfo, Coverage, EgressRefused, OtherTraffic,
-            Refusal, Status, attached_by,
+            Accuracy, AgentInfo, AgentState, AttachRequest, CaInfo, Coverage, EgressRefused,
+            EstimatedModel, Estimates, OtherTraffic, Refusal, Status, attached_by,
         },
     },
     proxy::{Decryption, Kind, Others, Tally},
@@ -37,6 +37,7 @@ impl api::Gateway for Gateway {
             counters: self.counters(),
             unattached: self.0.watched.unattached(),
             bounds: self.bounds(),
+            estimates: self.estimates(),
             egress: self.egress_rules(),
         }
     }
@@ -66,7 +67,10 @@ impl api::Gateway for Gateway {
     }
 
     async fn detach(&self, name: &str, _force: bool) -> Result<(), Refusal> {
-        Ok(self.dismiss(name).await?)
+        self.dismiss(name).await?;
+        // Whoever detaches it reads its workflows next.
+        self.settled().await;
+        Ok(())
     }
 
     fn ca(&self) -> CaInfo {
@@ -144,10 +148,21 @@ impl Gateway {
             ("steps_dropped", store.steps_dropped),
             ("calls_ended_too_late", store.late),
             ("names_forgotten", self.0.names.forgotten()),
+            ("calls_not_learned_from", self.0.context.recording.estimates().beyond),
             ("leaves_forgotten", self.0.decrypting.authority.forgotten()),
         ];
         let counters = counters.into_iter().chain(self.0.watched.counters());
         counters.filter(|(_, n)| *n > 0).map(|(name, n)| (name.into(), n)).collect()
+    }
+
+    fn estimates(&self) -> Estimates {
+        let known = self.0.context.recording.estimates();
+        let models = known.accuracy.into_iter().map(|(model, it)| EstimatedModel {
+            model: model.to_string(),
+            input: Accuracy { samples: it.inputs, error_permille: it.input_error },
+            output: Accuracy { samples: it.outputs, error_permille: it.output_error },
+        });
+        Estimates { calls: known.calls, by_size: known.by_size, models: models.collect() }
     }
 
     fn info(&self, shown: &Shown, kernel: Option<&Counters>) -> AgentInfo {
@@ -190,6 +205,8 @@ fn info(shown: &Shown, kernel: Option<&Counters>) -> AgentInfo {
         calls: seen.calls,
         calls_not_understood: seen.calls_not_understood,
         calls_unmetered: seen.calls_unmetered,
+        calls_estimated: seen.calls_estimated,
+        calls_unpriced: seen.calls_unpriced,
         tls_names: seen.tls_names,
         reasons: seen.reasons.into_iter().map(|(name, n)| (name.to_owned(), n)).collect(),
         existing_sockets: health.older(),

@@ -9,9 +9,12 @@ use super::{
 use crate::{
     authority::Certificate,
     call::{Micros, State, WorkflowId, WorkflowSummary},
-    control::model::{
-        self, AgentInfo, AgentState, Coverage, EgressRefused, EgressRule, OtherTraffic, Redirect,
-        Status, Unit,
+    control::{
+        model::{
+            self, Accuracy, AgentInfo, AgentState, Coverage, EgressRefused, EgressRule,
+            OtherTraffic, Redirect, Status, Unit,
+        },
+        text,
     },
 };
 
@@ -43,6 +46,16 @@ pub fn status(out: &mut dyn Write, screen: &Screen, status: &Status) -> io::Resu
         let limit = limit.map(|limit| format!(" ({limit})")).unwrap_or_default();
         let name = format!("bound {}{limit} hit", bound.name);
         writeln!(out, "{}  {}", screen.paint(&name, Color::Busy), bound.hits)?;
+    }
+    for model in &status.estimates.models {
+        let error =
+            |it: &Accuracy| format!("{}.{} %", it.error_permille / 10, it.error_permille % 10);
+        let samples = model.input.samples.max(model.output.samples);
+        let name = format!("estimates of {}", text::escape(&model.model));
+        let (input, output) = (error(&model.input), error(&model.output));
+        let of = number::of(samples, "call");
+        let line = format!("off by {input} of input, {output} of output, in {of}");
+        writeln!(out, "{}  {line}", screen.paint(&name, Color::Faint))?;
     }
     for (number, rule) in (1..).zip(&status.egress) {
         writeln!(out, "{}", egress_rule(number, rule).paint(screen, usize::MAX).0)?;
@@ -196,6 +209,7 @@ pub fn workflows(
             Cell::new(&number::count(totals.tool_calls)),
             Cell::new(&number::count(totals.input_tokens)),
             Cell::new(&number::count(totals.output_tokens)),
+            Cell::new(&totals.usd.map(number::usd).unwrap_or_default()),
             Cell::new(&number::duration(totals.wall_ms)),
             Cell::new(&screen.time(workflow.started_at)),
         ]);
@@ -270,6 +284,8 @@ fn not_covered(seen: &Coverage) -> Option<String> {
     causes.push(("connections reset".to_owned(), seen.connections_reset));
     causes.push(("calls not understood".to_owned(), seen.calls_not_understood));
     causes.push(("calls not metered".to_owned(), seen.calls_unmetered));
+    causes.push(("calls whose usage is estimated".to_owned(), seen.calls_estimated));
+    causes.push(("calls without a price".to_owned(), seen.calls_unpriced));
     let listed: Vec<_> = causes
         .into_iter()
         .filter(|(_, count)| *count > 0)
@@ -312,7 +328,7 @@ const AGENTS: [Column; 10] = [
     column("WORKLOAD", Align::Left, true),
 ];
 
-const WORKFLOWS: [Column; 9] = [
+const WORKFLOWS: [Column; 10] = [
     column("WORKFLOW", Align::Left, false),
     column("AGENT", Align::Left, true),
     column("STATE", Align::Left, false),
@@ -320,6 +336,7 @@ const WORKFLOWS: [Column; 9] = [
     column("TOOLS", Align::Right, false),
     column("IN", Align::Right, false),
     column("OUT", Align::Right, false),
+    column("COST", Align::Right, false),
     column("TOOK", Align::Right, false),
     column("STARTED", Align::Left, false),
 ];
@@ -459,6 +476,15 @@ mod tests {
             pid: 12,
             bounds: vec![bound("connections", 0), bound("connections_per_agent", 3)],
             egress: vec![rule("allow host=github.com", 2, 0), rule("deny", 0, 7)],
+            estimates: model::Estimates {
+                calls: 3,
+                by_size: 0,
+                models: vec![model::EstimatedModel {
+                    model: "gpt\n".to_owned(),
+                    input: Accuracy { samples: 16, error_permille: 47 },
+                    output: Accuracy { samples: 9, error_permille: 120 },
+                }],
+            },
             ..sample::status()
         };
         let text = shown(|out| status(out, &PIPE, &status_now));
@@ -467,6 +493,7 @@ mod tests {
             told,
             [
                 "bound connections_per_agent (8.2k) hit  3",
+                "estimates of gpt\\n  off by 4.7 % of input, 12.0 % of output, in 16 calls",
                 "egress 1  allow host=github.com  allowed: 2",
                 "egress 2  deny  denied: 7",
             ]

@@ -1,6 +1,6 @@
 //! Numbers that are read at a glance: three figures and a unit.
 
-use crate::call::Micros;
+use crate::call::{Micros, NanoUsd};
 
 /// A count: `999`, `1.2k`, `35k`, `1.2M`.
 pub(super) fn count(count: u64) -> String {
@@ -10,6 +10,27 @@ pub(super) fn count(count: u64) -> String {
 /// Bytes: `999 B`, `1.2 kB`, `35 MB`.
 pub(super) fn bytes(count: u64) -> String {
     scaled(count, [" B", " kB", " MB", " GB", " TB", " PB", " EB"])
+}
+
+/// Money: `$0`, `$0.00012`, `$0.25`, `$12.50`.
+pub(super) fn usd(money: NanoUsd) -> String {
+    const CENT: u64 = 10_000_000;
+    // Two figures below a dollar, cents from there.
+    let unit = if money.0 < 100 * CENT { two_figures(money.0) } else { CENT };
+    let rounded = NanoUsd(money.0.saturating_add(unit / 2) / unit * unit);
+    if rounded.0 < 100 * CENT {
+        return format!("${rounded}");
+    }
+    format!("${}.{:02}", rounded.0 / (100 * CENT), rounded.0 / CENT % 100)
+}
+
+/// The place of a number's second figure.
+const fn two_figures(number: u64) -> u64 {
+    let mut unit = 1;
+    while number / unit >= 100 {
+        unit *= 10;
+    }
+    unit
 }
 
 /// A duration: `0.3 ms`, `340 ms`, `2.1 s`, `3 min 20 s`, `2 h 5 min`.
@@ -82,6 +103,15 @@ mod tests {
             .map(count)
             .join(" ");
         assert_eq!(shown, "0 999 1.0k 1.2k 10k 10k 35k 999k 1.0M 18E");
+    }
+
+    #[test]
+    fn money_keeps_two_figures_or_cents() {
+        let shown = [0, 1, 120_456, 9_999_999, 250_000_000, 999_999_999, 12_499_999_999, u64::MAX]
+            .map(|nanos| usd(NanoUsd(nanos)))
+            .join(" ");
+        let wanted = "$0 $0.000000001 $0.00012 $0.01 $0.25 $1.00 $12.50 $18446744073.70";
+        assert_eq!(shown, wanted);
     }
 
     #[test]

@@ -30,6 +30,7 @@ pub fn trace(
         table.row(vec![
             label(&node, active),
             Cell::new(&step.usage.as_ref().map(usage).unwrap_or_default()),
+            Cell::new(&step.usd.map(number::usd).unwrap_or_default()),
             Cell::new(&step.ttft_ms.map(number::duration).unwrap_or_default()),
             Cell::new(&step.duration_ms.map(number::duration).unwrap_or_default()),
             Cell::default()
@@ -62,11 +63,17 @@ fn write_summary(
         .append(lists::state(workflow.state))
         .and(&format!("  {took}  started {}", screen.time(workflow.started_at)), Color::Plain);
     let cached = Some(totals.cache_read_tokens);
+    let usd = totals.usd.map(|usd| format!(", {}", number::usd(usd)));
+    let unpriced = Some(totals.unpriced_calls).filter(|calls| *calls > 0);
+    let unpriced =
+        unpriced.map(|calls| format!(" and {} without a price", number::of(calls, "call")));
     let spent = Cell::new(&format!(
-        "{}, {}, {}",
+        "{}, {}, {}{}{}",
         number::of(totals.model_calls, "model call"),
         number::of(totals.tool_calls, "tool call"),
         tokens(totals.input_tokens, totals.output_tokens, cached, " tokens"),
+        usd.unwrap_or_default(),
+        unpriced.unwrap_or_default(),
     ));
     for line in [title, spent] {
         writeln!(out, "{}", line.paint(screen, screen.columns.unwrap_or(usize::MAX)).0)?;
@@ -166,6 +173,12 @@ fn notes(step: &Step, active: bool) -> Cell {
         let text = format!("retry {}: {}", retry.attempt, cause(retry.reason));
         notes.push((text, Color::Busy));
     }
+    if step.unpriced {
+        notes.push(("no price known".to_owned(), Color::Faint));
+    }
+    if let Some(parts) = step.uncounted_parts {
+        notes.push((format!("{} not counted", number::of(parts, "non-text part")), Color::Faint));
+    }
     let others = step.parent_step_ids.len().saturating_sub(1);
     if others > 0 {
         let plural = if others == 1 { "" } else { "s" };
@@ -218,9 +231,10 @@ fn beginning(id: &str) -> &str {
     id.get(..lists::SHORT_ID_DIGITS).unwrap_or(id)
 }
 
-const COLUMNS: [Column; 6] = [
+const COLUMNS: [Column; 7] = [
     Column { title: "STEP", align: Align::Left, flexible: true },
     Column { title: "TOKENS", align: Align::Left, flexible: false },
+    Column { title: "COST", align: Align::Right, flexible: false },
     Column { title: "FIRST", align: Align::Right, flexible: false },
     Column { title: "TOOK", align: Align::Right, flexible: false },
     Column { title: "ID", align: Align::Left, flexible: false },
@@ -231,7 +245,7 @@ const COLUMNS: [Column; 6] = [
 mod tests {
     use super::*;
     use crate::{
-        call::{Micros, Retry, Timestamp},
+        call::{Micros, NanoUsd, Retry, Timestamp},
         control::sample,
     };
 
@@ -302,6 +316,25 @@ mod tests {
         ");
         workflow.summary.state = State::Failed;
         assert!(shown(&PIPE, &workflow, false).contains("unfinished"));
+    }
+
+    #[test]
+    fn what_it_cost_is_said_where_it_is_known() {
+        let mut workflow = sample::workflow(1);
+        workflow.summary.totals.usd = Some(NanoUsd(1_230_456));
+        workflow.summary.totals.unpriced_calls = 1;
+        workflow.steps[0].usd = Some(NanoUsd(1_230_456));
+        workflow.steps[3].unpriced = true;
+        workflow.steps[3].uncounted_parts = Some(2);
+        insta::assert_snapshot!(shown(&PIPE, &workflow, false), @r"
+        workflow 000000000000  research  done  4.2 s  started 2023-11-14T22:13:20.000000Z
+        2 model calls, 2 tool calls, 1.7k → 390 tokens (800 cached), $0.0012 and 1 call without a price
+        STEP              TOKENS                      COST   FIRST   TOOK  NOTES
+        ● planner gpt-4o  500 → 50                 $0.0012  340 ms  2.1 s
+        ├─● tool search                                             12 ms
+        └─● tool fetch                                              12 ms
+          ● final gpt-4o  1.2k → 340 (800 cached)           340 ms  2.1 s  no price known, 2 non-text parts not counted, +1 parent
+        ");
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! The APIs in which models are asked, and who reads their documents.
 
 use super::super::{
-    Known, NotUnderstood, anthropic, bedrock, frames::Frames, gemini, ollama, openai_chat,
-    openai_completions, openai_embeddings, openai_responses,
+    Answering, Asking, Known, NotUnderstood, anthropic, bedrock, frames::Frames, gemini, ollama,
+    openai_chat, openai_completions, openai_embeddings, openai_responses,
 };
 use crate::call::{Answer, Digest, Operation, Prompt};
 
@@ -45,10 +45,11 @@ impl Api {
         self,
         body: &[u8],
         known: &mut Known,
+        sample: &mut Asking,
     ) -> Result<Question, NotUnderstood> {
         let prompt = match self {
             Self::OpenaiChat => {
-                let (prompt, sha256, end) = openai_chat::request(body, known)?;
+                let (prompt, sha256, end) = openai_chat::request(body, known, sample)?;
                 return Ok(Question::Chat(prompt, sha256, end));
             }
             Self::OpenaiResponse => return Ok(Question::Earlier),
@@ -71,9 +72,13 @@ impl Api {
     }
 
     /// Reads a response that is one document.
-    pub(super) fn answer(self, body: &[u8]) -> Result<Answer, NotUnderstood> {
+    pub(super) fn answer(
+        self,
+        body: &[u8],
+        sample: &mut Answering,
+    ) -> Result<Answer, NotUnderstood> {
         match self {
-            Self::OpenaiChat => openai_chat::response(body),
+            Self::OpenaiChat => openai_chat::response(body, sample),
             Self::OpenaiCompletions => openai_completions::response(body),
             Self::OpenaiEmbeddings => openai_embeddings::response(body),
             Self::OpenaiResponses(_) | Self::OpenaiResponse => openai_responses::response(body),

@@ -2,8 +2,8 @@
 
 use super::{
     super::{
-        NotUnderstood, Reading, anthropic, bedrock, event_stream::Message, frames::Event, gemini,
-        ollama, openai_chat, openai_completions, openai_responses,
+        Answering, NotUnderstood, Reading, anthropic, bedrock, event_stream::Message,
+        frames::Event, gemini, ollama, openai_chat, openai_completions, openai_responses,
     },
     Api, Outcome,
 };
@@ -88,9 +88,9 @@ impl Stream {
     }
 
     /// What is made in the background goes on when its stream is cut.
-    pub(super) fn end(self, whole: bool, background: bool) -> Outcome {
+    pub(super) fn end(self, whole: bool, background: bool, sample: &mut Answering) -> Outcome {
         Outcome::Over(match self {
-            Self::OpenaiChat(stream) => stream.end(whole),
+            Self::OpenaiChat(stream) => stream.end(whole, sample),
             Self::OpenaiCompletions(stream) => stream.end(whole),
             Self::OpenaiResponses(stream) => match stream.pending() {
                 Some(id) if background => return Outcome::Pending(id.to_owned()),

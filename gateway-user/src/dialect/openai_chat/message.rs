@@ -67,7 +67,20 @@ impl Message<'_> {
 
     /// Bytes of what the message says and calls for.
     pub(super) fn size(&self) -> u64 {
-        self.content.size()
+        let called = self.tool_calls.0.iter().map(|call| call.name().len() + call.size());
+        let function = self.function_call.as_ref().map(|call| call.arguments.size());
+        let texts = self.texts().map(str::len);
+        texts.chain(called).chain(function).sum::<usize>() as u64
+    }
+
+    /// What it says, in pieces.
+    pub(super) fn texts(&self) -> impl Iterator<Item = &str> {
+        self.content.texts().chain(given(self.refusal.as_ref()))
+    }
+
+    /// Pieces of it that are no text.
+    pub(super) fn other_parts(&self) -> u64 {
+        self.content.other_parts()
     }
 
     /// The text of the content, up to `limit` bytes.
@@ -116,6 +129,15 @@ impl ToolCall<'_> {
         let function = self.function.as_ref().and_then(|function| function.name.as_ref());
         let custom = self.custom.as_ref().and_then(|custom| custom.name.as_ref());
         given(function.or(custom)).unwrap_or_default()
+    }
+
+    /// Bytes of its arguments, where they are text.
+    fn size(&self) -> usize {
+        match (&self.function, &self.custom) {
+            (None, Some(custom)) => given(custom.input.as_ref()).map_or(0, str::len),
+            (Some(function), _) => function.arguments.size(),
+            (None, None) => 0,
+        }
     }
 
     pub(super) fn arguments(&self) -> Json {

@@ -7,10 +7,10 @@ use serde::{
     Deserialize, Deserializer,
     de::{IgnoredAny, SeqAccess, Visitor},
 };
-use std::fmt;
+use std::{fmt, mem::take};
 
 use super::super::{
-    NotUnderstood,
+    Asking, NotUnderstood,
     beginnings::{Beginnings, Hashed, Mark},
     canonical::{Items, Json},
     cursor::Cursor,
@@ -39,6 +39,7 @@ pub(in crate::dialect) struct End {
 pub(super) fn parse(
     hashed: &mut Hashed<'_>,
     known: &mut Beginnings<Beginning>,
+    sample: &mut Asking,
 ) -> Result<(Prompt, Option<End>), NotUnderstood> {
     let beginning = known.take(hashed);
     let mut reader = Reader::default();
@@ -46,7 +47,8 @@ pub(super) fn parse(
         Some((length, beginning)) => reader.go_on(Cursor::new(hashed.body(), length), beginning)?,
         None => reader.begin(Cursor::new(hashed.body(), 0))?,
     }
-    let Reader { fields, history, end } = reader;
+    let Reader { fields, mut history, end } = reader;
+    *sample = take(&mut history.sample);
     if !fields.seen.contains(&Field::Messages) {
         return Err(NotUnderstood::NotThisShape);
     }
@@ -66,8 +68,16 @@ pub(in crate::dialect) fn keep(known: &mut Beginnings<Beginning>, end: End, prom
     let Prompt { messages, wish, terms, .. } = prompt;
     let weight = messages.len();
     let Segments { system: system_bytes, messages: message_bytes, .. } = terms.segments;
-    let history =
-        History { messages, wish, user_spoke, too_many: false, system_bytes, message_bytes };
+    let history = History {
+        messages,
+        wish,
+        user_spoke,
+        too_many: false,
+        system_bytes,
+        message_bytes,
+        other_parts: terms.other_parts,
+        sample: Asking::default(),
+    };
     known.keep(mark, weight, Beginning { fields, history });
 }
 
@@ -258,6 +268,7 @@ impl Fields {
                     system: history.system_bytes,
                     messages: history.message_bytes,
                 },
+                other_parts: history.other_parts,
                 ..Terms::default()
             }),
         }
@@ -273,6 +284,9 @@ struct History {
     too_many: bool,
     system_bytes: u64,
     message_bytes: u64,
+    other_parts: u64,
+    /// Of what was read since the beginning that was known. It is not kept with one.
+    sample: Asking,
 }
 
 impl History {
@@ -288,6 +302,10 @@ impl History {
             &mut self.message_bytes
         };
         *bytes += message.size();
+        self.other_parts += message.other_parts();
+        for text in message.texts() {
+            self.sample.push(text);
+        }
         if draft.role() == Role::User && !self.user_spoke {
             self.user_spoke = true;
             self.wish = Some(message.text(limits::WISH_BYTES)).filter(|it| !it.is_empty());

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::super::{
-    NotUnderstood,
+    Answering, NotUnderstood,
     canonical::Json,
     json::{Count, ErrorReport, Maybe, Text, UpTo, given},
 };
@@ -14,7 +14,10 @@ use crate::{
 };
 
 /// What the body answers.
-pub(in crate::dialect) fn parse(body: &[u8]) -> Result<Answer, NotUnderstood> {
+pub(in crate::dialect) fn parse(
+    body: &[u8],
+    sample: &mut Answering,
+) -> Result<Answer, NotUnderstood> {
     let completion: Completion<'_> = serde_json::from_slice(body)?;
     let mut answer = Answer {
         model: given(completion.model.as_ref()).map(Name::shared),
@@ -35,6 +38,9 @@ pub(in crate::dialect) fn parse(body: &[u8]) -> Result<Answer, NotUnderstood> {
         answer.finish_reasons.extend(given(choice.finish_reason.as_ref()).map(Name::shared));
         let Some(message) = &choice.message else { continue };
         answer.choices.push(message.draft("assistant").finish());
+        if answer.usage.is_none() {
+            message.texts().for_each(|text| sample.push(text));
+        }
         for call in &message.tool_calls.0 {
             emit(&mut answer, given(call.id.as_ref()), call.name(), call.arguments());
         }

@@ -1,14 +1,16 @@
 //! The response as a stream of chunks, each an event with JSON in it. Text is hashed as it
 //! passes, not kept; arguments of tool calls are kept until the end, since only then they are JSON.
 
+use std::mem::take;
+
 use serde::Deserialize;
 
 use super::super::{
-    NotUnderstood, Reading,
+    Answering, NotUnderstood, Reading,
     canonical::{self, Json},
     content::{Content, Piece},
     draft::Draft,
-    json::{ErrorReport, Maybe, Text, UpTo, given},
+    json::{ErrorReport, Maybe, MostlyOne, Said, Text, UpTo, given},
 };
 use super::{
     message::Audio,
@@ -35,6 +37,7 @@ pub(in crate::dialect) struct Stream {
     /// What the server called the error that it reported.
     error: Option<Name>,
     service_tier: Option<Name>,
+    sample: Answering,
     not_understood: Option<NotUnderstood>,
 }
 
@@ -61,7 +64,7 @@ impl Stream {
         // Some servers report as they go: the last report holds.
         let usage = chunk.usage.and_then(Maybe::known).and_then(Usage::normalised);
         self.usage = usage.or(self.usage);
-        for part in chunk.choices.0 {
+        for part in chunk.choices {
             self.choice(part);
         }
     }
@@ -83,11 +86,21 @@ impl Stream {
         first(&mut choice.audio, delta.audio.as_ref().and_then(|audio| audio.id.as_ref()));
         for piece in delta.content.pieces() {
             match piece {
-                Piece::Text(text) => choice.content.text(text),
+                Piece::Text(text) => {
+                    self.sample.push(text);
+                    choice.content.text(text);
+                }
                 Piece::Other(piece) => choice.content.other(*piece),
             }
         }
-        choice.content.text(given(delta.refusal.as_ref()).unwrap_or_default());
+        if let Some(refusal) = given(delta.refusal.as_ref()) {
+            self.sample.push(refusal);
+            choice.content.text(refusal);
+        }
+        // What of reasoning is shown is paid for, though no client sends it back.
+        for Said(reasoning) in [&delta.reasoning_content, &delta.reasoning].into_iter().flatten() {
+            self.sample.push(reasoning);
+        }
         for part in &delta.tool_calls.0 {
             self.call(at, part);
         }
@@ -102,6 +115,8 @@ impl Stream {
         let id = given(part.id.as_ref());
         let name = given(tool.and_then(|tool| tool.name.as_ref()));
         let arguments = given(tool.and_then(|tool| tool.arguments.as_ref())).unwrap_or_default();
+        self.sample.push(name.unwrap_or_default());
+        self.sample.push(arguments);
 
         self.kept += id.map_or(0, str::len) + name.map_or(0, str::len) + arguments.len();
         if self.kept > OBSERVED_RESPONSE_BYTES {
@@ -128,7 +143,8 @@ impl Stream {
         self.not_understood.get_or_insert(reason);
     }
 
-    pub(in crate::dialect) fn end(mut self, whole: bool) -> Reading {
+    pub(in crate::dialect) fn end(mut self, whole: bool, sample: &mut Answering) -> Reading {
+        *sample = take(&mut self.sample);
         if whole && self.choices.is_empty() && !self.done && self.error.is_none() {
             self.lose(NotUnderstood::NotThisShape);
         }
@@ -222,7 +238,7 @@ struct Chunk<'a> {
     #[serde(borrow)]
     model: Option<Text<'a>>,
     #[serde(borrow, default)]
-    choices: UpTo<{ limits::CHOICES_PER_ANSWER }, ChoicePart<'a>>,
+    choices: MostlyOne<{ limits::CHOICES_PER_ANSWER }, ChoicePart<'a>>,
     #[serde(borrow)]
     service_tier: Option<Text<'a>>,
     usage: Option<Maybe<Usage>>,
@@ -247,6 +263,12 @@ struct Delta<'a> {
     content: Content<'a>,
     #[serde(borrow)]
     refusal: Option<Text<'a>>,
+    /// As `DeepSeek`'s API calls it, and vLLM and others after it.
+    #[serde(borrow)]
+    reasoning_content: Option<Said<'a>>,
+    /// As `OpenRouter` and newer servers do.
+    #[serde(borrow)]
+    reasoning: Option<Said<'a>>,
     #[serde(borrow)]
     audio: Option<Audio<'a>>,
     #[serde(borrow, default)]

@@ -710,3 +710,58 @@ fn what_goes_on_is_read_from_there() {
     // Who takes it keeps what follows it, or nothing.
     assert!(known.openai_chat.take(&mut hashed).is_none());
 }
+
+#[test]
+fn some_of_the_question_is_kept_and_all_of_it_is_measured() {
+    let call = json!({"id": "x", "function": {"name": "find", "arguments": "{\"a\":1}"}});
+    let image = json!({"type": "image_url", "image_url": {"url": "data:,x"}});
+    let body = json!({"messages": [
+        {"role": "system", "content": "Be kind. "},
+        {"role": "user", "content": [{"type": "text", "text": "What is this?"}, image]},
+        {"role": "assistant", "content": null, "tool_calls": [call]},
+    ]});
+    let mut observer = observer();
+    observer.request_body(body.to_string().as_bytes());
+    let asked = observer.request_end(&mut Known::default()).expect("a prompt").remove(0);
+    assert_eq!(asked.sample.text(), "Be kind. What is this?");
+    let What::Model(Prompt { terms, .. }) = &asked.what else { panic!("a prompt") };
+    let sizes = (terms.segments.system, terms.segments.messages, terms.other_parts);
+    assert_eq!(sizes, (9, 13 + 4 + 7, 1));
+}
+
+/// What is kept of the response to the one call.
+fn sampled(content_type: Option<&str>, body: &str) -> (String, u64) {
+    let mut observer = asked();
+    observer.response_head(&ResponseInfo {
+        status: 200,
+        content_type,
+        content_encoding: None,
+        signals: &[],
+    });
+    for byte in body.as_bytes().chunks(1) {
+        observer.response_body(byte);
+    }
+    let sample = observer.response_end(true, &mut Known::default()).remove(0).sample;
+    (sample.text().to_owned(), sample.bytes())
+}
+
+#[test]
+fn some_of_the_answer_is_kept_where_it_may_be_needed() {
+    let delta = |delta: Value| {
+        let chunk = json!({"choices": [{"index": 0, "delta": delta}]});
+        format!("data: {chunk}\n\n")
+    };
+    let call = json!([{"index": 0, "id": "x", "function": {"name": "find", "arguments": "{}"}}]);
+    let stream = [
+        delta(json!({"reasoning_content": "Hm. "})),
+        delta(json!({"reasoning": "Well. ", "reasoning_content": null})),
+        delta(json!({"reasoning": {"odd": 1}, "content": "Hello. "})),
+        delta(json!({"tool_calls": call})),
+    ];
+    assert_eq!(sampled(EVENTS, &stream.concat()), ("Hm. Well. Hello. find{}".into(), 23));
+    let message = json!({"role": "assistant", "content": "Hello."});
+    let mut answer = json!({"choices": [{"message": message, "finish_reason": "stop"}]});
+    assert_eq!(sampled(JSON, &answer.to_string()), ("Hello.".into(), 6));
+    answer["usage"] = json!({"prompt_tokens": 1, "completion_tokens": 1});
+    assert_eq!(sampled(JSON, &answer.to_string()), (String::new(), 0));
+}

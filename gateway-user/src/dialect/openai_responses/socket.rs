@@ -141,7 +141,7 @@ impl Socket {
         let calls = self.lanes.into_iter().flat_map(|lane| lane.calls);
         let answered = calls.filter_map(|call| {
             let key = call.key?;
-            Some(Answered { key, reading: call.stream.end(false), cancelled: false })
+            Some(Answered::new(key, call.stream.end(false)))
         });
         answered.collect()
     }
@@ -169,7 +169,15 @@ impl Socket {
         // A stream without being asked for one.
         prompt.stream = true;
         prompt.terms.signals.extend_from_slice(&self.signals);
-        Asked { key, what: What::Model(prompt), sha256, unmetered: None, end: None }
+        let what = What::Model(prompt);
+        Asked {
+            key,
+            what,
+            sha256,
+            unmetered: None,
+            sample: super::super::Asking::default(),
+            end: None,
+        }
     }
 
     /// A call that is not understood.
@@ -277,7 +285,7 @@ impl Lane {
     fn answered(&mut self, status: Option<u16>) -> Option<Heard> {
         let Running { key, stream, .. } = self.calls.pop_front()?;
         self.ended = stream.id().map(Json::text);
-        let answered = Answered { key: key?, reading: stream.end(true), cancelled: false };
+        let answered = Answered::new(key?, stream.end(true));
         Some(Heard::Answered(Box::new(answered), status))
     }
 }

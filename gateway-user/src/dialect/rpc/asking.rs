@@ -205,7 +205,8 @@ impl Asking {
         let dialect = invocation.dialect;
         self.calls.open.push(Open { key, dialect, id, partial: None });
         invocation.signals.extend(self.signals.iter().cloned());
-        Asked { key, what: What::Tool(invocation), sha256, unmetered: None, end: None }
+        let what = What::Tool(invocation);
+        Asked { key, what, sha256, unmetered: None, sample: Default::default(), end: None }
     }
 
     pub(in crate::dialect) fn response_head(&mut self, response: &ResponseInfo<'_>) {
@@ -290,9 +291,9 @@ impl Asking {
                 known.rpc.close(key);
                 let answer = Answer { complete: whole, ..answer };
                 let reading = Reading { answer, not_understood: self.calls.not_understood };
-                answered.push(Answered { key, reading, cancelled: false });
+                answered.push(Answered::new(key, reading));
             } else if let Left::Ended { cancelled } = known.rpc.leave(key, may_come) {
-                answered.push(Answered { key, reading: rest.clone(), cancelled });
+                answered.push(Answered { cancelled, ..Answered::new(key, rest.clone()) });
             }
         }
         answered
@@ -349,6 +350,6 @@ impl Calls {
         };
         let key = call.key;
         self.open.retain(|call| call.key != key);
-        self.ready.push(Answered { key, reading, cancelled: false });
+        self.ready.push(Answered::new(key, reading));
     }
 }

@@ -90,7 +90,7 @@ impl Listening {
         let found = self.found.drain(..);
         let answered = found.filter_map(|(id, reading)| {
             let key = known.rpc.take(session, id)?;
-            Some(Answered { key, reading, cancelled: false })
+            Some(Answered::new(key, reading))
         });
         answered.collect()
     }
@@ -100,11 +100,7 @@ impl Listening {
         if let (true, Some(session)) = (self.ends_session, self.session) {
             let lost = known.rpc.end(session).into_iter();
             let reading = Reading::default();
-            answered.extend(lost.map(|key| Answered {
-                key,
-                reading: reading.clone(),
-                cancelled: false,
-            }));
+            answered.extend(lost.map(|key| Answered::new(key, reading.clone())));
         }
         answered
     }

@@ -316,7 +316,7 @@ fn answers_of_the_old_transport_come_on_its_stream() {
     let (lost, key, _) = agent.call(target, &tool(&json!(4), "a", &json!({})));
     assert!(agent.answer(lost, &head(202, "text/plain"), "").is_empty());
     let ended = stream.response_end(false, &mut agent.known);
-    assert_eq!(ended, [Answered { key, reading: Reading::default(), cancelled: false }]);
+    assert_eq!(ended, [Answered::new(key, Reading::default())]);
 }
 
 #[test]
@@ -331,7 +331,7 @@ fn a_stream_that_can_be_resumed_leaves_its_call_waiting() {
     // Without ids of events nothing can be resumed.
     let (observer, key, _) = agent.call("/mcp", &tool(&json!(2), "a", &json!({})));
     let answered = agent.answer(observer, &head(200, EVENTS), ": ping\n\n");
-    assert_eq!(answered, [Answered { key, reading: Reading::default(), cancelled: false }]);
+    assert_eq!(answered, [Answered::new(key, Reading::default())]);
 }
 
 #[test]
@@ -445,7 +445,7 @@ fn what_is_lost_is_said() {
     assert_eq!(lost(&mut agent, &head(200, JSON), &bad, true), (shape, false));
     let (observer, key, _) = agent.call("/mcp", &tool(&json!(1), "a", &json!({})));
     let answered = observer.response_end(false, &mut agent.known);
-    assert_eq!(answered, [Answered { key, reading: Reading::default(), cancelled: false }]);
+    assert_eq!(answered, [Answered::new(key, Reading::default())]);
 }
 
 #[test]

@@ -27,9 +27,10 @@ use tokio::{
 
 use super::{BridgeError, Terms, bridge};
 use crate::{
-    call::{AgentRef, Digest, Settlement, Step, Timestamp, WorkflowId},
+    call::{AgentRef, Digest, Settlement, Spent, Step, StepId, Timestamp, WorkflowId},
     limits::{Bounds, Limits},
     lineage::{Completion, Placement},
+    price::Prices,
     proxy::{
         Agent, Clock, CoverageSnapshot, Recorder, Recording, admit::tests::admission_of,
         exchange::Connection,
@@ -61,6 +62,8 @@ impl Recorder for Heard {
     ) {
         self.finished.lock().expect("not poisoned").push(settlement);
     }
+
+    fn spent(&self, _: &AgentRef, _: WorkflowId, _: StepId, _: Spent) {}
 }
 
 impl Heard {
@@ -101,8 +104,9 @@ impl Rig {
         let admission = admission_of(prepare, "192.0.2.1:443".parse().expect("an address"));
         let (agent, origin, destination, place) = admission.into_parts();
         let heard = Heard::default();
-        let recorder = Box::new(heard.clone());
-        let recording = Arc::new(Recording { clock: Clock::start(), key: [0; 32], recorder });
+        let recorder = Arc::new(heard.clone());
+        let recording =
+            Arc::new(Recording::new(Clock::start(), [0; 32], recorder, Prices::default()));
         let ours = Arc::clone(&agent);
         let connection = Connection::new(agent, &origin, destination, None, place, recording);
         let (drain, told) = oneshot::channel();

@@ -33,10 +33,10 @@ impl Agent {
         self.now.0 += 2000;
         let error = Some("tool_error".into());
         let answer = Answer { complete: true, error, ..Answer::default() };
-        self.end((placement, step), Outcome { answer, status: Some(200), failure: None });
+        self.end_tool((placement, step), Outcome { answer, status: Some(200), failure: None });
     }
 
-    fn end(&mut self, (placement, step): (&Placement, &Step), outcome: Outcome) {
+    fn end_tool(&mut self, (placement, step): (&Placement, &Step), outcome: Outcome) {
         let from = step.parent_step_ids.first().copied();
         let completion = self.lineage.finish_tool(placement.workflow, step.step_id, from, &outcome);
         let settlement = Settlement {
@@ -46,7 +46,7 @@ impl Agent {
             response_id: None,
             finish_reasons: vec!["complete".into()],
             error: outcome.answer.error,
-            usage: None,
+            spent: Some(Spent::default()),
             status: outcome.status,
             ttft_ms: None,
             duration_ms: Some(self.now.since(step.started_at)),
@@ -92,7 +92,7 @@ fn a_call_that_is_made_again_is_the_same_step() {
     let first = agent.place(&[user(1)]);
     agent.finish(&first, &plan());
     let refused = agent.invoke("search");
-    agent.end((&refused.0, &refused.1), Outcome { status: Some(401), ..Outcome::default() });
+    agent.end_tool((&refused.0, &refused.1), Outcome { status: Some(401), ..Outcome::default() });
     assert_eq!(agent.get(first.0.workflow).steps[1].status, Some(401));
     let again = agent.invoke("search");
     let running = agent.get(first.0.workflow).steps[1].clone();
