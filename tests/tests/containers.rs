@@ -17,7 +17,7 @@ use turnpike_tests::{
     model_server::{Logged, ModelServer},
     network::{Cable, Netns},
     process::Background,
-    trace::{Usage, Workflow},
+    trace::{Spent, Workflow},
     wait,
 };
 
@@ -82,13 +82,7 @@ fn assert_same(shown: &Workflow, seen: &Finished, logged: &[Logged]) {
     assert_eq!(shown.summary.state, "done", "{tag}");
     for (step, answer) in shown.model_steps().zip(logged) {
         let usage = answer.usage.expect("it was answered");
-        let usage = Usage {
-            input_tokens: usage.input_tokens,
-            output_tokens: usage.output_tokens,
-            cache_read_tokens: usage.cache_read_tokens,
-            reasoning_tokens: usage.reasoning_tokens,
-        };
-        assert_eq!(step.usage, Some(usage), "{tag}");
+        assert_eq!(step.usage, Some(Spent { usage, estimated: false }), "{tag}");
         assert_eq!(step.request_sha256.as_deref(), Some(answer.request_sha256.as_str()), "{tag}");
         assert_eq!(step.upstream_local, Some(answer.peer), "{tag}");
         assert_eq!(step.original_dst, Some(answer.local), "{tag}");
