@@ -80,6 +80,7 @@ pub struct Step {
     pub status: Option<u16>,
     #[serde(default)]
     pub finish_reasons: Vec<String>,
+    pub error: Option<String>,
     pub usage: Option<Spent>,
     pub unmetered: Option<String>,
     pub settled: bool,
@@ -89,6 +90,7 @@ pub struct Step {
 pub struct Tool {
     pub name: String,
     pub call_id: Option<String>,
+    pub server: Option<String>,
 }
 
 impl Workflow {

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
     path::Path,
     process::Command,
     time::Duration,
@@ -15,27 +14,11 @@ use turnpike_tests::{
     leaks::Held,
     machine,
     model_server::{Logged, ModelServer},
-    network::{Cable, Netns},
     process::Background,
+    site::PlainSite,
     trace::{Spent, Workflow},
     wait,
 };
-
-/// A model server in a network namespace of its own, and a cable to a container.
-struct Site {
-    server: ModelServer,
-    cable: Cable,
-    _netns: Netns,
-}
-
-impl Site {
-    fn beside(container: &Container) -> Self {
-        let netns = Netns::new();
-        let cable = netns.connect(container.pid());
-        let server = ModelServer::start_in(&netns, &[SocketAddr::from((cable.here, 0))]);
-        Self { server, cable, _netns: netns }
-    }
-}
 
 fn start(container: &Container, job: &Job) -> Background {
     container.spawn(job.python(&mut container.command("python3")))
@@ -114,7 +97,7 @@ fn assert_linked(shown: &Workflow) {
 #[test]
 fn a_container_that_runs_already_is_attached_by_name_and_let_go_without_a_trace() {
     let container = Container::start();
-    let site = Site::beside(&container);
+    let site = PlainSite::beside(&container);
     let mut job = Job::new(site.server.address(), "loop");
     (job.concurrency, job.own_clients) = (3, true);
     let agent = start(&container, &job);
@@ -180,7 +163,7 @@ fn epoch() -> f64 {
 /// Runs 20 workflows at once over one pool, and compares each.
 fn twenty_come_apart(change: impl FnOnce(&mut Job)) {
     let container = Container::start();
-    let site = Site::beside(&container);
+    let site = PlainSite::beside(&container);
     let gateway = Gateway::start(Mode::Audit);
     gateway.attach_container(&container, &[]);
     let mut job = Job::new(site.server.address(), "w");
@@ -232,7 +215,7 @@ fn twenty_interleaved_workflows_come_apart_though_their_tool_call_ids_are_alike(
 #[test]
 fn a_call_that_is_refused_and_repeated_stays_in_its_workflow() {
     let container = Container::start();
-    let site = Site::beside(&container);
+    let site = PlainSite::beside(&container);
     let gateway = Gateway::start(Mode::Audit);
     gateway.attach_container(&container, &[]);
     let mut job = Job::new(site.server.address(), "w");
@@ -251,7 +234,7 @@ fn a_call_that_is_refused_and_repeated_stays_in_its_workflow() {
 fn two_containers_in_one_network_namespace_are_two_agents() {
     let one = Container::start();
     let two = Container::start_sharing(&one);
-    let site = Site::beside(&one);
+    let site = PlainSite::beside(&one);
     let gateway = Gateway::start(Mode::Audit);
     gateway.attach_container(&one, &["--name", "one"]);
     gateway.attach_container(&two, &["--name", "two"]);

@@ -81,7 +81,8 @@ impl Answer {
         let written = request.to_string();
         let id = digest(&[&written, &number.to_string()], 12);
         let turn = said.turns();
-        let calls = if turn < script.steps { calls(api, script, &id, turn) } else { Vec::new() };
+        let may_call = !array(&request["tools"]).is_empty() && turn < script.steps;
+        let calls = if may_call { calls(api, script, &id, turn) } else { Vec::new() };
         let text = calls.is_empty().then(|| final_text(script));
         let mut answer = Self {
             id: format!("{}{id}", api.id_prefix()),

@@ -38,7 +38,8 @@ impl Api {
             "/api/chat" => Self::OllamaChat,
             "/api/generate" => Self::OllamaGenerate,
             path => {
-                let (model, verb) = path.strip_prefix("/v1beta/models/")?.split_once(':')?;
+                let (_, rest) = path.split_once("/models/")?;
+                let (model, verb) = rest.split_once(':')?;
                 let stream = verb == "streamGenerateContent";
                 let counts = verb == "countTokens";
                 if !(stream || counts || verb == "generateContent") {
@@ -145,7 +146,7 @@ mod tests {
         let gemini = |stream, events, counts| {
             Some(Api::Gemini { model: "m".into(), stream, events, counts })
         };
-        assert_eq!(of("/v1beta/models/m:generateContent"), gemini(false, false, false));
+        assert_eq!(of("/v1/models/m:generateContent"), gemini(false, false, false));
         assert_eq!(of("/v1beta/models/m:streamGenerateContent"), gemini(true, false, false));
         let events = of("/v1beta/models/m:streamGenerateContent?key=k&alt=sse");
         assert_eq!(events, gemini(true, true, false));

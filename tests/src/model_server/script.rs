@@ -6,7 +6,7 @@ use std::time::Duration;
 ///
 /// | word | meaning | else |
 /// | --- | --- | --- |
-/// | `steps=N` | turns that call tools, before the final answer | 0 |
+/// | `steps=N` | turns that call tools, if there are any, before the final answer | 0 |
 /// | `parallel=N` | tool calls in each of them | 1 |
 /// | `seed=N` | makes texts differ | 0 |
 /// | `tag=T` | names the workflow in the log | none |
