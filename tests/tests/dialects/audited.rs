@@ -18,26 +18,26 @@ use turnpike_tests::{
 };
 
 /// What the three sides say.
-pub struct Audited {
+pub(super) struct Audited {
     /// By the cases' names.
     seen: BTreeMap<String, Seen>,
     logged: Vec<Logged>,
     workflows: Vec<Workflow>,
-    pub coverage: Value,
+    pub(super) coverage: Value,
 }
 
 /// One conversation, from all three sides.
 #[derive(Debug)]
-pub struct Conversation<'a> {
-    pub seen: &'a Seen,
+pub(super) struct Conversation<'a> {
+    pub(super) seen: &'a Seen,
     /// What the server answered, and what the gateway shows of it.
-    pub calls: Vec<(&'a Logged, &'a Step)>,
+    pub(super) calls: Vec<(&'a Logged, &'a Step)>,
     /// The tools that the model asked for, as the gateway shows them: ids and names.
-    pub tools: BTreeSet<(Option<&'a str>, &'a str)>,
+    pub(super) tools: BTreeSet<(Option<&'a str>, &'a str)>,
 }
 
 /// The same for all tests: they look at different parts of it.
-pub static AUDITED: LazyLock<Audited> = LazyLock::new(Audited::make);
+pub(super) static AUDITED: LazyLock<Audited> = LazyLock::new(Audited::make);
 
 impl Audited {
     fn make() -> Self {
@@ -56,16 +56,16 @@ impl Audited {
 
     /// Panics if a side lacks something, naming it.
     #[track_caller]
-    pub fn conversation(&self, case: Case) -> Conversation<'_> {
+    pub(super) fn conversation(&self, case: Case) -> Conversation<'_> {
         let name = case.name;
         let logged: Vec<&Logged> =
             self.logged.iter().filter(|it| it.tag.as_deref() == Some(name)).collect();
         let mut calls = Vec::new();
         let mut tools = BTreeSet::new();
         for logged in logged {
-            let (workflow, step) = self.step(logged).unwrap_or_else(|| {
-                panic!("{name}: the gateway does not show {logged:?}");
-            });
+            let (workflow, step) = self
+                .step(logged)
+                .unwrap_or_else(|| panic!("{name}: there is no step for its {}", logged.path));
             calls.push((logged, step));
             let of_step = |tool: &&Step| tool.parent_step_ids.contains(&step.step_id);
             let emitted = workflow.tool_steps().filter(of_step);
@@ -78,13 +78,13 @@ impl Audited {
     }
 
     #[track_caller]
-    pub fn seen(&self, case: Case) -> &Seen {
+    pub(super) fn seen(&self, case: Case) -> &Seen {
         let seen = self.seen.get(case.name);
         seen.unwrap_or_else(|| panic!("{} has said nothing: {:?}", case.name, self.seen))
     }
 
     /// What the gateway shows of calls to a port.
-    pub fn to_port(&self, port: u16) -> Vec<&Step> {
+    pub(super) fn to_port(&self, port: u16) -> Vec<&Step> {
         let steps = self.workflows.iter().flat_map(|workflow| &workflow.steps);
         steps.filter(|step| step.original_dst.is_some_and(|dst| dst.port() == port)).collect()
     }
