@@ -21,7 +21,7 @@ use turnpike_tests::{
 pub(super) struct Audited {
     /// By the cases' names.
     seen: BTreeMap<String, Seen>,
-    logged: Vec<Logged>,
+    pub(super) logged: Vec<Logged>,
     workflows: Vec<Workflow>,
     pub(super) coverage: Value,
 }
@@ -58,11 +58,9 @@ impl Audited {
     #[track_caller]
     pub(super) fn conversation(&self, case: Case) -> Conversation<'_> {
         let name = case.name;
-        let logged: Vec<&Logged> =
-            self.logged.iter().filter(|it| it.tag.as_deref() == Some(name)).collect();
         let mut calls = Vec::new();
         let mut tools = BTreeSet::new();
-        for logged in logged {
+        for logged in self.logged_of(case) {
             let (workflow, step) = self
                 .step(logged)
                 .unwrap_or_else(|| panic!("{name}: there is no step for its {}", logged.path));
@@ -89,7 +87,12 @@ impl Audited {
         steps.filter(|step| step.original_dst.is_some_and(|dst| dst.port() == port)).collect()
     }
 
-    fn step(&self, logged: &Logged) -> Option<(&Workflow, &Step)> {
+    pub(super) fn logged_of(&self, case: Case) -> Vec<&Logged> {
+        self.logged.iter().filter(|it| it.tag.as_deref() == Some(case.name)).collect()
+    }
+
+    /// What the gateway shows of a call, with its workflow.
+    pub(super) fn step(&self, logged: &Logged) -> Option<(&Workflow, &Step)> {
         step(&self.workflows, logged)
     }
 }
@@ -100,13 +103,15 @@ fn step<'a>(workflows: &'a [Workflow], logged: &Logged) -> Option<(&'a Workflow,
     workflows.iter().find_map(|workflow| Some((workflow, workflow.steps.iter().find(is_it)?)))
 }
 
-/// All workflows, once every call is recorded, which is when its client has had the last byte. What
+/// All workflows, once every call that costs is recorded, which is when its client has had the last byte. What
 /// is not recorded in time is for the test of its dialect to miss.
 fn settled(gateway: &Gateway, logged: &[Logged]) -> Vec<Workflow> {
     let start = Instant::now();
     wait::until(2 * SOON, "the trace", || {
         let workflows = gateway.traces();
-        let is_settled = |it| step(&workflows, it).is_some_and(|(_, step)| step.settled);
+        let is_settled = |it: &Logged| {
+            it.usage.is_none() || step(&workflows, it).is_some_and(|(_, step)| step.settled)
+        };
         let settled = logged.iter().all(is_settled);
         (settled || start.elapsed() > SOON).then_some(workflows)
     })

@@ -20,6 +20,19 @@ fn assert_understood(names: &[&str]) {
     }
 }
 
+/// How long a conversation is was asked, which is no step in it.
+#[track_caller]
+fn assert_counted(names: &[&str]) {
+    for name in names {
+        let case = case(name);
+        let (seen, logged) = (AUDITED.seen(case), AUDITED.logged_of(case));
+        assert!(seen.errors.is_empty(), "{name}: {seen:?}");
+        assert_eq!((logged.len(), seen.attempts, seen.texts.len()), (1, 1, 1), "{name}: {seen:?}");
+        let shown = AUDITED.step(logged[0]);
+        assert!(shown.is_none(), "{name}: {shown:?}");
+    }
+}
+
 /// The client and the server must agree, and the conversation be what it was to be.
 #[track_caller]
 fn assert_seen(case: Case, Conversation { seen, calls, .. }: &Conversation<'_>) {
@@ -133,7 +146,7 @@ fn messages_streamed() {
 
 #[test]
 fn messages_counted() {
-    assert_understood(&["anthropic-count-tokens", "js-anthropic-count-tokens"]);
+    assert_counted(&["anthropic-count-tokens", "js-anthropic-count-tokens"]);
 }
 
 #[test]
@@ -153,7 +166,7 @@ fn gemini_streamed_as_an_array() {
 
 #[test]
 fn gemini_counted() {
-    assert_understood(&["genai-count-tokens"]);
+    assert_counted(&["genai-count-tokens"]);
 }
 
 #[test]
@@ -172,4 +185,5 @@ fn nothing_is_left_unread() {
     for name in ["calls_not_understood", "calls_unmetered", "connections_opaque", "left_direct"] {
         assert_eq!(coverage[name], 0, "{name}: {coverage}");
     }
+    assert!(coverage["calls"].as_u64() >= Some(AUDITED.logged.len() as u64), "{coverage}");
 }
