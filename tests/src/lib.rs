@@ -10,6 +10,7 @@ pub mod bench;
 pub mod bundle;
 pub mod clients;
 pub mod container;
+pub mod dialects;
 pub mod gateway;
 pub mod host;
 pub mod leaks;

@@ -1,5 +1,5 @@
-//! A model server with a script: Chat Completions, Messages and Responses on the wire, the last also
-//! over a WebSocket, in clear and over TLS; and answers that follow from the request alone.
+//! A model server with a script: the APIs in which models are asked as they are on the wire, Responses
+//! also over a WebSocket, in clear and over TLS; and answers that follow from the request alone.
 //!
 //! The last user message holds the script, e.g. `[steps=3 parallel=2 tag=w7]`; see [`Script`]. Each
 //! answer is logged with what a test wants to compare.
@@ -7,6 +7,8 @@
 pub mod answer;
 mod api;
 mod body;
+mod conversation;
+mod respond;
 pub mod script;
 mod serve;
 mod socket;
@@ -22,7 +24,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
-use crate::{machine, network::Netns, process::Background, wait};
+use crate::{machine, network::Netns, process::Background, trace::Usage, wait};
 
 pub use script::Script;
 pub use serve::{Service, serve};
@@ -46,9 +48,13 @@ pub struct Logged {
     pub tag: Option<String>,
     pub status: u16,
     pub stream: bool,
+    pub request_model: Option<String>,
+    /// What follows is as the API tells it; none: it does not.
+    pub response_model: Option<String>,
     pub response_id: Option<String>,
-    pub call_ids: Vec<String>,
-    pub usage: Option<answer::Usage>,
+    pub tool_calls: Vec<answer::ToolCall>,
+    pub finish_reason: Option<String>,
+    pub usage: Option<Usage>,
 }
 
 /// What the server prints once it listens.

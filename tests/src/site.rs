@@ -11,7 +11,7 @@ use crate::{
     container::Container,
     machine,
     model_server::{ModelServer, Tls},
-    network::Netns,
+    network::{Cable, Netns},
 };
 
 /// The servers, in a network namespace.
@@ -22,6 +22,14 @@ pub struct Site {
     address: Ipv4Addr,
     netns: Netns,
     repository: Repository,
+}
+
+/// A model server in clear, in a network namespace at the other end of a container's cable.
+#[derive(Debug)]
+pub struct PlainSite {
+    pub server: ModelServer,
+    pub cable: Cable,
+    _netns: Netns,
 }
 
 /// A repository that is served as plain files, which git calls its "dumb" protocol.
@@ -103,6 +111,16 @@ impl Site {
     pub const CERTIFI_BUNDLE: &str = "/opt/agent/certifi/cacert.pem";
     /// The root alone, in a file that no program looks for.
     pub const ROOT: &str = "/opt/root-of-the-tests.pem";
+}
+
+impl PlainSite {
+    #[track_caller]
+    pub fn beside(container: &Container) -> Self {
+        let netns = Netns::new();
+        let cable = netns.connect(container.pid());
+        let server = ModelServer::start_in(&netns, &[(cable.here, 0).into()]);
+        Self { server, cable, _netns: netns }
+    }
 }
 
 impl Repository {

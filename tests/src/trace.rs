@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, Deserialize)]
 pub struct WorkflowSummary {
@@ -36,14 +36,30 @@ pub struct Totals {
     pub usage: Usage,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+/// What calls cost: input counts what was read from or written to a cache, output counts reasoning.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(clippy::struct_field_names, reason = "the names in the JSON")]
 pub struct Usage {
     pub input_tokens: u64,
     pub output_tokens: u64,
     #[serde(default)]
     pub cache_read_tokens: u64,
     #[serde(default)]
+    pub cache_creation_tokens: u64,
+    /// Those of them that are kept for an hour.
+    #[serde(default)]
+    pub cache_creation_1h_tokens: u64,
+    #[serde(default)]
     pub reasoning_tokens: u64,
+}
+
+/// What one call cost, and who says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct Spent {
+    #[serde(flatten)]
+    pub usage: Usage,
+    /// Whether it is the gateway's own figure.
+    pub estimated: bool,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -52,13 +68,21 @@ pub struct Step {
     pub parent_step_ids: Vec<String>,
     pub kind: String,
     pub call: String,
+    pub dialect: Option<String>,
+    pub operation: Option<String>,
+    pub request_model: Option<String>,
+    pub response_model: Option<String>,
     pub response_id: Option<String>,
     pub request_sha256: Option<String>,
     pub tool: Option<Tool>,
     pub original_dst: Option<SocketAddr>,
     pub upstream_local: Option<SocketAddr>,
     pub status: Option<u16>,
-    pub usage: Option<Usage>,
+    #[serde(default)]
+    pub finish_reasons: Vec<String>,
+    pub error: Option<String>,
+    pub usage: Option<Spent>,
+    pub unmetered: Option<String>,
     pub settled: bool,
 }
 
@@ -66,6 +90,7 @@ pub struct Step {
 pub struct Tool {
     pub name: String,
     pub call_id: Option<String>,
+    pub server: Option<String>,
 }
 
 impl Workflow {

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
     path::Path,
     process::Command,
     time::Duration,
@@ -15,27 +14,11 @@ use turnpike_tests::{
     leaks::Held,
     machine,
     model_server::{Logged, ModelServer},
-    network::{Cable, Netns},
     process::Background,
-    trace::{Usage, Workflow},
+    site::PlainSite,
+    trace::{Spent, Workflow},
     wait,
 };
-
-/// A model server in a network namespace of its own, and a cable to a container.
-struct Site {
-    server: ModelServer,
-    cable: Cable,
-    _netns: Netns,
-}
-
-impl Site {
-    fn beside(container: &Container) -> Self {
-        let netns = Netns::new();
-        let cable = netns.connect(container.pid());
-        let server = ModelServer::start_in(&netns, &[SocketAddr::from((cable.here, 0))]);
-        Self { server, cable, _netns: netns }
-    }
-}
 
 fn start(container: &Container, job: &Job) -> Background {
     container.spawn(job.python(&mut container.command("python3")))
@@ -82,13 +65,7 @@ fn assert_same(shown: &Workflow, seen: &Finished, logged: &[Logged]) {
     assert_eq!(shown.summary.state, "done", "{tag}");
     for (step, answer) in shown.model_steps().zip(logged) {
         let usage = answer.usage.expect("it was answered");
-        let usage = Usage {
-            input_tokens: usage.input_tokens,
-            output_tokens: usage.output_tokens,
-            cache_read_tokens: usage.cache_read_tokens,
-            reasoning_tokens: usage.reasoning_tokens,
-        };
-        assert_eq!(step.usage, Some(usage), "{tag}");
+        assert_eq!(step.usage, Some(Spent { usage, estimated: false }), "{tag}");
         assert_eq!(step.request_sha256.as_deref(), Some(answer.request_sha256.as_str()), "{tag}");
         assert_eq!(step.upstream_local, Some(answer.peer), "{tag}");
         assert_eq!(step.original_dst, Some(answer.local), "{tag}");
@@ -120,7 +97,7 @@ fn assert_linked(shown: &Workflow) {
 #[test]
 fn a_container_that_runs_already_is_attached_by_name_and_let_go_without_a_trace() {
     let container = Container::start();
-    let site = Site::beside(&container);
+    let site = PlainSite::beside(&container);
     let mut job = Job::new(site.server.address(), "loop");
     (job.concurrency, job.own_clients) = (3, true);
     let agent = start(&container, &job);
@@ -186,7 +163,7 @@ fn epoch() -> f64 {
 /// Runs 20 workflows at once over one pool, and compares each.
 fn twenty_come_apart(change: impl FnOnce(&mut Job)) {
     let container = Container::start();
-    let site = Site::beside(&container);
+    let site = PlainSite::beside(&container);
     let gateway = Gateway::start(Mode::Audit);
     gateway.attach_container(&container, &[]);
     let mut job = Job::new(site.server.address(), "w");
@@ -238,7 +215,7 @@ fn twenty_interleaved_workflows_come_apart_though_their_tool_call_ids_are_alike(
 #[test]
 fn a_call_that_is_refused_and_repeated_stays_in_its_workflow() {
     let container = Container::start();
-    let site = Site::beside(&container);
+    let site = PlainSite::beside(&container);
     let gateway = Gateway::start(Mode::Audit);
     gateway.attach_container(&container, &[]);
     let mut job = Job::new(site.server.address(), "w");
@@ -257,7 +234,7 @@ fn a_call_that_is_refused_and_repeated_stays_in_its_workflow() {
 fn two_containers_in_one_network_namespace_are_two_agents() {
     let one = Container::start();
     let two = Container::start_sharing(&one);
-    let site = Site::beside(&one);
+    let site = PlainSite::beside(&one);
     let gateway = Gateway::start(Mode::Audit);
     gateway.attach_container(&one, &["--name", "one"]);
     gateway.attach_container(&two, &["--name", "two"]);

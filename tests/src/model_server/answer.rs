@@ -1,9 +1,12 @@
-//! From a request to its answer, by the request alone but for a number that makes ids unique.
-//!
-//! Wire format: the `openai` API reference, "Create chat completion" and "Streaming". The other
-//! APIs, which answer in text alone, are in `messages` and `responses`.
+//! From a request to its answer, by the request alone but for a number that makes ids unique. How
+//! each API writes an answer down is in a file of its own.
 
+mod chat;
+mod completions;
+mod embeddings;
+mod gemini;
 mod messages;
+mod ollama;
 mod responses;
 
 use std::fmt::Write as _;
@@ -13,227 +16,231 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::Script;
+use super::{
+    Script,
+    api::Api,
+    conversation::{Conversation, Said, Wrong},
+};
+use crate::trace::Usage;
 
-/// What an answer costs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Usage {
-    pub input_tokens: u64,
-    pub output_tokens: u64,
-    pub cache_read_tokens: u64,
-    pub reasoning_tokens: u64,
+/// A tool call, as it is logged.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ToolCall {
+    /// None: the API has no ids.
+    pub id: Option<String>,
+    pub name: String,
 }
 
 /// An answer before it is written down.
 #[derive(Clone, Debug)]
-pub struct Answer {
-    pub id: String,
-    model: String,
+pub(super) struct Answer {
+    pub(super) id: String,
+    pub(super) model: String,
+    thought: Option<String>,
     text: Option<String>,
     calls: Vec<Call>,
-    pub usage: Usage,
+    pub(super) usage: Usage,
 }
 
 #[derive(Clone, Debug)]
 struct Call {
     id: String,
     name: &'static str,
-    arguments: String,
+    arguments: Value,
 }
 
-/// What is wrong with a request: the message that the API would give.
-pub type Wrong = String;
+/// How an answer is cut into pieces.
+pub(super) struct Stream {
+    pub(super) kind: &'static str,
+    pub(super) pieces: Vec<Bytes>,
+}
 
-/// The text of the last user message, in any of the APIs.
-pub fn wish(request: &Value) -> &str {
-    if let Some(input) = request["input"].as_str() {
-        return input;
+/// What has been said in the request.
+pub(super) fn said(api: &Api, request: &Value) -> Conversation {
+    match api {
+        Api::Chat => Conversation::of(chat::said(request)),
+        Api::Completions => Conversation::of(completions::said(request)),
+        Api::Embeddings => Conversation::of(embeddings::said(request)),
+        Api::Responses => Conversation::of(responses::said(request)),
+        Api::Messages | Api::CountTokens => Conversation::of(messages::said(request)),
+        Api::Gemini { .. } => Conversation::of(gemini::said(request)),
+        Api::OllamaChat | Api::OllamaGenerate => Conversation::of(ollama::said(request)),
     }
-    let all = messages(request).iter().chain(request["input"].as_array().into_iter().flatten());
-    let mut users = all.rev().filter(|message| message["role"] == "user");
-    users.find_map(|message| text(&message["content"])).unwrap_or_default()
-}
-
-/// Of a message's content: the last part's, where it has parts.
-fn text(content: &Value) -> Option<&str> {
-    let part = || content.as_array()?.iter().rev().find_map(|part| part["text"].as_str());
-    content.as_str().or_else(part)
 }
 
 impl Answer {
     /// Answers the request; `number` tells it from every other one.
-    pub fn to(request: &Value, script: &Script, number: u64) -> Result<Self, Wrong> {
-        let messages = messages(request);
-        if messages.is_empty() {
-            return Err("'messages' must not be empty".into());
-        }
-        check_results(messages)?;
-        let id = format!("chatcmpl-{}", digest(&[&request.to_string(), &number.to_string()], 12));
-        let since_wish = messages.rsplit(|message| message["role"] == "user").next();
-        let turns = since_wish.unwrap_or_default().iter().filter(|m| m["tool_calls"].is_array());
-        let turn = turns.count();
-        let calls = if turn < script.steps { calls(script, &id, turn) } else { Vec::new() };
+    pub(super) fn to(
+        api: &Api,
+        request: &Value,
+        said: &Conversation,
+        script: &Script,
+        number: u64,
+    ) -> Result<Self, Wrong> {
+        said.check()?;
+        let written = request.to_string();
+        let id = digest(&[&written, &number.to_string()], 12);
+        let turn = said.turns();
+        let may_call = !array(&request["tools"]).is_empty() && turn < script.steps;
+        let calls = if may_call { calls(api, script, &id, turn) } else { Vec::new() };
         let text = calls.is_empty().then(|| final_text(script));
         let mut answer = Self {
-            usage: Usage {
-                input_tokens: tokens(messages.iter().map(|m| m.to_string().len()).sum()),
-                output_tokens: 0,
-                // As a provider whose cache holds all but the newest turn.
-                cache_read_tokens: if turn > 0 { 64 * turn as u64 } else { 0 },
-                reasoning_tokens: script.seed % 7,
-            },
-            id,
-            model: request["model"].as_str().unwrap_or("scripted-1").to_owned(),
+            id: format!("{}{id}", api.id_prefix()),
+            model: format!("{}{SNAPSHOT}", api.model(request)),
+            thought: script.think.then(|| format!("Thought {} of turn {turn}.", script.seed)),
             text,
             calls,
+            usage: Usage::default(),
         };
-        let written = answer.message().to_string().len();
-        answer.usage.output_tokens = tokens(written) + answer.usage.reasoning_tokens;
+        answer.usage = answer.cost(tokens(written.len()), turn as u64, script.seed);
         Ok(answer)
     }
 
-    /// A final answer, whatever the request asks. The id begins with `kind`.
-    pub fn in_text(kind: &str, request: &Value, script: &Script, number: u64) -> Self {
-        let written = request.to_string();
-        let text = final_text(script);
-        let usage = Usage {
-            input_tokens: tokens(written.len()),
-            output_tokens: tokens(text.len()),
-            cache_read_tokens: 0,
-            reasoning_tokens: 0,
-        };
-        Self {
-            id: format!("{kind}_{}", digest(&[&written, &number.to_string()], 12)),
-            model: request["model"].as_str().unwrap_or("scripted-1").to_owned(),
-            text: Some(text),
-            calls: Vec::new(),
-            usage,
+    /// As if a cache held all but the newest turn. The figures differ from call to call, so that
+    /// none can be taken for another.
+    fn cost(&self, fresh: u64, turn: u64, seed: u64) -> Usage {
+        let cache_read_tokens = turn * (64 + seed % 61);
+        let (short, long) = if seed == 0 { (0, 0) } else { (7 + (seed + turn) % 53, seed % 11) };
+        let reasoning_tokens = (seed + 3 * turn) % 47;
+        let texts = [&self.thought, &self.text].into_iter().flatten().map(String::len);
+        let calls = self.calls.iter().map(|call| call.arguments.to_string().len());
+        let written = tokens(texts.chain(calls).sum());
+        Usage {
+            input_tokens: fresh + cache_read_tokens + short + long,
+            output_tokens: written + reasoning_tokens,
+            cache_read_tokens,
+            cache_creation_tokens: short + long,
+            cache_creation_1h_tokens: long,
+            reasoning_tokens,
         }
     }
 
-    /// The ids of the tool calls.
-    pub fn call_ids(&self) -> Vec<String> {
-        self.calls.iter().map(|call| call.id.clone()).collect()
+    /// Without text: a client that says `generate: false` wants its prompt to be read, no more.
+    #[must_use]
+    pub(super) fn silent(mut self) -> Self {
+        self.text = None;
+        self.usage.output_tokens = 0;
+        self.usage.reasoning_tokens = 0;
+        self
+    }
+
+    /// What the API tells of the usage; none if the API tells nothing.
+    pub(super) fn told(&self, api: &Api) -> Option<Usage> {
+        let all = self.usage;
+        let of_openai = Usage { cache_creation_1h_tokens: 0, ..all };
+        let read = Usage { cache_creation_tokens: 0, ..of_openai };
+        match api {
+            Api::Chat | Api::Completions | Api::Responses => Some(of_openai),
+            Api::Messages => Some(all),
+            Api::Gemini { counts: true, .. } | Api::CountTokens => None,
+            Api::Gemini { .. } => Some(read),
+            Api::OllamaChat | Api::OllamaGenerate => Some(Usage { reasoning_tokens: 0, ..read }),
+            Api::Embeddings => Some(Usage { input_tokens: all.input_tokens, ..Usage::default() }),
+        }
+    }
+
+    /// The model that the API says has answered.
+    pub(super) fn told_model(&self, api: &Api) -> Option<String> {
+        let silent = matches!(api, Api::CountTokens | Api::Gemini { counts: true, .. });
+        (!silent).then(|| self.model.clone())
+    }
+
+    /// The id that the answer has in the API.
+    pub(super) fn told_id(&self, api: &Api) -> Option<String> {
+        api.has_ids().then(|| self.id.clone())
+    }
+
+    /// The tool calls, as the API tells them.
+    pub(super) fn told_calls(&self) -> Vec<ToolCall> {
+        let told = |call: &Call| ToolCall { id: Some(call.id.clone()), name: call.name.to_owned() };
+        self.calls.iter().map(told).collect()
+    }
+
+    /// Why it ends, as the API tells it.
+    pub(super) fn told_finish(&self, api: &Api) -> Option<&'static str> {
+        match api {
+            Api::Chat => Some(chat::finish(self)),
+            Api::Messages => Some(messages::finish(self)),
+            Api::Responses => Some("completed"),
+            Api::Completions | Api::OllamaChat | Api::OllamaGenerate => Some("stop"),
+            Api::Gemini { counts: false, .. } => Some("STOP"),
+            Api::Gemini { .. } | Api::CountTokens | Api::Embeddings => None,
+        }
+    }
+
+    /// As what a client says of it in its next request.
+    pub(super) fn said(&self) -> Said {
+        if self.calls.is_empty() {
+            return Said::Other;
+        }
+        Said::Called(self.calls.iter().map(|call| call.id.clone()).collect())
     }
 
     /// As one JSON document.
-    pub fn document(&self) -> Bytes {
-        let choice = json!({
-            "index": 0, "message": self.message(), "logprobs": null, "finish_reason": self.finish(),
-        });
-        let mut document = self.envelope("chat.completion", &[choice]);
-        document["usage"] = self.usage.to_json();
+    pub(super) fn document(&self, api: &Api, request: &Value) -> Bytes {
+        let document = match api {
+            Api::Chat => chat::document(self),
+            Api::Completions => completions::document(self),
+            Api::Embeddings => embeddings::document(self, request),
+            Api::Responses => responses::document(self),
+            Api::Messages => messages::document(self),
+            Api::CountTokens => json!({"input_tokens": self.usage.input_tokens}),
+            Api::Gemini { counts: true, .. } => json!({"totalTokens": self.usage.input_tokens}),
+            Api::Gemini { .. } => gemini::document(self),
+            Api::OllamaChat => ollama::document(self, ollama::Kind::Chat),
+            Api::OllamaGenerate => ollama::document(self, ollama::Kind::Generate),
+        };
         document.to_string().into()
     }
 
-    /// As the events of a stream, each with the blank line that ends it.
-    pub fn events(&self, include_usage: bool) -> Vec<Bytes> {
-        let mut events = vec![self.delta(&json!({"role": "assistant", "content": null}))];
-        for piece in self.text.iter().flat_map(|text| pieces(text)) {
-            events.push(self.delta(&json!({"content": piece})));
-        }
-        for (index, call) in self.calls.iter().enumerate() {
-            let function = json!({"name": call.name, "arguments": ""});
-            let begin =
-                json!({"index": index, "id": call.id, "type": "function", "function": function});
-            events.push(self.delta(&json!({"tool_calls": [begin]})));
-            for piece in pieces(&call.arguments) {
-                let more = json!({"index": index, "function": {"arguments": piece}});
-                events.push(self.delta(&json!({"tool_calls": [more]})));
-            }
-        }
-        let end = json!({
-            "index": 0, "delta": {}, "logprobs": null, "finish_reason": self.finish(),
-        });
-        events.push(self.envelope("chat.completion.chunk", &[end]));
-        if include_usage {
-            let mut last = self.envelope("chat.completion.chunk", &[]);
-            last["usage"] = self.usage.to_json();
-            events.push(last);
-        }
-        let mut events: Vec<Bytes> =
-            events.into_iter().map(|event| format!("data: {event}\n\n").into()).collect();
-        events.push("data: [DONE]\n\n".into());
-        events
+    /// As a stream; none if the API has none.
+    pub(super) fn stream(&self, api: &Api, request: &Value) -> Option<Stream> {
+        let include_usage = request["stream_options"]["include_usage"] == true;
+        let (kind, pieces) = match api {
+            Api::Chat => (EVENTS, chat::events(self, include_usage)),
+            Api::Completions => (EVENTS, completions::events(self, include_usage)),
+            Api::Responses => (EVENTS, responses::messages(self).iter().map(named).collect()),
+            Api::Messages => (EVENTS, messages::events(self)),
+            Api::Gemini { events: true, .. } => (EVENTS, gemini::events(self)),
+            Api::Gemini { .. } => ("application/json; charset=UTF-8", gemini::array(self)),
+            Api::OllamaChat => (LINES, ollama::lines(self, ollama::Kind::Chat)),
+            Api::OllamaGenerate => (LINES, ollama::lines(self, ollama::Kind::Generate)),
+            Api::CountTokens | Api::Embeddings => return None,
+        };
+        Some(Stream { kind, pieces })
     }
 
-    fn message(&self) -> Value {
-        let mut message = json!({"role": "assistant", "content": self.text, "refusal": null});
-        if !self.calls.is_empty() {
-            message["tool_calls"] = self.calls.iter().map(Call::to_json).collect();
-        }
-        message
-    }
-
-    fn delta(&self, delta: &Value) -> Value {
-        let choice = json!({"index": 0, "delta": delta, "logprobs": null, "finish_reason": null});
-        self.envelope("chat.completion.chunk", &[choice])
-    }
-
-    fn envelope(&self, object: &str, choices: &[Value]) -> Value {
-        json!({
-            "id": self.id, "object": object, "created": 1_767_225_600, "model": self.model,
-            "system_fingerprint": "fp_scripted", "choices": choices,
-        })
-    }
-
-    fn finish(&self) -> &'static str {
-        if self.calls.is_empty() { "stop" } else { "tool_calls" }
+    /// As the messages of a socket on which Responses are asked for.
+    pub(super) fn messages(&self) -> Vec<Value> {
+        responses::messages(self)
     }
 }
 
 impl Call {
-    fn to_json(&self) -> Value {
-        let function = json!({"name": self.name, "arguments": self.arguments});
-        json!({"id": self.id, "type": "function", "function": function})
+    fn arguments(&self) -> String {
+        self.arguments.to_string()
     }
 }
 
-impl Usage {
-    fn to_json(self) -> Value {
-        json!({
-            "prompt_tokens": self.input_tokens,
-            "completion_tokens": self.output_tokens,
-            "total_tokens": self.input_tokens + self.output_tokens,
-            "prompt_tokens_details": {"cached_tokens": self.cache_read_tokens, "audio_tokens": 0},
-            "completion_tokens_details": {"reasoning_tokens": self.reasoning_tokens},
-        })
-    }
+/// What was not in a cache before, and was not put there.
+fn fresh(usage: Usage) -> u64 {
+    usage.input_tokens - usage.cache_read_tokens - usage.cache_creation_tokens
 }
 
-fn messages(request: &Value) -> &[Value] {
-    request["messages"].as_array().map_or(&[], Vec::as_slice)
+fn total(usage: Usage) -> u64 {
+    usage.input_tokens + usage.output_tokens
 }
 
-/// Each tool call must be followed by its result, as the API asks.
-fn check_results(messages: &[Value]) -> Result<(), Wrong> {
-    let mut open: Vec<&str> = Vec::new();
-    for message in messages {
-        if message["role"] == "tool" {
-            let id = message["tool_call_id"].as_str().unwrap_or_default();
-            let place = open.iter().position(|open| *open == id);
-            open.remove(place.ok_or_else(|| format!("nothing called for the result {id:?}"))?);
-            continue;
-        }
-        if let [id, ..] = open.as_slice() {
-            return Err(format!("the result of the tool call {id:?} is missing"));
-        }
-        let calls = message["tool_calls"].as_array();
-        open = calls.into_iter().flatten().filter_map(|call| call["id"].as_str()).collect();
-    }
-    Ok(())
-}
-
-fn calls(script: &Script, id: &str, turn: usize) -> Vec<Call> {
+fn calls(api: &Api, script: &Script, id: &str, turn: usize) -> Vec<Call> {
+    let prefix = api.call_prefix();
     let call = |index: usize| Call {
         id: if script.reuse_ids {
-            format!("call_{index}")
+            format!("{prefix}{index}")
         } else {
-            format!("call_{}", digest(&[id, &index.to_string()], 12))
+            format!("{prefix}{}", digest(&[id, &index.to_string()], 12))
         },
         name: ["search", "read"][index % 2],
-        arguments: json!({"query": format!("turn {turn}, part {index} of {}", script.seed)})
-            .to_string(),
+        arguments: json!({"query": format!("turn {turn}, part {index} of {}", script.seed)}),
     };
     (0..script.parallel).map(call).collect()
 }
@@ -254,6 +261,21 @@ fn pieces(text: &str) -> Vec<&str> {
         rest = more;
     }
     pieces
+}
+
+/// An event of a stream whose events have no names.
+fn unnamed(event: &Value) -> Bytes {
+    format!("data: {event}\n\n").into()
+}
+
+/// An event of a stream whose events have names: that of the type.
+fn named(event: &Value) -> Bytes {
+    let name = event["type"].as_str().unwrap_or_default();
+    format!("event: {name}\ndata: {event}\n\n").into()
+}
+
+fn array(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
 }
 
 fn tokens(bytes: usize) -> u64 {
@@ -280,54 +302,11 @@ pub fn hex(bytes: &[u8]) -> String {
 }
 
 const PIECE: usize = 9;
+/// What a provider calls the model that answers, beyond what was asked for.
+const SNAPSHOT: &str = "-2026-01-01";
+const CREATED: u64 = 1_767_225_600;
+const EVENTS: &str = "text/event-stream; charset=utf-8";
+const LINES: &str = "application/x-ndjson";
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn request(messages: &Value) -> Value {
-        json!({"model": "m", "messages": messages})
-    }
-
-    #[test]
-    fn it_calls_tools_for_as_many_turns_as_told_and_then_answers() {
-        let mut messages = json!([{"role": "user", "content": "[steps=2 parallel=2]"}]);
-        let mut seen = Vec::new();
-        for number in 0..3 {
-            let request = request(&messages);
-            let answer =
-                Answer::to(&request, &Script::parse(wish(&request)), number).expect("valid");
-            seen.push(answer.calls.len());
-            let all = messages.as_array_mut().expect("a list");
-            all.push(answer.message());
-            for id in answer.call_ids() {
-                all.push(json!({"role": "tool", "tool_call_id": id, "content": "r"}));
-            }
-        }
-        assert_eq!(seen, [2, 2, 0]);
-    }
-
-    #[test]
-    fn a_result_that_is_missing_is_refused() {
-        let call = json!({"role": "assistant", "tool_calls": [{"id": "a"}, {"id": "b"}]});
-        let result = json!({"role": "tool", "tool_call_id": "a", "content": "r"});
-        let user = json!({"role": "user", "content": "go on"});
-        let request = request(&json!([user, call, result, user]));
-        assert!(Answer::to(&request, &Script::default(), 0).is_err());
-    }
-
-    #[test]
-    fn the_pieces_of_a_stream_make_up_the_document() {
-        let request = request(&json!([{"role": "user", "content": "[words=30 seed=9]"}]));
-        let answer = Answer::to(&request, &Script::parse(wish(&request)), 1).expect("valid");
-        let mut text = String::new();
-        for event in answer.events(true) {
-            let event = String::from_utf8(event.to_vec()).expect("text");
-            let data = event.strip_prefix("data: ").expect("an event").trim_end();
-            if let Ok(chunk) = serde_json::from_str::<Value>(data) {
-                text += chunk["choices"][0]["delta"]["content"].as_str().unwrap_or_default();
-            }
-        }
-        assert_eq!(Some(text), answer.text);
-    }
-}
+mod tests;

@@ -1,297 +1,157 @@
-//! What is asked for, and the answer to it.
+//! The APIs that the server speaks, and what they say in places of their own.
 
-use std::{
-    collections::HashMap,
-    fs::File,
-    io::{self, Write},
-    path::{Component, Path, PathBuf},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
-};
-
-use bytes::Bytes;
-use http_body_util::BodyExt as _;
-use hyper::{
-    Method, Request, Response, StatusCode,
-    body::Incoming,
-    header::{CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue},
-    header::{SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, UPGRADE},
-};
-use hyper_util::rt::TokioIo;
+use http::{Method, Uri};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
-use super::{
-    Logged, Script,
-    answer::{self, Answer},
-    body::Pieces,
-    serve::Ends,
-    socket::{Accepted, DEFLATE, Socket},
-};
-
-/// What all connections share.
-pub(super) struct State {
-    files: Option<PathBuf>,
-    /// Of answers given.
-    number: AtomicU64,
-    /// How often each workflow's requests were refused.
-    failed: Mutex<HashMap<String, usize>>,
-    log: Mutex<Box<dyn Write + Send>>,
-}
-
-/// What a POST may ask for.
-#[derive(Clone, Copy)]
-enum Api {
+/// What a POST asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Api {
     Chat,
-    Messages,
+    Completions,
+    Embeddings,
     Responses,
-}
-
-/// The body of an answer, and what kind it is.
-struct Body {
-    kind: &'static str,
-    pieces: Pieces,
-    sha256: String,
-}
-
-pub(super) async fn respond(
-    mut request: Request<Incoming>,
-    ends: &Ends,
-    state: &Arc<State>,
-) -> Response<Pieces> {
-    let mut logged = Logged::of(&request, ends);
-    let path = request.uri().path().to_owned();
-    if request.method() == Method::GET {
-        if let Some(file) = state.file(&path) {
-            logged.response_sha256 = Some(sha256(&file));
-            state.write(&logged);
-            return response(Body::whole("application/octet-stream", file));
-        }
-        let accepted = (path == RESPONSES).then(|| Accepted::answer(request.headers())).flatten();
-        if let Some(accepted) = accepted {
-            logged.status = 101;
-            state.write(&logged);
-            let socket = hyper::upgrade::on(&mut request);
-            tokio::spawn(talk(socket, accepted.deflate, logged, Arc::clone(state)));
-            return switch(accepted);
-        }
-    }
-    let answer = match Api::of(request.method(), &path) {
-        None => Err((404, format!("unknown: {} {path}", request.method()))),
-        Some(api) => match request.into_body().collect().await {
-            Err(_) => Err((400, "the body ended early".into())),
-            Ok(body) => state.call(api, &body.to_bytes(), &mut logged),
-        },
-    };
-    let response = match answer {
-        Ok(body) => {
-            logged.response_sha256 = Some(body.sha256.clone());
-            response(body)
-        }
-        Err((status, message)) => {
-            logged.status = status;
-            refusal(status, &message)
-        }
-    };
-    // Before the client has it: whoever asks the log after the client finds it there.
-    state.write(&logged);
-    response
-}
-
-/// Answers the messages of a socket until the client closes it.
-async fn talk(
-    upgraded: hyper::upgrade::OnUpgrade,
-    deflate: bool,
-    mut logged: Logged,
-    state: Arc<State>,
-) -> io::Result<()> {
-    let stream = TokioIo::new(upgraded.await.map_err(io::Error::other)?);
-    let mut socket = Socket::new(stream, deflate);
-    while let Some(message) = socket.receive().await? {
-        let json: Value = serde_json::from_slice(&message)?;
-        let script = Script::parse(answer::wish(&json));
-        let mut answer = Answer::in_text("resp", &json, &script, state.next());
-        if json["generate"] == false {
-            answer = answer.silent();
-        }
-        let messages = answer.response_messages();
-        let texts: Vec<String> = messages.iter().map(Value::to_string).collect();
-        logged.status = 200;
-        logged.note(&message, &script, &answer);
-        logged.response_sha256 = Some(sha256(texts.concat().as_bytes()));
-        state.write(&logged);
-        for text in texts {
-            socket.send(text.as_bytes()).await?;
-        }
-    }
-    Ok(())
-}
-
-impl State {
-    pub(super) fn new(files: Option<PathBuf>, log: Option<File>) -> Self {
-        let log: Box<dyn Write + Send> = match log {
-            Some(file) => Box::new(file),
-            None => Box::new(io::stdout()),
-        };
-        let (number, failed) = (AtomicU64::new(0), Mutex::default());
-        Self { files, number, failed, log: Mutex::new(log) }
-    }
-
-    fn call(&self, api: Api, body: &Bytes, logged: &mut Logged) -> Result<Body, (u16, String)> {
-        logged.request_sha256 = sha256(body);
-        let json: Value =
-            serde_json::from_slice(body).map_err(|_| (400, "the body is not JSON".to_owned()))?;
-        let script = Script::parse(answer::wish(&json));
-        logged.tag.clone_from(&script.tag);
-        logged.stream = json["stream"] == true;
-        let number = self.next();
-        if let Some(status) = self.failure(&script) {
-            return Err((status, "told to".to_owned()));
-        }
-        let answer = match api {
-            Api::Chat => Answer::to(&json, &script, number).map_err(|wrong| (400, wrong))?,
-            Api::Messages => Answer::in_text("msg", &json, &script, number),
-            Api::Responses => Answer::in_text("resp", &json, &script, number),
-        };
-        logged.note(body, &script, &answer);
-        let events = match (api, logged.stream) {
-            (Api::Chat, true) => answer.events(json["stream_options"]["include_usage"] == true),
-            (Api::Messages, true) => answer.message_events(),
-            (Api::Responses, true) => answer.response_events(),
-            (Api::Chat, false) => return Ok(Body::document(answer.document())),
-            (Api::Messages, false) => return Ok(Body::document(answer.message_document())),
-            (Api::Responses, false) => return Ok(Body::document(answer.response_document())),
-        };
-        Ok(Body::events(events, &script))
-    }
-
-    fn next(&self) -> u64 {
-        self.number.fetch_add(1, Ordering::Relaxed)
-    }
-
-    /// What a path leads to below the directory, and to nothing above it.
-    fn file(&self, path: &str) -> Option<Bytes> {
-        let path = Path::new(path.trim_start_matches('/'));
-        let inside = path.components().all(|part| matches!(part, Component::Normal(_)));
-        let file = self.files.as_ref().filter(|_| inside)?.join(path);
-        std::fs::read(file).ok().map(Bytes::from)
-    }
-
-    fn failure(&self, script: &Script) -> Option<u16> {
-        let (status, times) = script.fail?;
-        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = failed.entry(script.tag.clone().unwrap_or_default()).or_default();
-        *count += 1;
-        (*count <= times).then_some(status)
-    }
-
-    fn write(&self, logged: &Logged) {
-        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        let line = serde_json::to_string(logged).unwrap_or_default() + "\n";
-        if let Err(error) = log.write_all(line.as_bytes()).and_then(|()| log.flush()) {
-            eprintln!("the log can't be written: {error}");
-        }
-    }
+    Messages,
+    CountTokens,
+    /// Its path says what others' bodies say.
+    Gemini {
+        model: String,
+        stream: bool,
+        events: bool,
+        counts: bool,
+    },
+    OllamaChat,
+    OllamaGenerate,
 }
 
 impl Api {
-    fn of(method: &Method, path: &str) -> Option<Self> {
-        match (method, path) {
-            (&Method::POST, "/v1/chat/completions") => Some(Self::Chat),
-            (&Method::POST, "/v1/messages") => Some(Self::Messages),
-            (&Method::POST, RESPONSES) => Some(Self::Responses),
-            _ => None,
+    pub(super) fn of(method: &Method, uri: &Uri) -> Option<Self> {
+        if method != Method::POST {
+            return None;
         }
+        Some(match uri.path() {
+            "/v1/chat/completions" => Self::Chat,
+            "/v1/completions" => Self::Completions,
+            "/v1/embeddings" => Self::Embeddings,
+            RESPONSES => Self::Responses,
+            "/v1/messages" => Self::Messages,
+            "/v1/messages/count_tokens" => Self::CountTokens,
+            "/api/chat" => Self::OllamaChat,
+            "/api/generate" => Self::OllamaGenerate,
+            path => {
+                let (_, rest) = path.split_once("/models/")?;
+                let (model, verb) = rest.split_once(':')?;
+                let stream = verb == "streamGenerateContent";
+                let counts = verb == "countTokens";
+                if !(stream || counts || verb == "generateContent") {
+                    return None;
+                }
+                let query = uri.query().unwrap_or_default();
+                let events = query.split('&').any(|parameter| parameter == "alt=sse");
+                Self::Gemini { model: model.to_owned(), stream, events, counts }
+            }
+        })
     }
-}
 
-impl Body {
-    fn document(document: Bytes) -> Self {
-        Self::whole("application/json", document)
-    }
-
-    fn whole(kind: &'static str, bytes: Bytes) -> Self {
-        Self { kind, sha256: sha256(&bytes), pieces: Pieces::whole(bytes) }
-    }
-
-    fn events(events: Vec<Bytes>, script: &Script) -> Self {
-        Self {
-            kind: "text/event-stream; charset=utf-8",
-            sha256: sha256(&events.concat()),
-            pieces: Pieces::streamed(events, script.pause),
-        }
-    }
-}
-
-impl Logged {
-    fn of(request: &Request<Incoming>, ends: &Ends) -> Self {
-        let header = |(name, _): (&HeaderName, &HeaderValue)| name.to_string();
-        Self {
-            peer: ends.peer,
-            local: ends.local,
-            tls: ends.tls.clone(),
-            version: format!("{:?}", request.version()),
-            path: request.uri().path().to_owned(),
-            headers: request.headers().iter().map(header).collect(),
-            request_sha256: String::new(),
-            response_sha256: None,
-            tag: None,
-            status: 200,
-            stream: false,
-            response_id: None,
-            call_ids: Vec::new(),
-            usage: None,
+    /// The model that is asked for.
+    pub(super) fn model<'a>(&'a self, request: &'a Value) -> &'a str {
+        match self {
+            Self::Gemini { model, .. } => model,
+            _ => request["model"].as_str().unwrap_or("scripted-1"),
         }
     }
 
-    fn note(&mut self, body: &[u8], script: &Script, answer: &Answer) {
-        self.request_sha256 = sha256(body);
-        self.tag.clone_from(&script.tag);
-        self.response_id = Some(answer.id.clone());
-        self.call_ids = answer.call_ids();
-        self.usage = Some(answer.usage);
+    /// Whether the answer is to come as a stream.
+    pub(super) fn streams(&self, request: &Value) -> bool {
+        match self {
+            Self::Gemini { stream, .. } => *stream,
+            Self::OllamaChat | Self::OllamaGenerate => request["stream"] != false,
+            _ => request["stream"] == true,
+        }
     }
-}
 
-fn response(body: Body) -> Response<Pieces> {
-    let mut response = Response::new(body.pieces);
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(body.kind));
-    response
-}
-
-fn switch(accepted: Accepted) -> Response<Pieces> {
-    let mut response = Response::new(Pieces::whole(Bytes::new()));
-    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    let headers = response.headers_mut();
-    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-    headers.insert(SEC_WEBSOCKET_ACCEPT, accepted.key);
-    if accepted.deflate {
-        headers.insert(SEC_WEBSOCKET_EXTENSIONS, HeaderValue::from_static(DEFLATE));
+    /// Whether an answer has an id.
+    pub(super) fn has_ids(&self) -> bool {
+        match self {
+            Self::Chat | Self::Completions | Self::Responses | Self::Messages => true,
+            Self::Gemini { counts, .. } => !counts,
+            Self::Embeddings | Self::CountTokens | Self::OllamaChat | Self::OllamaGenerate => false,
+        }
     }
-    response
+
+    /// How the id of an answer begins.
+    pub(super) fn id_prefix(&self) -> &'static str {
+        match self {
+            Self::Chat => "chatcmpl-",
+            Self::Completions => "cmpl-",
+            Self::Responses => "resp_",
+            Self::Messages => "msg_",
+            _ => "",
+        }
+    }
+
+    /// How the id of a tool call begins.
+    pub(super) fn call_prefix(&self) -> &'static str {
+        match self {
+            Self::Messages => "toolu_",
+            _ => "call_",
+        }
+    }
+
+    /// What an error looks like.
+    pub(super) fn error(&self, status: u16, message: &str) -> Value {
+        match self {
+            Self::Messages | Self::CountTokens => {
+                let kind = match status {
+                    429 => "rate_limit_error",
+                    529 => "overloaded_error",
+                    500.. => "api_error",
+                    _ => "invalid_request_error",
+                };
+                json!({"type": "error", "error": {"type": kind, "message": message},
+                       "request_id": "req_scripted"})
+            }
+            Self::Gemini { .. } => {
+                let name = match status {
+                    429 => "RESOURCE_EXHAUSTED",
+                    500.. => "UNAVAILABLE",
+                    _ => "INVALID_ARGUMENT",
+                };
+                json!({"error": {"code": status, "message": message, "status": name}})
+            }
+            Self::OllamaChat | Self::OllamaGenerate => json!({"error": message}),
+            _ => openai_error(status, message),
+        }
+    }
 }
 
 /// In the form that the API's reference gives under "Error codes".
-fn refusal(status: u16, message: &str) -> Response<Pieces> {
-    let kind = if status == 429 { "requests" } else { "invalid_request_error" };
-    let error = json!({"message": message, "type": kind, "param": null, "code": null});
-    let document: Bytes = json!({ "error": error }).to_string().into();
-    let mut response = Response::new(Pieces::whole(document));
-    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
-    let mut header = |name, value| {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
+pub(super) fn openai_error(status: u16, message: &str) -> Value {
+    let (kind, code) = match status {
+        429 => ("requests", "rate_limit_exceeded".into()),
+        500.. => ("server_error", Value::Null),
+        _ => ("invalid_request_error", Value::Null),
     };
-    header(CONTENT_TYPE, "application/json");
-    // The SDK's own retry waits no longer than this.
-    header(HeaderName::from_static("retry-after-ms"), "10");
-    response
+    json!({"error": {"message": message, "type": kind, "param": null, "code": code}})
 }
 
-fn sha256(bytes: &[u8]) -> String {
-    answer::hex(&Sha256::digest(bytes))
-}
+pub(super) const RESPONSES: &str = "/v1/responses";
 
-const RESPONSES: &str = "/v1/responses";
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn googles_paths_say_the_model_and_how_it_is_to_answer() {
+        let of = |path: &str| Api::of(&Method::POST, &path.parse().expect("a path"));
+        let gemini = |stream, events, counts| {
+            Some(Api::Gemini { model: "m".into(), stream, events, counts })
+        };
+        assert_eq!(of("/v1/models/m:generateContent"), gemini(false, false, false));
+        assert_eq!(of("/v1beta/models/m:streamGenerateContent"), gemini(true, false, false));
+        let events = of("/v1beta/models/m:streamGenerateContent?key=k&alt=sse");
+        assert_eq!(events, gemini(true, true, false));
+        assert_eq!(of("/v1beta/models/m:countTokens"), gemini(false, false, true));
+        assert_eq!(of("/v1beta/models/m:batchGenerateContent"), None);
+        assert_eq!(Api::of(&Method::GET, &"/v1/chat/completions".parse().expect("a path")), None);
+    }
+}

@@ -6,13 +6,14 @@ use std::time::Duration;
 ///
 /// | word | meaning | else |
 /// | --- | --- | --- |
-/// | `steps=N` | turns that call tools, before the final answer | 0 |
+/// | `steps=N` | turns that call tools, if there are any, before the final answer | 0 |
 /// | `parallel=N` | tool calls in each of them | 1 |
 /// | `seed=N` | makes texts differ | 0 |
 /// | `tag=T` | names the workflow in the log | none |
 /// | `words=N` | length of the final answer | 12 |
 /// | `chunk-ms=N` | pause before each piece of a stream | 0 |
 /// | `fail=STATUSxN` | refuses the workflow's first N requests | none |
+/// | `think` | the model tells what it thinks, where the API has a place for it | no |
 /// | `reuse-ids` | tool-call ids are `call_0`, `call_1`, … in every answer | unique |
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Script {
@@ -23,6 +24,7 @@ pub struct Script {
     pub words: usize,
     pub pause: Duration,
     pub fail: Option<(u16, usize)>,
+    pub think: bool,
     pub reuse_ids: bool,
 }
 
@@ -44,6 +46,7 @@ impl Script {
                 "words" => script.words = count,
                 "chunk-ms" => script.pause = Duration::from_millis(number),
                 "fail" => script.fail = failure(value),
+                "think" => script.think = true,
                 "reuse-ids" => script.reuse_ids = true,
                 _ => {}
             }

@@ -14,7 +14,7 @@ use tokio::{
 
 use super::{
     Ready,
-    api::{State, respond},
+    respond::{State, respond},
     tls::{Handshake, Identity},
 };
 

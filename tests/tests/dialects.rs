@@ -1,0 +1,8 @@
+//! SDKs of every dialect, unchanged: each call of theirs is understood completely, and its usage is
+//! what the server told, to the token.
+
+mod dialects {
+    mod audited;
+    mod tools;
+    mod understood;
+}
