@@ -8,6 +8,7 @@ mod ids;
 mod map;
 mod name;
 mod prompt;
+mod reason;
 mod step;
 mod time;
 mod workflow;
@@ -20,6 +21,7 @@ pub use ids::{ConnectionId, IdParseError, SessionId, StepId, TraceId, WorkflowId
 pub use map::{Folding, Spread, SpreadMap};
 pub use name::Name;
 pub use prompt::{Anchor, Invocation, Message, Prompt, Role, Segments, Signal, Terms};
+pub use reason::{Cause, Reason};
 pub use step::{
     CallKind, Confidence, Evidence, EvidenceKind, Retry, RetryReason, Settlement, Step, StepKind,
     Tool,

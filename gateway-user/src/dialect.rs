@@ -17,13 +17,17 @@ mod beginnings;
 mod body;
 mod canonical;
 mod cursor;
+pub mod cut;
 mod detect;
 mod draft;
+pub mod edit;
 mod frames;
+pub mod hiding;
 mod json;
 mod known;
 mod model;
 mod openai_chat;
+pub mod refusal;
 pub mod signals;
 mod sse;
 
