@@ -33,7 +33,7 @@ mod sse;
 
 use std::fmt;
 
-use crate::call::{Answer, Digest, Invocation, Prompt, Signal, Unmetered};
+use crate::call::{Answer, Dialect, Digest, Invocation, Prompt, Signal, Unmetered};
 
 use model::ModelExchange;
 
@@ -74,6 +74,13 @@ pub enum Observer {
 }
 
 impl Observer {
+    #[must_use]
+    pub const fn dialect(&self) -> Dialect {
+        match self {
+            Self::Model(exchange) => exchange.dialect(),
+        }
+    }
+
     /// More of the request's body.
     pub fn request_body(&mut self, bytes: &[u8]) {
         match self {

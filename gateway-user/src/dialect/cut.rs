@@ -4,7 +4,10 @@
 
 use serde_json::{Value, json};
 
-use super::refusal::{self, Caller, error};
+use super::{
+    Coding,
+    refusal::{self, Caller, error},
+};
 use crate::call::{Cause, Dialect, Reason};
 
 /// How a stream is cut into events.
@@ -33,10 +36,13 @@ pub struct Place {
 pub struct NoWords;
 
 impl Place {
-    /// At the beginning of a response that is not compressed. `None` if it is no stream whose events
-    /// are known.
+    /// At the beginning of a response. `None` if it is no stream whose events are known, or a
+    /// compressed one.
     #[must_use]
-    pub fn new(content_type: Option<&str>) -> Option<Self> {
+    pub fn new(content_type: Option<&str>, content_encoding: Option<&str>) -> Option<Self> {
+        if Coding::of(content_encoding).is_some() {
+            return None;
+        }
         let essence = content_type.and_then(|value| value.split(';').next())?.trim();
         let is = |name: &str| essence.eq_ignore_ascii_case(name);
         let form = match () {
@@ -46,6 +52,12 @@ impl Place {
             () => return None,
         };
         Some(Self { form, tail: [b'\n'; TAIL], frame: Frame::default() })
+    }
+
+    /// Whether it consists of server-sent events.
+    #[must_use]
+    pub fn has_events(&self) -> bool {
+        self.form == Form::Events
     }
 
     /// These bytes went by.
@@ -245,7 +257,7 @@ mod tests {
     }
 
     fn place(content_type: &str, passed: &[u8]) -> Place {
-        let mut place = Place::new(Some(content_type)).expect("a stream");
+        let mut place = Place::new(Some(content_type), None).expect("a stream");
         place.passed(passed);
         place
     }
@@ -337,8 +349,9 @@ mod tests {
     #[test]
     fn what_is_no_stream_is_not_ended_in_words() {
         for content_type in [None, Some("application/json"), Some("text/plain")] {
-            assert!(Place::new(content_type).is_none());
+            assert!(Place::new(content_type, None).is_none());
         }
+        assert!(Place::new(Some("text/event-stream"), Some("gzip")).is_none());
     }
 
     proptest! {

@@ -7,7 +7,7 @@ use super::{
     openai_chat,
 };
 use crate::{
-    call::{Answer, Signal},
+    call::{Answer, Dialect, Signal},
     limits,
 };
 
@@ -64,6 +64,12 @@ impl ModelExchange {
                 .expecting(request.content_length),
             response: Response::Awaited,
             key: None,
+        }
+    }
+
+    pub(super) const fn dialect(&self) -> Dialect {
+        match self.api {
+            Api::OpenaiChat => Dialect::OpenaiChat,
         }
     }
 

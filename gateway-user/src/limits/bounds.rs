@@ -64,6 +64,9 @@ pub enum Bound {
     ChunkLineBytes,
     PipelinedRequests,
     EgressRefusals,
+    RequestBytes,
+    HeldBytes,
+    CallsUnderWay,
 }
 
 /// What a bound's limit counts.
@@ -75,7 +78,7 @@ pub enum Unit {
 }
 
 impl Bound {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::ConnectionsPerAgent,
         Self::Connections,
         Self::HandshakeTime,
@@ -88,6 +91,9 @@ impl Bound {
         Self::ChunkLineBytes,
         Self::PipelinedRequests,
         Self::EgressRefusals,
+        Self::RequestBytes,
+        Self::HeldBytes,
+        Self::CallsUnderWay,
     ];
 
     /// As the configuration calls it where it can be changed, else as [`limits`] does.
@@ -106,6 +112,9 @@ impl Bound {
             Self::ChunkLineBytes => "chunk_line_bytes",
             Self::PipelinedRequests => "pipelined_requests",
             Self::EgressRefusals => "egress_refusals_per_agent",
+            Self::RequestBytes => "observed_request_bytes",
+            Self::HeldBytes => "held_bytes",
+            Self::CallsUnderWay => "calls_under_way_per_agent",
         }
     }
 
@@ -113,7 +122,9 @@ impl Bound {
     pub const fn unit(self) -> Unit {
         match self {
             Self::HandshakeTime | Self::HeadTime | Self::IdleTime => Unit::Milliseconds,
-            Self::HeadBytes | Self::ChunkLineBytes => Unit::Bytes,
+            Self::HeadBytes | Self::ChunkLineBytes | Self::RequestBytes | Self::HeldBytes => {
+                Unit::Bytes
+            }
             _ => Unit::Count,
         }
     }
@@ -125,6 +136,7 @@ pub struct Bounds {
     limits: Limits,
     hits: [AtomicU64; Bound::ALL.len()],
     connections: AtomicUsize,
+    held: AtomicUsize,
 }
 
 impl Bounds {
@@ -177,6 +189,30 @@ impl Bounds {
         self.connections.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// Counts so many more bytes of requests that are held, of an agent that holds `own` already,
+    /// unless a bound is hit: then it says which, and has counted that. As with connections, no agent
+    /// may hold more than is left for all.
+    pub fn hold(&self, own: usize, more: usize) -> Result<(), Bound> {
+        let all = self.held.fetch_add(more, Ordering::Relaxed);
+        if own.saturating_add(more) <= limits::HELD_BYTES.saturating_sub(all) {
+            return Ok(());
+        }
+        self.release(more);
+        self.hit(Bound::HeldBytes);
+        Err(Bound::HeldBytes)
+    }
+
+    /// Takes back what was counted by [`Bounds::hold`].
+    pub fn release(&self, bytes: usize) {
+        self.held.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes of requests that are held.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
+    }
+
     /// What a bound is; `None` where it is switched off.
     #[must_use]
     pub fn limit(&self, bound: Bound) -> Option<u64> {
@@ -194,6 +230,9 @@ impl Bounds {
             Bound::ChunkLineBytes => limits::CHUNK_LINE_BYTES,
             Bound::PipelinedRequests => limits::PIPELINED_REQUESTS,
             Bound::EgressRefusals => limits::EGRESS_REFUSALS_PER_AGENT,
+            Bound::RequestBytes => limits::OBSERVED_REQUEST_BYTES,
+            Bound::HeldBytes => limits::HELD_BYTES,
+            Bound::CallsUnderWay => limits::CALLS_UNDER_WAY_PER_AGENT,
         };
         Some(u64::try_from(count).unwrap_or(u64::MAX))
     }
@@ -233,6 +272,18 @@ mod tests {
             bounds.leave();
         }
         assert!(bounds.enter(agents[0] - 40).is_ok());
+    }
+
+    #[test]
+    fn an_agent_that_holds_much_leaves_room_for_the_next() {
+        let bounds = Bounds::default();
+        let part = limits::HELD_BYTES / 8;
+        let held = (0..8).take_while(|parts| bounds.hold(parts * part, part).is_ok()).count();
+        assert_eq!((held, bounds.held()), (4, 4 * part));
+        assert!(bounds.hold(0, part).is_ok(), "another agent");
+        assert_eq!(bounds.hits(Bound::HeldBytes), 1);
+        bounds.release(5 * part);
+        assert_eq!(bounds.held(), 0);
     }
 
     #[test]

@@ -1,17 +1,25 @@
 //! One HTTP request and its response: from bytes to a step of a workflow.
 
+mod voice;
+
 use std::{fmt, mem::replace, net::SocketAddr, sync::Arc};
 
 use gateway_common::Origin;
+
+use voice::Voice;
 
 use super::{
     agent::{Agent, Place, add},
     calls::{Arrival, Asking, Calls},
     clock::Clock,
     egress::Whither,
+    gate::CallAdmission,
 };
 use crate::{
-    call::{AgentRef, ConnectionId, Name, Settlement, Signal, Step, Timestamp, WorkflowId},
+    call::{
+        AgentRef, ConnectionId, Name, Reason, Settlement, Signal, Step, Timestamp, Unmetered,
+        WorkflowId,
+    },
     dialect::{self, Answered, Observer, RequestInfo, ResponseInfo},
     lineage::{Completion, Placement},
 };
@@ -125,6 +133,8 @@ pub(super) struct Exchange {
     /// Absent: it speaks no API that is known, or was not understood, or is over.
     observer: Option<Observer>,
     calls: Calls,
+    /// To be said in upstream's place, if it must be. Absent: it speaks no API that is known.
+    voice: Option<Box<Voice>>,
 }
 
 impl Connection {
@@ -197,6 +207,9 @@ impl Exchange {
         if observer.is_none() {
             add(&connection.agent.coverage.exchanges_other, 1);
         }
+        let voice = observer
+            .as_ref()
+            .map(|observer| Box::new(Voice::of(connection, seq, observer.dialect())));
         Self {
             asking: Asking {
                 exchange_seq: seq,
@@ -210,7 +223,13 @@ impl Exchange {
             first_byte: None,
             observer,
             calls: Calls::default(),
+            voice,
         }
+    }
+
+    /// Whether it speaks an API that is known.
+    pub(super) const fn is_call(&self) -> bool {
+        self.voice.is_some()
     }
 
     pub(super) fn request_body(&mut self, bytes: &[u8]) {
@@ -219,28 +238,53 @@ impl Exchange {
         }
     }
 
-    pub(super) fn request_ended(&mut self, connection: &Connection) {
+    /// Its request has ended: whether it may go upstream, which is decided in enforce only.
+    pub(super) fn request_ended(
+        &mut self,
+        connection: &Connection,
+    ) -> Result<CallAdmission, Reason> {
         self.request_over = true;
-        let Some(observer) = &mut self.observer else { return };
         let agent = &connection.agent;
+        let host = self.asking.host.as_ref();
+        let Some(observer) = &mut self.observer else {
+            return CallAdmission::decide(agent, host, Ok(&[]));
+        };
         // Apart from the match: it is locked no longer than for reading.
         let asked = observer.request_end(&mut agent.known());
         match asked {
             Ok(asked) => {
+                let admission = CallAdmission::decide(agent, host, Ok(&asked));
+                if let Some(voice) = &mut self.voice {
+                    voice.asked(&asked);
+                }
                 for asked in asked {
                     self.calls.asked(connection, &self.asking, asked);
                 }
+                admission
             }
             Err(reason) => {
                 tracing::debug!(connection = %connection.id, %reason, "call not understood");
                 add(&agent.coverage.calls_not_understood, 1);
                 self.observer = None;
+                CallAdmission::decide(agent, host, Err(reason.into()))
             }
         }
     }
 
+    /// There is no room to hold its request until it has ended.
+    pub(super) fn request_too_large(
+        &self,
+        connection: &Connection,
+    ) -> Result<CallAdmission, Reason> {
+        let too_large = Err(Unmetered::TooLarge);
+        CallAdmission::decide(&connection.agent, self.asking.host.as_ref(), too_large)
+    }
+
     pub(super) fn response_head(&mut self, response: &Response<'_>) {
         self.status = Some(response.status);
+        if let Some(voice) = &mut self.voice {
+            voice.answered(response);
+        }
         if let Some(observer) = &mut self.observer {
             observer.response_head(&ResponseInfo {
                 status: response.status,
@@ -252,6 +296,9 @@ impl Exchange {
     }
 
     pub(super) fn response_body(&mut self, connection: &Connection, bytes: &[u8]) {
+        if let Some(voice) = &mut self.voice {
+            voice.passed(bytes);
+        }
         let Some(observer) = &mut self.observer else { return };
         self.first_byte.get_or_insert_with(|| connection.recording.clock.now());
         observer.response_body(bytes);
@@ -265,6 +312,9 @@ impl Exchange {
     pub(super) fn finish(&mut self, connection: &Connection, ended: Ended) {
         if replace(&mut self.response_over, true) {
             return;
+        }
+        if let Some(voice) = &mut self.voice {
+            voice.silence(connection, self.asking.host.as_ref());
         }
         let Some(observer) = self.observer.take() else { return };
         if self.request_over {

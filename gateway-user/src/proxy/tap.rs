@@ -1,5 +1,6 @@
 //! What looks on while a connection is relayed, or is asked first.
 
+mod parting;
 mod unread;
 
 use std::{mem::replace, time::Duration};
@@ -49,6 +50,8 @@ pub(super) struct Tap {
     of_client: Kept,
     of_server: Kept,
     course: Course,
+    /// The last ones for the client.
+    words: Vec<u8>,
     /// Bytes came since that was last asked.
     moved: bool,
 }
@@ -69,6 +72,8 @@ enum Course {
     On,
     /// The client is told, once it has the answers that come before.
     Refusing(Refusal),
+    /// The client has still to hear the last words.
+    Parting,
     Cut,
 }
 
@@ -77,6 +82,8 @@ enum Course {
 pub(super) enum Ending {
     /// With an answer of our own. Upstream is reset.
     Refused(Refusal),
+    /// With last words behind what has passed of an answer. Upstream is reset.
+    Parting,
     /// Reset, to both.
     Cut,
     /// A tunnel through an HTTP proxy begins.
@@ -92,6 +99,7 @@ impl Tap {
             of_client: Kept::default(),
             of_server: Kept::default(),
             course: Course::On,
+            words: Vec::new(),
             moved: false,
         }
     }
@@ -126,7 +134,7 @@ impl Tap {
     /// Whether nothing of that side goes on for now.
     pub(super) fn waits(&self, side: Side) -> bool {
         match (self.course, &self.reading) {
-            (Course::Cut, _) | (_, Reading::Tunnel(_)) => true,
+            (Course::Cut | Course::Parting, _) | (_, Reading::Tunnel(_)) => true,
             (Course::Refusing(refusal), _) => match side {
                 Side::Client => true,
                 Side::Upstream => !refusal.blames_client() || self.ending().is_some(),
@@ -150,6 +158,7 @@ impl Tap {
     pub(super) fn ending(&self) -> Option<Ending> {
         match (self.course, &self.reading) {
             (Course::Cut, _) => Some(Ending::Cut),
+            (Course::Parting, _) => Some(Ending::Parting),
             (Course::Refusing(refusal), Reading::Http(http)) => match http.chance_to(refusal) {
                 Chance::Later => None,
                 Chance::Now => Some(Ending::Refused(refusal)),
@@ -224,8 +233,12 @@ impl Tap {
         }
     }
 
-    /// What goes on, in `out`, of the bytes that were kept until it was known how to read them.
+    /// What goes on, in `out`, of the bytes that were kept until it was known how to read them, behind
+    /// what the gateway has to say itself.
     pub(super) fn pass_kept(&mut self, side: Side, out: &mut Vec<u8>) {
+        if side == Side::Upstream {
+            self.say_interim(out);
+        }
         if !self.can_pass_kept(side) {
             return;
         }
@@ -250,6 +263,8 @@ impl Tap {
         if side == Side::Client {
             self.client_ended();
             self.pass_kept(side, out);
+        } else if let Reading::Http(http) = &mut self.reading {
+            out.append(&mut http.filtered_rest());
         }
     }
 
@@ -375,8 +390,11 @@ impl Tap {
     fn refuse(&mut self, refusal: Refusal) {
         tracing::debug!(connection = %self.connection.id, %refusal, "refused");
         let coverage = &self.connection.agent.coverage;
-        let blames_client = refusal.blames_client();
-        add(if blames_client { &coverage.h1_refused } else { &coverage.h1_answers_refused }, 1);
+        match refusal {
+            Refusal::Call => {}
+            _ if refusal.blames_client() => add(&coverage.h1_refused, 1),
+            _ => add(&coverage.h1_answers_refused, 1),
+        }
         self.of_client = Kept::default();
         self.of_server = Kept::default();
         self.course = Course::Refusing(refusal);

@@ -1,0 +1,66 @@
+//! How the gateway takes leave of a client.
+
+use std::{mem::take, task::Context};
+
+use super::{Course, Reading, Tap};
+use crate::{
+    call::Reason,
+    proxy::{
+        exchange::Ended,
+        h1::Sent,
+        refusal::{Refusal, written},
+        way::Kept,
+    },
+};
+
+impl Tap {
+    /// Ends the exchange that is under way if that is wanted; else the task is woken when it is.
+    pub(in crate::proxy) fn poll_cut(&mut self, cx: &Context<'_>) {
+        if let Reading::Http(http) = &self.reading
+            && self.course == Course::On
+            && let Some(reason) = http.poll_cut(cx)
+        {
+            self.part(&reason);
+        }
+    }
+
+    /// Ends the connection now: with words if there are any for what is under way on it, else with a
+    /// reset.
+    pub(in crate::proxy) fn part(&mut self, reason: &Reason) {
+        let sent = if self.asks() { Sent::Decided } else { Sent::All };
+        let words = match &mut self.reading {
+            Reading::Http(http) => http.last_words(&self.connection, reason, sent),
+            _ => None,
+        };
+        tracing::debug!(connection = %self.connection.id, %reason, in_words = words.is_some(), "cut");
+        self.cut(Ended::Cut);
+        self.of_client = Kept::default();
+        self.of_server = Kept::default();
+        self.course = if words.is_some() { Course::Parting } else { Course::Cut };
+        self.words = words.unwrap_or_default();
+    }
+
+    /// The last bytes for the client, after which the connection ends.
+    pub(in crate::proxy) fn take_words(&mut self) -> Vec<u8> {
+        take(&mut self.words)
+    }
+
+    /// What a client that is refused is answered.
+    pub(in crate::proxy) fn answer(&mut self, refusal: Refusal) -> Vec<u8> {
+        match &mut self.reading {
+            Reading::Http(http) => http.take_reply().as_ref().map(written),
+            _ => None,
+        }
+        .unwrap_or_else(|| refusal.answer())
+    }
+
+    /// Puts into `out` what the client has to hear before it goes on.
+    pub(super) fn say_interim(&mut self, out: &mut Vec<u8>) {
+        if let Reading::Http(http) = &mut self.reading
+            && self.course == Course::On
+            && let Some(interim) = http.take_continue()
+        {
+            out.extend_from_slice(interim);
+        }
+    }
+}
