@@ -23,7 +23,7 @@ pub enum Dialect {
     Bedrock,
     /// Model Context Protocol.
     Mcp,
-    /// Agent2Agent.
+    /// `Agent2Agent`.
     A2a,
 }
 

@@ -108,7 +108,7 @@ impl Place {
                 event(&mut words, Some("error"), &error(caller, reason));
             }
             (Form::Events, Dialect::Mcp) => {
-                event(&mut words, Some("message"), &error(caller, reason))
+                event(&mut words, Some("message"), &error(caller, reason));
             }
             (Form::Events, _) => event(&mut words, None, &error(caller, reason)),
             (Form::Lines, _) => {

@@ -101,12 +101,12 @@ struct Place {
     fields: &'static [Field],
 }
 
-const fn top(fields: &'static [Field]) -> Option<Place> {
-    Some(Place { within: None, fields })
+const fn top(fields: &'static [Field]) -> Place {
+    Place { within: None, fields }
 }
 
-const fn within(field: Field, fields: &'static [Field]) -> Option<Place> {
-    Some(Place { within: Some(field), fields })
+const fn within(field: Field, fields: &'static [Field]) -> Place {
+    Place { within: Some(field), fields }
 }
 
 /// Gemini and Bedrock have the model in the request's target.
@@ -117,7 +117,7 @@ const fn model_place(dialect: Dialect) -> Option<Place> {
         | Dialect::OpenaiEmbeddings
         | Dialect::OpenaiResponses
         | Dialect::AnthropicMessages
-        | Dialect::Ollama => top(&[&["model"]]),
+        | Dialect::Ollama => Some(top(&[&["model"]])),
         Dialect::Gemini | Dialect::Bedrock | Dialect::Mcp | Dialect::A2a => None,
     }
 }
@@ -125,7 +125,7 @@ const fn model_place(dialect: Dialect) -> Option<Place> {
 /// `max_tokens` of Chat Completions is deprecated, and models that reason refuse it: what is added
 /// is its successor.
 const fn output_place(dialect: Dialect) -> Option<Place> {
-    match dialect {
+    Some(match dialect {
         Dialect::OpenaiChat => top(&[&["max_completion_tokens"], &["max_tokens"]]),
         Dialect::OpenaiCompletions | Dialect::AnthropicMessages => top(&[&["max_tokens"]]),
         Dialect::OpenaiResponses => top(&[&["max_output_tokens"]]),
@@ -136,14 +136,14 @@ const fn output_place(dialect: Dialect) -> Option<Place> {
         ),
         Dialect::Ollama => within(&["options"], &[&["num_predict"]]),
         Dialect::Bedrock => within(&["inferenceConfig"], &[&["maxTokens"]]),
-        Dialect::OpenaiEmbeddings | Dialect::Mcp | Dialect::A2a => None,
-    }
+        Dialect::OpenaiEmbeddings | Dialect::Mcp | Dialect::A2a => return None,
+    })
 }
 
 const fn usage_place(dialect: Dialect) -> Option<Place> {
     match dialect {
         Dialect::OpenaiChat | Dialect::OpenaiCompletions => {
-            within(&["stream_options"], &[&["include_usage"]])
+            Some(within(&["stream_options"], &[&["include_usage"]]))
         }
         _ => None,
     }

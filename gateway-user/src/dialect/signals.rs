@@ -74,7 +74,7 @@ mod tests {
         note(&mut signals, b"traceparent", &[b'x'; limits::SIGNAL_BYTES + 1]);
         note(&mut signals, b"baggage", b"\xff");
         let one = Signal { name: "x-claude-code-session-id", value: "s1".to_owned() };
-        assert_eq!(signals, [one.clone()]);
+        assert_eq!(signals, std::slice::from_ref(&one));
         for _ in 0..limits::SIGNALS_PER_CALL {
             note(&mut signals, b"session-id", b"s2");
         }

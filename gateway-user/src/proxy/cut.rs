@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
-    task::{Context, Waker},
+    task::Context,
 };
 
 use futures_util::task::AtomicWaker;
@@ -95,13 +95,15 @@ impl Told {
     /// Whether it is the first reason, which is the one that counts.
     fn tell(&self, reason: &Reason) -> bool {
         let first = self.reason.set(reason.clone()).is_ok();
-        self.waker.take().map(Waker::wake);
+        self.waker.wake();
         first
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::task::Waker;
+
     use super::*;
     use crate::call::{AgentRef, Cause};
 

@@ -191,7 +191,7 @@ impl Connection {
 }
 
 impl Exchange {
-    pub(super) fn begin(connection: &Connection, seq: u64, request: Request<'_>) -> Self {
+    pub(super) fn begin(connection: &Connection, seq: u64, request: &Request<'_>) -> Self {
         if request.host.as_deref().is_some_and(|host| !connection.is_for(host)) {
             add(&connection.agent.coverage.tls_host_differs, 1);
         }

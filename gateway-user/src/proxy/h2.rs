@@ -270,7 +270,7 @@ fn exchange(connection: &Connection, seq: u64, request: &Request<()>, id: u32) -
     add(&coverage.bytes_observed, bytes);
     let gathered = Gathered::of(request.headers());
     let asked = head::begin(request, &gathered, id);
-    Some(Exchange::begin(connection, seq, asked))
+    Some(Exchange::begin(connection, seq, &asked))
 }
 
 /// Whether upstream takes requests.

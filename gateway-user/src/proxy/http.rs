@@ -374,7 +374,7 @@ fn begin(connection: &Connection, seq: u64, head: &RequestHead) -> Exchange {
         signals: &head.signals,
         stream_id: None,
     };
-    Exchange::begin(connection, seq, request)
+    Exchange::begin(connection, seq, &request)
 }
 
 fn neutral(head: &ResponseHead) -> Response<'_> {

@@ -84,11 +84,13 @@ impl Refusal {
 pub(super) fn written(reply: &Reply) -> Vec<u8> {
     let status = StatusCode::from_u16(reply.status).ok();
     let words = status.and_then(|status| status.canonical_reason()).unwrap_or_default();
-    let mut head = format!("HTTP/1.1 {} {words}\r\n", reply.status);
-    for (name, value) in &reply.fields {
-        head.push_str(&format!("{name}: {value}\r\n"));
-    }
-    head.push_str(&format!("content-length: {}\r\nconnection: close\r\n\r\n", reply.body.len()));
+    let fields = reply.fields.iter().map(|(name, value)| format!("{name}: {value}\r\n"));
+    let head = format!(
+        "HTTP/1.1 {} {words}\r\n{}content-length: {}\r\nconnection: close\r\n\r\n",
+        reply.status,
+        fields.collect::<String>(),
+        reply.body.len(),
+    );
     [head.as_bytes(), &reply.body].concat()
 }
 

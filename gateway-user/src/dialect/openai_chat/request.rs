@@ -158,7 +158,7 @@ impl Reader {
                 fields.max_output = fields.max_output.into_iter().chain(most).min();
             }
             Field::Choices => {
-                fields.choices = cursor.value::<Option<Count>>()?.and_then(Count::get)
+                fields.choices = cursor.value::<Option<Count>>()?.and_then(Count::get);
             }
             Field::ServiceTier => {
                 let tier: Option<Text<'_>> = cursor.value()?;

@@ -37,12 +37,12 @@ fn ask(body: &Value) -> Result<Prompt, NotUnderstood> {
 
 /// What was asked, of an agent that nothing is known of.
 fn end(mut observer: Observer) -> Result<Prompt, NotUnderstood> {
-    observer.request_end(&mut Known::default()).map(prompt)
+    observer.request_end(&mut Known::default()).map(|asked| prompt(&asked))
 }
 
 /// What the one call asks.
-fn prompt(asked: Vec<Asked>) -> Prompt {
-    let [Asked { what: What::Model(prompt), .. }] = &*asked else { panic!("not one: {asked:?}") };
+fn prompt(asked: &[Asked]) -> Prompt {
+    let [Asked { what: What::Model(prompt), .. }] = asked else { panic!("not one: {asked:?}") };
     prompt.clone()
 }
 

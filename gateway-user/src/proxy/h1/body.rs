@@ -187,10 +187,9 @@ impl Chunked {
             }
             (ChunkState::DataCr, _) | (ChunkState::DataLf, Sent::Decided) => b"\r\n".to_vec(),
             (ChunkState::DataLf, Sent::All) => b"\n".to_vec(),
-            (_, Sent::Decided) => Vec::new(),
-            // Half a line is under way.
+            // Half a line has gone on.
             (_, Sent::All) if self.line > 0 => return None,
-            (_, Sent::All) => Vec::new(),
+            (_, Sent::All | Sent::Decided) => Vec::new(),
         };
         ended.extend(chunk(rest));
         ended.extend_from_slice(LAST_CHUNK);

@@ -4,6 +4,7 @@ use std::{
     future::Future,
     mem::take,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -26,6 +27,7 @@ use crate::{
 
 /// A stream: of a call, which is held before it goes on, or of anything else.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "most are carried, from the beginning")]
 pub(super) enum Flow<'a> {
     Held(Box<Held<'a>>),
     Carried(Stream<'a>),
@@ -74,7 +76,7 @@ impl<'a> Held<'a> {
             *interim.status_mut() = StatusCode::CONTINUE;
             let _ = respond.send_informational(interim);
         }
-        let room = Room::new(connection.agent.clone());
+        let room = Room::new(Arc::clone(&connection.agent));
         Self {
             parts: Some(Parts { sight, request, from, respond, room }),
             requests,

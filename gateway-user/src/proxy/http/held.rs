@@ -1,6 +1,6 @@
 //! A call that is held until its request has ended and it is decided on (enforce).
 
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
 use super::{Http, Switch};
 use crate::{
@@ -48,7 +48,7 @@ impl Held {
             pieces: Vec::new(),
             // RFC 9110, section 10.1.1: not in HTTP/1.0.
             awaits_continue: head.expect_continue && head.version == h1::Version::Http11,
-            room: Room::new(connection.agent.clone()),
+            room: Room::new(Arc::clone(&connection.agent)),
         }
     }
 
