@@ -74,10 +74,11 @@ pub enum Observer {
 }
 
 impl Observer {
+    /// In which it is answered, as far as that is known before it has been read.
     #[must_use]
-    pub const fn dialect(&self) -> Dialect {
+    pub const fn dialect(&self) -> Option<Dialect> {
         match self {
-            Self::Model(exchange) => exchange.dialect(),
+            Self::Model(exchange) => Some(exchange.dialect()),
         }
     }
 

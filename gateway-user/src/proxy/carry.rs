@@ -260,13 +260,18 @@ impl<E: Future<Output = ()>> Path<'_, E> {
 pub(super) async fn run<C: Leg, U: Leg>(
     relay: &mut Relay<C, U>,
     ending: Pin<&mut impl Future<Output = ()>>,
-    mut phase: Watch,
+    phase: Watch,
 ) -> Outcome {
     tokio::select! {
         biased;
         outcome = &mut *relay => return outcome,
         () = ending => {}
     }
+    // In a box of its own: most connections end before.
+    Box::pin(drain(relay, phase)).await
+}
+
+async fn drain<C: Leg, U: Leg>(relay: &mut Relay<C, U>, mut phase: Watch) -> Outcome {
     relay.drain();
     let outcome = tokio::select! {
         biased;

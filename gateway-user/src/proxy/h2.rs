@@ -23,6 +23,7 @@ mod held;
 mod opening;
 mod settings;
 mod stream;
+mod terms;
 #[cfg(test)]
 mod tests;
 
@@ -39,22 +40,19 @@ use ::h2::{
 };
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
-use http::{Method, Request, uri::Scheme};
+use http::Request;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::timeout,
 };
 
 use self::{
-    head::Gathered,
     held::{Flow, Held},
     opening::{Opening, Watched},
     stream::{Left, Sight, Stream},
+    terms::exchange,
 };
-use super::{
-    agent::add,
-    exchange::{Connection, Exchange},
-};
+use super::{agent::add, exchange::Connection};
 use crate::{
     call,
     config::Mode,
@@ -62,19 +60,11 @@ use crate::{
     limits,
 };
 
+pub(super) use self::terms::Terms;
 pub use self::{
     opening::{FirstFrame, NotHttp2},
     settings::Announced,
 };
-
-/// What is settled about a connection before its first byte.
-#[derive(Clone, Debug)]
-pub(super) struct Terms {
-    /// `https` over TLS, else `http`.
-    pub(super) scheme: Scheme,
-    /// Whether to refuse what can be read in two ways; otherwise it is counted.
-    pub(super) strict: bool,
-}
 
 /// A connection that did not end in good order. Whatever is left of both should be reset.
 #[derive(Debug, thiserror::Error)]
@@ -235,42 +225,6 @@ struct Bridge<'a, C, U> {
     next_seq: u64,
     /// The client's last stream.
     last_id: Option<u32>,
-}
-
-impl Terms {
-    /// Whether a request's head may go on, which is made ready for that. Counted if it may not.
-    fn check(&self, connection: &Connection, request: &mut Request<()>) -> Result<(), NotThis> {
-        let coverage = &connection.agent.coverage;
-        let hosts_differ = head::prepare(request, &self.scheme)
-            .inspect_err(|_| add(&coverage.h2_refused, 1))
-            .map_err(|_| NotThis)?;
-        if hosts_differ {
-            add(&coverage.h2_hosts_differ, 1);
-            if self.strict {
-                add(&coverage.h2_refused, 1);
-                return Err(NotThis);
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The head of a request can't go on.
-struct NotThis;
-
-/// What a request is, if it is HTTP.
-fn exchange(connection: &Connection, seq: u64, request: &Request<()>, id: u32) -> Option<Exchange> {
-    let coverage = &connection.agent.coverage;
-    let bytes = u64::try_from(head::request_size(request)).unwrap_or(u64::MAX);
-    if request.method() == Method::CONNECT {
-        add(&coverage.h2_tunnels, 1);
-        add(&coverage.bytes_opaque, bytes);
-        return None;
-    }
-    add(&coverage.bytes_observed, bytes);
-    let gathered = Gathered::of(request.headers());
-    let asked = head::begin(request, &gathered, id);
-    Some(Exchange::begin(connection, seq, &asked))
 }
 
 /// Whether upstream takes requests.

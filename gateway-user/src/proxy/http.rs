@@ -35,6 +35,8 @@ pub(super) struct Http {
     held: Option<Box<Held>>,
     /// What the client of a call that was refused is answered.
     reply: Option<Reply>,
+    /// What the client hears last if the gateway ends what is under way.
+    last_words: Vec<u8>,
 }
 
 /// What the two sides do after HTTP.
@@ -77,6 +79,7 @@ impl Http {
             asked: None,
             held: None,
             reply: None,
+            last_words: Vec::new(),
         }
     }
 

@@ -50,8 +50,6 @@ pub(super) struct Tap {
     of_client: Kept,
     of_server: Kept,
     course: Course,
-    /// The last ones for the client.
-    words: Vec<u8>,
     /// Bytes came since that was last asked.
     moved: bool,
 }
@@ -99,7 +97,6 @@ impl Tap {
             of_client: Kept::default(),
             of_server: Kept::default(),
             course: Course::On,
-            words: Vec::new(),
             moved: false,
         }
     }

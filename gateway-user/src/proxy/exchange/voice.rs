@@ -19,7 +19,9 @@ use crate::{
 /// What it takes to say something.
 #[derive(Debug)]
 pub(super) struct Voice {
+    /// Without its id.
     caller: Caller,
+    seq: u64,
     /// Absent where there was no room for one more.
     cut: Option<Cut>,
     usage: Usage,
@@ -40,10 +42,10 @@ enum Usage {
 }
 
 impl Voice {
-    pub(super) fn of(connection: &Connection, seq: u64, dialect: Dialect) -> Self {
-        let request_id = format!("req_turnpike_{:x}_{seq}", connection.id.0);
+    pub(super) fn of(connection: &Connection, seq: u64, dialect: Option<Dialect>) -> Self {
         Self {
-            caller: Caller { dialect: Some(dialect), request_id, ..Caller::default() },
+            caller: Caller { dialect, ..Caller::default() },
+            seq,
             cut: Cut::list(&connection.agent, connection.id, seq),
             usage: Usage::AsItIs,
             place: None,
@@ -58,6 +60,7 @@ impl Voice {
         });
         // What hands in several is told the reason under the first one's id.
         if let Some(invocation) = tools.take(1).next() {
+            self.caller.dialect = Some(invocation.dialect);
             self.caller.rpc_id.clone_from(&invocation.rpc_id);
             self.caller.calls_tool = invocation.tool.is_some();
         }
@@ -86,6 +89,11 @@ impl Voice {
             (_, Some(place)) => place.passed(bytes),
             (_, None) => {}
         }
+    }
+
+    fn caller(&self, connection: &Connection) -> Caller {
+        let request_id = format!("req_turnpike_{:x}_{}", connection.id.0, self.seq);
+        Caller { request_id, ..self.caller.clone() }
     }
 
     /// Nothing more will be said.
@@ -156,7 +164,7 @@ impl Exchange {
     /// It is answered by the gateway: with what.
     pub(in crate::proxy) fn refuse(&mut self, connection: &Connection, reason: &Reason) -> Reply {
         add(&connection.agent.coverage.calls_refused, 1);
-        let caller = self.voice.as_ref().map(|voice| voice.caller.clone());
+        let caller = self.voice.as_ref().map(|voice| voice.caller(connection));
         let reply = reply(&caller.unwrap_or_default(), reason);
         // An error to whoever reads it, whatever its status is in this dialect.
         if let Some(observer) = &mut self.observer {
@@ -182,7 +190,7 @@ impl Exchange {
         add(&connection.agent.coverage.calls_cut, 1);
         let voice = self.voice.as_ref()?;
         let place = voice.place.as_ref()?;
-        let words = place.last_words(&voice.caller, reason).ok()?;
+        let words = place.last_words(&voice.caller(connection), reason).ok()?;
         Some((words, place.filler()))
     }
 }

@@ -1,6 +1,6 @@
 //! How an exchange that is under way is ended by the gateway.
 
-use std::task::Context;
+use std::{mem::take, task::Context};
 
 use super::Http;
 use crate::{
@@ -19,10 +19,28 @@ impl Http {
         self.exchanges.front().into_iter().chain(held).find_map(|exchange| exchange.poll_cut(cx))
     }
 
+    /// Whether there are last words for the client.
+    pub(in crate::proxy) fn find_last_words(
+        &mut self,
+        connection: &Connection,
+        reason: &Reason,
+        sent: Sent,
+    ) -> bool {
+        let words = self.last_words(connection, reason, sent);
+        let found = words.is_some();
+        self.last_words = words.unwrap_or_default();
+        found
+    }
+
+    /// Those that were found.
+    pub(in crate::proxy) fn take_last_words(&mut self) -> Vec<u8> {
+        take(&mut self.last_words)
+    }
+
     /// The last bytes for the client: an answer if it has got nothing of one, else what ends the one
     /// that it gets. `None` if there are no words for it. Of what was read of the answer, so much
     /// has gone on.
-    pub(in crate::proxy) fn last_words(
+    fn last_words(
         &mut self,
         connection: &Connection,
         reason: &Reason,

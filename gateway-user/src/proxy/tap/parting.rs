@@ -1,6 +1,6 @@
 //! How the gateway takes leave of a client.
 
-use std::{mem::take, task::Context};
+use std::task::Context;
 
 use super::{Course, Reading, Tap};
 use crate::{
@@ -28,21 +28,23 @@ impl Tap {
     /// reset.
     pub(in crate::proxy) fn part(&mut self, reason: &Reason) {
         let sent = if self.asks() { Sent::Decided } else { Sent::All };
-        let words = match &mut self.reading {
-            Reading::Http(http) => http.last_words(&self.connection, reason, sent),
-            _ => None,
+        let in_words = match &mut self.reading {
+            Reading::Http(http) => http.find_last_words(&self.connection, reason, sent),
+            _ => false,
         };
-        tracing::debug!(connection = %self.connection.id, %reason, in_words = words.is_some(), "cut");
+        tracing::debug!(connection = %self.connection.id, %reason, in_words, "cut");
         self.cut(Ended::Cut);
         self.of_client = Kept::default();
         self.of_server = Kept::default();
-        self.course = if words.is_some() { Course::Parting } else { Course::Cut };
-        self.words = words.unwrap_or_default();
+        self.course = if in_words { Course::Parting } else { Course::Cut };
     }
 
     /// The last bytes for the client, after which the connection ends.
     pub(in crate::proxy) fn take_words(&mut self) -> Vec<u8> {
-        take(&mut self.words)
+        match &mut self.reading {
+            Reading::Http(http) => http.take_last_words(),
+            _ => Vec::new(),
+        }
     }
 
     /// What a client that is refused is answered.

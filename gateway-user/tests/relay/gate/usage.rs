@@ -94,3 +94,27 @@ fn an_answer_in_which_nothing_can_be_hidden_goes_on_as_it_is() {
         expect(&mut client, &answer);
     }
 }
+
+#[test]
+fn a_server_that_does_not_take_it_is_left_alone_afterwards() {
+    let bed = Bed::enforcing();
+    let request = post("", &chat(r#","stream":true"#));
+    let refusal = |error: &str| {
+        let head = "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json";
+        format!("{head}\r\nContent-Length: {}\r\n\r\n{error}", error.len())
+    };
+    let (mut client, mut server) = bed.pair();
+    // One that is about something else changes nothing.
+    for error in [r#"{"error":"no such model"}"#, r#"{"error":"stream_options: extra field"}"#] {
+        ask(&mut client, &mut server);
+        send(&mut server, refusal(error));
+        expect(&mut client, &refusal(error));
+    }
+    let stream = format!("{HEAD}{}0\r\n\r\n", chunk("data: {\"usage\":null}\n\n"));
+    for _ in 0..2 {
+        send(&mut client, &request);
+        expect(&mut server, &request);
+        send(&mut server, &stream);
+        expect(&mut client, &stream);
+    }
+}
