@@ -132,6 +132,8 @@ pub(super) struct Edited {
     pub(super) body: Vec<u8>,
     /// Whether a stream reports its usage for it.
     pub(super) reports_usage: bool,
+    /// The body may go on as it was, too.
+    pub(super) optional: bool,
 }
 
 impl CallAdmission {
@@ -195,7 +197,8 @@ impl CallAdmission {
             .or_else(|_| attempt(&self.edits))
             .map_err(|error| unfit(&error.to_string()))?;
         let body = (!splices.is_empty()).then(|| edit::apply(body, &splices));
-        Ok(body.map(|body| Edited { body, reports_usage }))
+        let optional = self.edits.is_empty();
+        Ok(body.map(|body| Edited { body, reports_usage, optional }))
     }
 }
 

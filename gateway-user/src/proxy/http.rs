@@ -1,11 +1,12 @@
 //! HTTP/1 on a connection: which exchanges are under way, and which bytes belong to which.
 
+mod again;
 mod held;
 mod leave;
 
 use std::collections::VecDeque;
 
-use self::held::Held;
+use self::{again::Again, held::Held};
 use super::{
     agent::add,
     exchange::{Connection, Ended, Exchange, Request, Response},
@@ -33,6 +34,8 @@ pub(super) struct Http {
     asked: Option<Switch>,
     /// The call whose request is held: none of it has gone on.
     held: Option<Box<Held>>,
+    /// The last request, if it may have to go again, as it was.
+    again: Option<Box<Again>>,
     /// What the client of a call that was refused is answered.
     reply: Option<Reply>,
     /// What the client hears last if the gateway ends what is under way.
@@ -78,6 +81,7 @@ impl Http {
             next_seq: 0,
             asked: None,
             held: None,
+            again: None,
             reply: None,
             last_words: Vec::new(),
         }
@@ -157,6 +161,8 @@ impl Http {
                 return Err(Refusal::Misdirected);
             }
         }
+        // It would come too late: answers come in the order of the requests.
+        self.again = None;
         let exchange = begin(connection, self.next_seq, head);
         self.next_seq += 1;
         if way.is_asked() && exchange.is_call() && !head.websocket {
@@ -186,7 +192,7 @@ impl Http {
             way.read(taken);
             let filtered = self.exchanges.front().is_some_and(Exchange::is_filtered);
             let Some(piece) = piece else {
-                if filtered {
+                if filtered || self.is_refused() {
                     way.replace(b"");
                 } else {
                     way.pass_all_but(self.responses.undecided());
@@ -201,6 +207,15 @@ impl Http {
                 && let Err(refusal) = self.answered(head, way.is_asked())
             {
                 return Outlook::Wrong(refusal);
+            }
+            if self.is_refused()
+                || matches!(&piece, ResponsePiece::Head(head) if self.is_refused_once(head, way))
+            {
+                way.replace(b"");
+                if piece == ResponsePiece::End {
+                    self.refusal_ended();
+                }
+                continue;
             }
             way.pass();
             // The framer gives no pieces without a request; were it wrong, nothing is lost.

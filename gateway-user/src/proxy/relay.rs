@@ -137,7 +137,9 @@ impl<C: Leg, U: Leg> Relay<C, U> {
     fn poll_lanes(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Side>> {
         loop {
             let turn = self.poll_turn(cx);
-            if turn.is_ready() || !self.tap.can_pass_kept(Side::Client) {
+            // What upstream does not take now wakes the connection when it does.
+            let taken = self.up.is_flushed();
+            if turn.is_ready() || !taken || !self.tap.can_pass_kept(Side::Client) {
                 return turn;
             }
         }

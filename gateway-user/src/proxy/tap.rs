@@ -137,7 +137,7 @@ impl Tap {
                 Side::Upstream => !refusal.blames_client() || self.ending().is_some(),
             },
             (Course::On, Reading::Http(http)) => {
-                side == Side::Client && self.asks() && http.awaits_switch()
+                side == Side::Client && self.asks() && (http.awaits_switch() || http.asks_again())
             }
             (Course::On, _) => false,
         }
@@ -233,9 +233,7 @@ impl Tap {
     /// What goes on, in `out`, of the bytes that were kept until it was known how to read them, behind
     /// what the gateway has to say itself.
     pub(super) fn pass_kept(&mut self, side: Side, out: &mut Vec<u8>) {
-        if side == Side::Upstream {
-            self.say_interim(out);
-        }
+        self.say(side, out);
         if !self.can_pass_kept(side) {
             return;
         }
@@ -251,7 +249,8 @@ impl Tap {
             Side::Client => &self.of_client,
             Side::Upstream => &self.of_server,
         };
-        kept.unread_len() > 0 && !self.waits(side)
+        let again = matches!(&self.reading, Reading::Http(http) if http.is_due_again());
+        kept.unread_len() > 0 && !self.waits(side) || side == Side::Client && again
     }
 
     /// What goes on, in `out`, of what that side said last, although it did not say enough to be
@@ -405,11 +404,13 @@ impl Tap {
     /// The client sends no more.
     pub(super) fn client_ended(&mut self) {
         self.client_ended = true;
-        if let Reading::Sniffing(sniffer) = &self.reading {
+        match &mut self.reading {
             // A connection that carried nothing is no blind spot.
-            if !sniffer.is_empty() {
+            Reading::Sniffing(sniffer) if !sniffer.is_empty() => {
                 self.not_told(OpaqueReason::Unknown);
             }
+            Reading::Http(http) => http.never_again(),
+            _ => {}
         }
     }
 

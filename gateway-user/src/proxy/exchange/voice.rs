@@ -39,6 +39,8 @@ enum Usage {
     Hidden(Hiding),
     /// The server did not take the request. What it says may be about that.
     Doubted(Vec<u8>),
+    /// It did not, and is asked again without; whether it took that.
+    Unasked(Option<bool>),
 }
 
 impl Voice {
@@ -68,11 +70,15 @@ impl Voice {
 
     pub(super) fn answered(&mut self, response: &Response<'_>) {
         self.place = Place::new(response.content_type, response.content_encoding);
+        let refused = matches!(response.status, 400 | 422);
+        if let Usage::Unasked(taken) = &mut self.usage {
+            *taken = Some(!refused);
+        }
         if let Usage::Added = self.usage {
             let has_events = self.place.as_ref().is_some_and(Place::has_events);
             self.usage = match response.status {
                 200..300 if has_events => Usage::Hidden(Hiding::default()),
-                400 | 422 => Usage::Doubted(Vec::new()),
+                _ if refused => Usage::Doubted(Vec::new()),
                 _ => Usage::AsItIs,
             };
         }
@@ -99,9 +105,12 @@ impl Voice {
     /// Nothing more will be said.
     pub(super) fn silence(&mut self, connection: &Connection, host: Option<&Name>) {
         self.cut = None;
-        if let (Usage::Doubted(heard), Some(host)) = (&self.usage, host)
-            && OPTION.iter().any(|name| memmem::find(heard, name).is_some())
-        {
+        let shy = match &self.usage {
+            Usage::Doubted(heard) => OPTION.iter().any(|name| memmem::find(heard, name).is_some()),
+            Usage::Unasked(taken) => *taken == Some(true),
+            _ => false,
+        };
+        if let Some(host) = host.filter(|_| shy) {
             tracing::info!(%host, "does not take stream_options; it is left alone from now on");
             connection.agent.policing.note_shy(host);
         }
@@ -126,6 +135,13 @@ impl Exchange {
         }
     }
 
+    /// Its request is sent again as its client sent it: the server did not take it otherwise.
+    pub(in crate::proxy) fn asked_again(&mut self) {
+        if let Some(voice) = &mut self.voice {
+            voice.usage = Usage::Unasked(None);
+        }
+    }
+
     /// Whether its answer goes on filtered: see [`Exchange::filter`].
     pub(in crate::proxy) fn is_filtered(&self) -> bool {
         self.voice.as_ref().is_some_and(|voice| matches!(voice.usage, Usage::Hidden(_)))
@@ -133,7 +149,9 @@ impl Exchange {
 
     /// Its answer goes on as it is, since it is framed so that no byte of it can be left out.
     pub(in crate::proxy) fn leave_unfiltered(&mut self) {
-        if let Some(voice) = &mut self.voice {
+        if let Some(voice) = &mut self.voice
+            && let Usage::Hidden(_) = voice.usage
+        {
             voice.usage = Usage::AsItIs;
         }
     }

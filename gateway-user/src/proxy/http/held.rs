@@ -2,7 +2,7 @@
 
 use std::{ops::Range, sync::Arc};
 
-use super::{Http, Switch};
+use super::{Http, Switch, again::Again};
 use crate::{
     call::Reason,
     dialect::refusal::Reply,
@@ -69,12 +69,13 @@ impl Held {
         self.room.grow(way.held().saturating_sub(self.head)).is_ok()
     }
 
-    /// The request as it goes on, if that is not as it is. Fails if it must not go on so.
+    /// The request as it goes on, if that is not as it is, and as it was if it may have to go so
+    /// after all. Fails if it must not go on.
     fn edited(
         &mut self,
         admission: &CallAdmission,
         way: &Way<'_>,
-    ) -> Result<Option<Vec<u8>>, Reason> {
+    ) -> Result<Option<(Vec<u8>, Option<Vec<u8>>)>, Reason> {
         let Some(dialect) = self.exchange.dialect().filter(|_| admission.changes()) else {
             return Ok(None);
         };
@@ -88,7 +89,7 @@ impl Held {
         if edited.reports_usage {
             self.exchange.usage_added();
         }
-        Ok(Some(match self.framing {
+        let instead = match self.framing {
             Framing::Chunked => {
                 // Behind the last chunk's data, and the line end that follows it.
                 let end = self.pieces.last().map(|last| last.end + b"\r\n".len());
@@ -96,7 +97,8 @@ impl Held {
                 [head, &h1::chunk(&edited.body), rest].concat()
             }
             _ => [h1::with_length(head, edited.body.len()), edited.body].concat(),
-        }))
+        };
+        Ok(Some((instead, edited.optional.then_some(whole))))
     }
 }
 
@@ -133,8 +135,12 @@ impl Http {
             Ok((admission, instead)) => {
                 self.responses.push(held.awaited)?;
                 self.asked = held.switch;
-                way.admit(&admission, self.requests.undecided(), instead.as_deref());
-                self.exchanges.push_back(held.exchange);
+                let bytes = instead.as_ref().map(|(bytes, _)| &**bytes);
+                way.admit(&admission, self.requests.undecided(), bytes);
+                let Held { exchange, awaited, room, .. } = *held;
+                self.exchanges.push_back(exchange);
+                let before = instead.and_then(|(_, before)| before);
+                self.again = before.map(|request| Box::new(Again::new(request, awaited, room)));
                 Ok(())
             }
             Err(reason) => {

@@ -9,6 +9,7 @@ use crate::{
         exchange::Ended,
         h1::Sent,
         refusal::{Refusal, written},
+        relay::Side,
         way::Kept,
     },
 };
@@ -56,13 +57,13 @@ impl Tap {
         .unwrap_or_else(|| refusal.answer())
     }
 
-    /// Puts into `out` what the client has to hear before it goes on.
-    pub(super) fn say_interim(&mut self, out: &mut Vec<u8>) {
-        if let Reading::Http(http) = &mut self.reading
-            && self.course == Course::On
-            && let Some(interim) = http.take_continue()
-        {
-            out.extend_from_slice(interim);
+    /// Puts into `out` what the gateway has to say itself, to whom that side speaks.
+    pub(super) fn say(&mut self, side: Side, out: &mut Vec<u8>) {
+        let Reading::Http(http) = &mut self.reading else { return };
+        match side {
+            _ if self.course != Course::On => {}
+            Side::Client => out.extend(http.take_again().unwrap_or_default()),
+            Side::Upstream => out.extend_from_slice(http.take_continue().unwrap_or_default()),
         }
     }
 }

@@ -95,26 +95,74 @@ fn an_answer_in_which_nothing_can_be_hidden_goes_on_as_it_is() {
     }
 }
 
-#[test]
-fn a_server_that_does_not_take_it_is_left_alone_afterwards() {
-    let bed = Bed::enforcing();
+fn refusal(fields: &str, error: &str) -> String {
+    let head = "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json";
+    format!("{head}\r\n{fields}Content-Length: {}\r\n\r\n{error}", error.len())
+}
+
+/// A request goes on as it is, and so does its answer.
+fn ask_unchanged(client: &mut TcpStream, server: &mut TcpStream) {
     let request = post("", &chat(r#","stream":true"#));
-    let refusal = |error: &str| {
-        let head = "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json";
-        format!("{head}\r\nContent-Length: {}\r\n\r\n{error}", error.len())
-    };
-    let (mut client, mut server) = bed.pair();
-    // One that is about something else changes nothing.
-    for error in [r#"{"error":"no such model"}"#, r#"{"error":"stream_options: extra field"}"#] {
-        ask(&mut client, &mut server);
-        send(&mut server, refusal(error));
-        expect(&mut client, &refusal(error));
-    }
+    send(client, &request);
+    expect(server, &request);
     let stream = format!("{HEAD}{}0\r\n\r\n", chunk("data: {\"usage\":null}\n\n"));
-    for _ in 0..2 {
-        send(&mut client, &request);
-        expect(&mut server, &request);
-        send(&mut server, &stream);
-        expect(&mut client, &stream);
+    send(server, &stream);
+    expect(client, &stream);
+}
+
+#[test]
+fn a_server_that_does_not_take_it_is_asked_again_without_and_left_alone_afterwards() {
+    let bed = Bed::enforcing();
+    let (mut client, mut server) = bed.pair();
+    let request = post("", &chat(r#","stream":true"#));
+    ask(&mut client, &mut server);
+    for byte in refusal("", "{\"error\":\"extra field\"}").as_bytes().chunks(7) {
+        send(&mut server, byte);
     }
+    expect(&mut server, &request);
+    let stream = format!("{HEAD}{}0\r\n\r\n", chunk("data: {\"usage\":null}\n\n"));
+    send(&mut server, &stream);
+    expect(&mut client, &stream);
+    ask_unchanged(&mut client, &mut server);
+    assert_eq!(bed.steps.finished(2)[0].step.status, Some(200));
+}
+
+#[test]
+fn a_request_that_is_wrong_either_way_is_answered_once_and_its_server_asked_on() {
+    let bed = Bed::enforcing();
+    let (mut client, mut server) = bed.pair();
+    for _ in 0..2 {
+        ask(&mut client, &mut server);
+        send(&mut server, refusal("", "no such model"));
+        expect(&mut server, &post("", &chat(r#","stream":true"#)));
+        send(&mut server, refusal("", "no such model, really"));
+        expect(&mut client, &refusal("", "no such model, really"));
+    }
+    assert_eq!(bed.steps.finished(2)[1].step.status, Some(400));
+}
+
+#[test]
+fn a_server_that_ends_the_connection_is_not_asked_again_but_remembered() {
+    let bed = Bed::enforcing();
+    for error in ["no such model", "stream_options: extra field"] {
+        let (mut client, mut server) = bed.pair();
+        ask(&mut client, &mut server);
+        let answer = refusal("Connection: close\r\n", error);
+        send(&mut server, &answer);
+        drop(server);
+        assert_eq!(super::rest(&mut client), answer);
+    }
+    let (mut client, mut server) = bed.pair();
+    ask_unchanged(&mut client, &mut server);
+}
+
+#[test]
+fn a_request_with_others_behind_it_is_not_sent_again() {
+    let bed = Bed::enforcing();
+    let (mut client, mut server) = bed.pair();
+    let request = post("", &chat(r#","stream":true"#));
+    send(&mut client, [&request, super::GET].concat());
+    expect(&mut server, &[&*with_usage(&request), super::GET].concat());
+    send(&mut server, refusal("", "no"));
+    expect(&mut client, &refusal("", "no"));
 }
