@@ -17,6 +17,7 @@
 //! What breaks the protocol never gets to the other side: `h2` refuses it with the codes that the
 //! RFC gives.
 
+mod again;
 mod half;
 mod head;
 mod held;

@@ -121,6 +121,14 @@ impl Half {
         self.unsent = Bytes::new();
     }
 
+    /// What came of the source, which has ended, goes to another sink from its beginning.
+    pub(super) fn begin_again(&mut self, to: SendStream<Bytes>, bytes: Bytes) {
+        self.to = to;
+        self.shown = bytes.len();
+        self.unsent = bytes;
+        self.state = State::Open;
+    }
+
     /// Ends the direction with these bytes behind what was shown of it.
     pub(super) fn end_with(&mut self, words: &[u8]) -> Result<(), Broken> {
         let shown = self.unsent.split_to(self.shown.min(self.unsent.len()));

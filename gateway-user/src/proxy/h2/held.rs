@@ -15,7 +15,10 @@ use http::{
     header::{CONTENT_LENGTH, EXPECT},
 };
 
-use super::stream::{Left, Sight, Stream};
+use super::{
+    again::Again,
+    stream::{Left, Sight, Stream},
+};
 use crate::{
     call,
     dialect::refusal::Reply,
@@ -58,6 +61,8 @@ struct Parts<'a> {
     from: RecvStream,
     respond: SendResponse<Bytes>,
     room: Room,
+    /// The request as it was, if it may have to go so after all.
+    before: Option<(Request<()>, Bytes)>,
 }
 
 impl<'a> Held<'a> {
@@ -78,7 +83,7 @@ impl<'a> Held<'a> {
         }
         let room = Room::new(Arc::clone(&connection.agent));
         Self {
-            parts: Some(Parts { sight, request, from, respond, room }),
+            parts: Some(Parts { sight, request, from, respond, room, before: None }),
             requests,
             body: BytesMut::new(),
             admission: None,
@@ -126,14 +131,18 @@ impl<'a> Held<'a> {
         _: &CallAdmission,
         ready: Result<(), ::h2::Error>,
     ) -> Result<Stream<'a>, Left> {
-        let Some(Parts { mut sight, request, from, respond, room }) = self.parts.take() else {
+        let Some(Parts { mut sight, request, from, respond, room, before }) = self.parts.take()
+        else {
             return Err(Left::Whole);
         };
         let ended = self.body.is_empty() && from.is_end_stream();
         match ready.and_then(|()| self.requests.send_request(request, ended)) {
             Ok(upstream) => {
                 let body = take(&mut self.body).freeze();
-                Ok(Stream::of_held(sight, (from, respond), upstream, ended, (body, room)))
+                let requests = self.requests.clone();
+                let again = before.map(|(request, body)| Again { requests, request, body });
+                let stream = Stream::new(sight, (from, respond), upstream, ended);
+                Ok(stream.holding(body, room, again))
             }
             // It takes no more, or was lost.
             Err(error) => {
@@ -196,10 +205,13 @@ impl Parts<'_> {
         let Some(dialect) = self.sight.dialect().filter(|_| changes) else {
             return Ok(admission);
         };
-        let headers = self.request.headers_mut();
+        let headers = self.request.headers();
         let sealed = headers.iter().any(|(name, value)| seals(name.as_str(), value.as_bytes()));
         if let Some(edited) = admission.edit(dialect, body, sealed)? {
-            if let Some(length) = headers.get_mut(CONTENT_LENGTH) {
+            if edited.optional {
+                self.before = Some((self.request.clone(), take(body).freeze()));
+            }
+            if let Some(length) = self.request.headers_mut().get_mut(CONTENT_LENGTH) {
                 *length = HeaderValue::from(edited.body.len());
             }
             *body = BytesMut::from(&*edited.body);

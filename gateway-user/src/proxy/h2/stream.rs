@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http::{Response, header::CONTENT_LENGTH};
 
 use super::{
+    again::Again,
     half::{Broken, Half, Look},
     head::{self, Gathered},
     held::answer,
@@ -45,6 +46,7 @@ pub(super) struct Stream<'a> {
     respond: Option<SendResponse<Bytes>>,
     /// For what was held of the request, while some of it may wait.
     room: Option<Room>,
+    again: Option<Again>,
     /// The gateway ends it.
     parting: Option<call::Reason>,
 }
@@ -92,26 +94,15 @@ impl<'a> Stream<'a> {
             down: Down::Awaited(upstream.0),
             respond: Some(respond),
             room: None,
+            again: None,
             parting: None,
         }
     }
 
-    /// The same, whose request was held; so much of its body has still to go on.
-    pub(super) fn of_held(
-        sight: Sight<'a>,
-        (from, respond): (RecvStream, SendResponse<Bytes>),
-        upstream: (ResponseFuture, SendStream<Bytes>),
-        ended: bool,
-        (body, room): (Bytes, Room),
-    ) -> Self {
-        Self {
-            sight,
-            up: Half::new(from, upstream.1, ended).holding(body),
-            down: Down::Awaited(upstream.0),
-            respond: Some(respond),
-            room: Some(room),
-            parting: None,
-        }
+    /// The same, whose request was held; so much of its body has still to go on, and it may have to
+    /// go again.
+    pub(super) fn holding(self, body: Bytes, room: Room, again: Option<Again>) -> Self {
+        Self { up: self.up.holding(body), room: Some(room), again, ..self }
     }
 
     /// The gateway ends it. To be polled afterwards.
@@ -157,7 +148,9 @@ impl<'a> Stream<'a> {
             Poll::Ready(Err(Broken::Sink(_))) => self.up.stop(),
             Poll::Ready(Err(Broken::Source(error))) => return Err(code(&error)),
         }
-        self.room = None;
+        if self.again.is_none() {
+            self.room = None;
+        }
         Ok(())
     }
 
@@ -208,6 +201,16 @@ impl<'a> Stream<'a> {
             Poll::Ready(Err(error)) => return Poll::Ready(Err(self.fail(&error))),
             Poll::Pending => return Poll::Pending,
         };
+        if let Some(again) = self.again.take()
+            && let Some(response) = again.send(response.status(), &mut self.up)
+        {
+            self.sight.asked_again();
+            self.down = Down::Awaited(response);
+            // The request goes on its way in the next turn.
+            cx.waker().wake_by_ref();
+            return Poll::Ready(Ok(()));
+        }
+        self.room = None;
         self.sight.response_head(&response);
         let (parts, body) = response.into_parts();
         let ended = body.is_end_stream();
@@ -327,6 +330,12 @@ impl<'a> Sight<'a> {
     fn last_words(&mut self, reason: &call::Reason) -> Option<Vec<u8>> {
         let exchange = self.exchange.as_mut().filter(|exchange| exchange.is_call())?;
         exchange.last_words(self.connection, reason).map(|(words, _)| words)
+    }
+
+    fn asked_again(&mut self) {
+        if let Some(exchange) = &mut self.exchange {
+            exchange.asked_again();
+        }
     }
 
     pub(super) fn usage_added(&mut self) {

@@ -325,3 +325,27 @@ fn at_the_deadline_of_a_drain_streams_end_in_words() {
         assert!(last.expect("it ends whole").contains("turnpike: the gateway is ending"));
     });
 }
+
+#[test]
+fn a_server_that_does_not_take_it_is_asked_again_without_and_left_alone_afterwards() {
+    run(async {
+        let bed = Bed::enforcing();
+        let mut ends = Ends::new(&bed).await;
+        let body = chat(r#","stream":true"#);
+        let answer = ends.ask_chat(&body).await;
+        let (mut call, mut respond) = ends.accept().await;
+        let first = ends.serving(whole(call.body_mut())).await.expect("whole");
+        assert!(first.contains("include_usage"), "{first}");
+        let mut refusal = Response::new(());
+        *refusal.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
+        let mut to = respond.send_response(refusal, false).expect("it is open");
+        to.send_data(Bytes::from_static(b"extra field"), true).expect("it is open");
+        let (mut call, mut respond) = ends.accept().await;
+        assert_eq!(ends.serving(whole(call.body_mut())).await.expect("whole"), body);
+        respond.send_response(Response::new(()), true).expect("it is open");
+        assert_eq!(ends.serving(answer).await.expect("an answer").status(), StatusCode::OK);
+        let _answer = ends.ask_chat(&body).await;
+        let (mut call, _respond) = ends.accept().await;
+        assert_eq!(ends.serving(whole(call.body_mut())).await.expect("whole"), body);
+    });
+}
