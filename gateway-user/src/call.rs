@@ -9,6 +9,7 @@ mod map;
 mod money;
 mod name;
 mod prompt;
+mod reason;
 mod step;
 mod time;
 mod workflow;
@@ -22,6 +23,7 @@ pub use map::{Folding, Spread, SpreadMap};
 pub use money::{MoneyParseError, NanoUsd};
 pub use name::Name;
 pub use prompt::{Anchor, Invocation, Message, Prompt, Role, Segments, Signal, Terms};
+pub use reason::{Cause, Reason};
 pub use step::{
     CallKind, Confidence, Evidence, EvidenceKind, Retry, RetryReason, Settlement, Spent, Step,
     StepKind, Tool,

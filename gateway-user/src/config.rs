@@ -26,7 +26,10 @@ pub use self::{
     problems::Problem,
     units::{Size, SizeParseError, Span, SpanParseError},
 };
-use crate::{policy::egress::Egress, price::Prices};
+use crate::{
+    policy::{egress::Egress, metering::OnUnmetered},
+    price::Prices,
+};
 
 /// Where the daemon looks when no `--config` is given; it need not exist.
 pub const DEFAULT_PATH: &str = "/etc/turnpike/turnpike.toml";
@@ -61,6 +64,8 @@ pub struct Defaults {
     /// Absent: on in enforce mode and for `turnpike run`, else off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decrypt: Option<Decrypt>,
+    /// What becomes of calls whose cost can't be told before they are made, in enforce.
+    pub on_unmetered: OnUnmetered,
 }
 
 impl Defaults {
@@ -252,9 +257,9 @@ mod tests {
     #[test]
     fn what_is_shown_reads_back() {
         let config = Config::parse(
-            "[defaults]\nmode = \"enforce\"\n[daemon]\ndrain = \"1500ms\"\n[[agent]]\n\
+            "[defaults]\nmode = \"enforce\"\non_unmetered = \"allow\"\n[daemon]\ndrain = \"1500ms\"\n[[agent]]\n\
              match = { container = \"a*\", label = { app = \"b\" } }\nname = \"{pod}\"\n\
-             tenant = \"acme\"\nexisting = \"reset\"\ndecrypt = \"off\"",
+             tenant = \"acme\"\nexisting = \"reset\"\ndecrypt = \"off\"\non_unmetered = \"deny\"",
         )
         .expect("valid");
         let shown = toml::to_string(&config).expect("shows");

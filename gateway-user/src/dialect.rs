@@ -24,12 +24,15 @@ mod canonical;
 mod coding;
 mod content;
 mod cursor;
+pub mod cut;
 mod detect;
 mod draft;
+pub mod edit;
 mod error;
 mod event_stream;
 mod frames;
 mod gemini;
+pub mod hiding;
 mod input;
 mod json;
 mod kept;
@@ -42,6 +45,7 @@ mod openai_chat;
 mod openai_completions;
 mod openai_embeddings;
 mod openai_responses;
+pub mod refusal;
 mod rpc;
 mod sample;
 pub mod signals;
@@ -53,7 +57,7 @@ mod unmetered;
 
 use std::fmt;
 
-use crate::call::{Answer, Digest, Invocation, Prompt, Signal, Unmetered};
+use crate::call::{Answer, Dialect, Digest, Invocation, Prompt, Signal, Unmetered};
 
 use model::ModelExchange;
 
@@ -133,6 +137,15 @@ impl Observer {
             Self::Model(exchange) => exchange.is_told(),
             Self::Asking(exchange) => exchange.is_told(),
             Self::Listening(_) => false,
+        }
+    }
+
+    /// In which it is answered, as far as that is known before it has been read.
+    #[must_use]
+    pub const fn dialect(&self) -> Option<Dialect> {
+        match self {
+            Self::Model(exchange) => Some(exchange.dialect()),
+            Self::Asking(_) | Self::Listening(_) => None,
         }
     }
 

@@ -36,6 +36,19 @@ pub const WS_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
 pub const WS_INFLATE_RATIO: u64 = 64;
 /// Bytes of a request body that are kept to be understood. Larger: the call is not understood.
 pub const OBSERVED_REQUEST_BYTES: usize = 32 * 1024 * 1024;
+/// Bytes of requests that are held until it is decided on them, of all agents. No agent has more than
+/// are left of them for all; what finds no room counts as too large to be read.
+pub const HELD_BYTES: usize = 512 * 1024 * 1024;
+/// Calls of one agent that can be cut one by one. More end only with their connections.
+pub const CALLS_UNDER_WAY_PER_AGENT: usize = 65_536;
+/// Servers of one agent that are remembered because they do not take a request that asks for a
+/// stream's usage. The oldest makes room, and is asked again.
+pub const SHY_HOSTS_PER_AGENT: usize = 256;
+/// Bytes that an event of our own may have to be filled up with to end a chunk of the server's. More:
+/// the connection is reset.
+pub const FILLED_BYTES: usize = 64 * 1024;
+/// How long connections may take for their last words when the gateway has to end.
+pub const LAST_WORDS: std::time::Duration = std::time::Duration::from_secs(1);
 /// Bytes of a response body, or of one event of a stream, that are kept to be understood.
 pub const OBSERVED_RESPONSE_BYTES: usize = 8 * 1024 * 1024;
 /// Content codings of one body, one on top of the other, that are undone. More: the body is not

@@ -2,6 +2,7 @@
 
 pub mod egress;
 pub mod hosts;
+pub mod metering;
 mod network;
 
 pub use self::network::{Network, NetworkError};

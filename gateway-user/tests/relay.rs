@@ -9,6 +9,7 @@ mod relay {
     mod egress;
     mod ends;
     mod enforce;
+    mod gate;
     mod http;
     mod large;
     mod mcp;

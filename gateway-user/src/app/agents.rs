@@ -14,6 +14,7 @@ use crate::{
     config::{Decrypt, Existing, Mode},
     control::model::{AttachRequest, Target},
     limits,
+    policy::metering::OnUnmetered,
 };
 
 /// On which terms a cgroup becomes an agent.
@@ -23,6 +24,7 @@ pub(super) struct Terms {
     /// As the mode allows it.
     pub(super) existing: Existing,
     pub(super) decrypt: Decrypt,
+    pub(super) on_unmetered: OnUnmetered,
     /// The certificates by which upstream is verified, if not those of the agent itself.
     pub(super) bundle: Option<PathBuf>,
     pub(super) tenant: Option<String>,
@@ -41,6 +43,7 @@ impl Terms {
         mode: Mode,
         existing: Existing,
         decrypt: Decrypt,
+        on_unmetered: OnUnmetered,
         bundle: Option<PathBuf>,
     ) -> Self {
         let (tenant, container_name, rule, late_ms) = (None, None, None, None);
@@ -48,6 +51,7 @@ impl Terms {
             mode,
             existing,
             decrypt,
+            on_unmetered,
             bundle,
             tenant,
             container_name,
@@ -73,6 +77,7 @@ impl Terms {
             container_id: container.as_ref().map(|container| container.id.clone()),
             pod: container.and_then(|container| container.pod),
             decrypt: self.decrypt,
+            on_unmetered: self.on_unmetered,
             bundle: self.bundle,
             container_name: self.container_name,
             tenant: self.tenant,

@@ -172,6 +172,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
+    use crate::policy::metering::OnUnmetered;
     use crate::{call::Timestamp, config::Mode};
 
     fn agent(name: &str) -> HeldAgent {
@@ -188,6 +189,7 @@ mod tests {
             late_ms: None,
             moving: false,
             decrypt: Decrypt::Off,
+            on_unmetered: OnUnmetered::default(),
             bundle: None,
             attached_at: Timestamp(0),
             pinned: true,

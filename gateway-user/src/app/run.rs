@@ -67,6 +67,7 @@ pub(super) async fn run(args: RunArgs, global: &Global) -> anyhow::Result<u8> {
     let ending = Ending::new()?;
     let room = Room::make(pid)?;
     let trust = Environment::place(&config.daemon.runtime_dir, pid);
+    let on_unmetered = config.defaults.on_unmetered;
     let keeper = Keeper::find(config, global).await?;
     // Kept until the command has ended.
     let environment = match decrypt {
@@ -77,7 +78,7 @@ pub(super) async fn run(args: RunArgs, global: &Global) -> anyhow::Result<u8> {
         Ok(environment) => {
             let bundle = environment.as_ref().map(Environment::own_bundle);
             // Its cgroup is new: nothing in it is older.
-            let terms = Terms::asked(mode, Existing::Keep, decrypt, bundle);
+            let terms = Terms::asked(mode, Existing::Keep, decrypt, on_unmetered, bundle);
             match keeper.attach(&room.0, &name, terms).await {
                 Ok(()) => {
                     let variables = environment.as_ref();

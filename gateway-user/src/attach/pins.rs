@@ -34,6 +34,7 @@ use crate::{
     call::{AgentRef, Timestamp},
     config::{Decrypt, Mode},
     limits,
+    policy::metering::OnUnmetered,
 };
 
 /// One gateway's place in the runtime directory.
@@ -85,6 +86,8 @@ pub struct HeldAgent {
     pub moving: bool,
     #[serde(default)]
     pub decrypt: Decrypt,
+    #[serde(default)]
+    pub on_unmetered: OnUnmetered,
     /// The file of certificates by which upstream is verified, if not the agent's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bundle: Option<PathBuf>,

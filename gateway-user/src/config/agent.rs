@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Decrypt, Mode};
-use crate::call::Glob;
+use crate::{call::Glob, policy::metering::OnUnmetered};
 
 /// One rule. The first that matches a workload holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -20,6 +20,7 @@ pub struct AgentRule {
     pub tenant: Option<String>,
     pub existing: Option<Existing>,
     pub decrypt: Option<Decrypt>,
+    pub on_unmetered: Option<OnUnmetered>,
 }
 
 /// What a workload must be. It is all that is written; something is.
@@ -220,6 +221,9 @@ struct Written {
     existing: Option<Existing>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     decrypt: Option<Decrypt>,
+    /// What becomes of calls whose cost can't be told before they are made, in enforce.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    on_unmetered: Option<OnUnmetered>,
 }
 
 /// The rule can't hold.
@@ -240,7 +244,7 @@ impl TryFrom<Written> for AgentRule {
     type Error = RuleError;
 
     fn try_from(written: Written) -> Result<Self, RuleError> {
-        let Written { matches, name, mode, tenant, existing, decrypt } = written;
+        let Written { matches, name, mode, tenant, existing, decrypt, on_unmetered } = written;
         if matches.is_empty() {
             return Err(RuleError::MatchesAll);
         }
@@ -250,14 +254,14 @@ impl TryFrom<Written> for AgentRule {
         if tenant.as_ref().is_some_and(String::is_empty) {
             return Err(RuleError::EmptyTenant);
         }
-        Ok(Self { matches, name, mode, tenant, existing, decrypt })
+        Ok(Self { matches, name, mode, tenant, existing, decrypt, on_unmetered })
     }
 }
 
 impl From<AgentRule> for Written {
     fn from(rule: AgentRule) -> Self {
-        let AgentRule { matches, name, mode, tenant, existing, decrypt } = rule;
-        Self { matches, name, mode, tenant, existing, decrypt }
+        let AgentRule { matches, name, mode, tenant, existing, decrypt, on_unmetered } = rule;
+        Self { matches, name, mode, tenant, existing, decrypt, on_unmetered }
     }
 }
 

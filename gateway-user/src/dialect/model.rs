@@ -11,7 +11,7 @@ use super::{
     openai_responses,
 };
 use crate::{
-    call::{Answer, Digest, Name, Signal},
+    call::{Answer, Dialect, Digest, Name, Signal},
     limits,
 };
 
@@ -82,6 +82,10 @@ impl ModelExchange {
             background: false,
             is_other: false,
         }
+    }
+
+    pub(super) const fn dialect(&self) -> Dialect {
+        self.api.dialect()
     }
 
     pub(super) fn request_body(&mut self, bytes: &[u8]) {

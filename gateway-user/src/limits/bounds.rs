@@ -79,6 +79,9 @@ pub enum Bound {
     WaitingCalls,
     OtherLines,
     Estimates,
+    RequestBytes,
+    HeldBytes,
+    CallsUnderWay,
 }
 
 /// What a bound's limit counts.
@@ -90,7 +93,7 @@ pub enum Unit {
 }
 
 impl Bound {
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 21] = [
         Self::ConnectionsPerAgent,
         Self::Connections,
         Self::HandshakeTime,
@@ -109,6 +112,9 @@ impl Bound {
         Self::WaitingCalls,
         Self::OtherLines,
         Self::Estimates,
+        Self::RequestBytes,
+        Self::HeldBytes,
+        Self::CallsUnderWay,
     ];
 
     /// As the configuration calls it where it can be changed, else as [`limits`] does.
@@ -133,6 +139,9 @@ impl Bound {
             Self::WaitingCalls => "waiting_calls_per_agent",
             Self::OtherLines => "other_lines_per_agent",
             Self::Estimates => "estimates",
+            Self::RequestBytes => "observed_request_bytes",
+            Self::HeldBytes => "held_bytes",
+            Self::CallsUnderWay => "calls_under_way_per_agent",
         }
     }
 
@@ -142,7 +151,11 @@ impl Bound {
             Self::HandshakeTime | Self::HelloTime | Self::HeadTime | Self::IdleTime => {
                 Unit::Milliseconds
             }
-            Self::HeadBytes | Self::ChunkLineBytes | Self::RpcRequestBytes => Unit::Bytes,
+            Self::HeadBytes
+            | Self::ChunkLineBytes
+            | Self::RpcRequestBytes
+            | Self::RequestBytes
+            | Self::HeldBytes => Unit::Bytes,
             _ => Unit::Count,
         }
     }
@@ -154,6 +167,7 @@ pub struct Bounds {
     limits: Limits,
     hits: [AtomicU64; Bound::ALL.len()],
     connections: AtomicUsize,
+    held: AtomicUsize,
 }
 
 impl Bounds {
@@ -206,6 +220,30 @@ impl Bounds {
         self.connections.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// Counts so many more bytes of requests that are held, of an agent that holds `own` already,
+    /// unless a bound is hit: then it says which, and has counted that. As with connections, no agent
+    /// may hold more than is left for all.
+    pub fn hold(&self, own: usize, more: usize) -> Result<(), Bound> {
+        let all = self.held.fetch_add(more, Ordering::Relaxed);
+        if own.saturating_add(more) <= limits::HELD_BYTES.saturating_sub(all) {
+            return Ok(());
+        }
+        self.release(more);
+        self.hit(Bound::HeldBytes);
+        Err(Bound::HeldBytes)
+    }
+
+    /// Takes back what was counted by [`Bounds::hold`].
+    pub fn release(&self, bytes: usize) {
+        self.held.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes of requests that are held.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
+    }
+
     /// What a bound is; `None` where it is switched off.
     #[must_use]
     pub fn limit(&self, bound: Bound) -> Option<u64> {
@@ -229,6 +267,9 @@ impl Bounds {
             Bound::WaitingCalls => limits::WAITING_CALLS_PER_AGENT,
             Bound::OtherLines => limits::OTHER_LINES_PER_AGENT,
             Bound::Estimates => limits::ESTIMATES,
+            Bound::RequestBytes => limits::OBSERVED_REQUEST_BYTES,
+            Bound::HeldBytes => limits::HELD_BYTES,
+            Bound::CallsUnderWay => limits::CALLS_UNDER_WAY_PER_AGENT,
         };
         Some(u64::try_from(count).unwrap_or(u64::MAX))
     }
@@ -268,6 +309,18 @@ mod tests {
             bounds.leave();
         }
         assert!(bounds.enter(agents[0] - 40).is_ok());
+    }
+
+    #[test]
+    fn an_agent_that_holds_much_leaves_room_for_the_next() {
+        let bounds = Bounds::default();
+        let part = limits::HELD_BYTES / 8;
+        let held = (0..8).take_while(|parts| bounds.hold(parts * part, part).is_ok()).count();
+        assert_eq!((held, bounds.held()), (4, 4 * part));
+        assert!(bounds.hold(0, part).is_ok(), "another agent");
+        assert_eq!(bounds.hits(Bound::HeldBytes), 1);
+        bounds.release(5 * part);
+        assert_eq!(bounds.held(), 0);
     }
 
     #[test]

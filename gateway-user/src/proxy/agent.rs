@@ -14,6 +14,7 @@ use gateway_common::AgentId;
 use super::{
     calls::Waiting,
     egress::{Refusals, Rules},
+    gate::Policing,
     others::Others,
     tls::Decryption,
 };
@@ -42,6 +43,7 @@ pub struct Agent {
     /// Those of the gateway: its connections count among all.
     pub bounds: Arc<Bounds>,
     pub(super) rules: Arc<Rules>,
+    pub(super) policing: Policing,
     lineage: Mutex<Lineage>,
     known: Mutex<Known>,
     waiting: Mutex<Waiting>,
@@ -74,6 +76,7 @@ impl Agent {
             others: Others::default(),
             bounds: Arc::default(),
             rules: Arc::default(),
+            policing: Policing::default(),
             lineage: Mutex::new(Lineage::new(seed)),
             known: Mutex::default(),
             waiting: Mutex::default(),
@@ -313,6 +316,9 @@ pub struct Coverage {
     pub calls_estimated: AtomicU64,
     /// Calls of models whose price is not known.
     pub calls_unpriced: AtomicU64,
+    /// Calls that were refused (enforce), and that were ended before their answers had.
+    pub(super) calls_refused: AtomicU64,
+    pub(super) calls_cut: AtomicU64,
     /// HTTP exchanges with no known API.
     pub exchanges_other: AtomicU64,
     opaque: [AtomicU64; OpaqueReason::ALL.len()],
@@ -441,6 +447,8 @@ impl Coverage {
             .map(|reason| (reason.name(), get(&self.opaque[*reason as usize])))
             .collect();
         reasons.insert("exchanges_other", get(&self.exchanges_other));
+        reasons.insert("calls_refused", get(&self.calls_refused));
+        reasons.insert("calls_cut", get(&self.calls_cut));
         reasons.insert("reset_over_bound", get(&self.over_bound));
         reasons.insert("tls_unnamed", get(&self.tls_unnamed));
         reasons.insert("reset_refused", get(&self.refused));

@@ -28,6 +28,7 @@ use super::{
     worker::Context,
 };
 use crate::{
+    call::Reason,
     config::Mode,
     drain::{Phase, Watch},
     limits,
@@ -52,9 +53,13 @@ pub(super) async fn carry<O: Origins>(
     let Arrival { stream: client, client: from, listener, netns } = arrival;
     reset_on_drop(&client);
     let first_word = sleep(limits::FIRST_WORD);
+    let cutting = phase.clone();
     let mut ending = pin!(async {
-        phase.reached(Phase::Draining).await;
-        first_word.await;
+        let mut cut = phase.clone();
+        tokio::select! {
+            () = async { phase.reached(Phase::Draining).await; first_word.await } => {}
+            () = cut.reached(Phase::Cut) => {}
+        }
     });
     let Some(origin) = origin::find(&context.origins, netns, &client, from, listener) else {
         tracing::debug!(client = %from, "a connection of unknown origin is reset");
@@ -92,7 +97,8 @@ pub(super) async fn carry<O: Origins>(
     // A tunnel through a proxy carries another connection.
     while let Some(Joined { admission, client, upstream, of_client, of_upstream }) = next {
         let (recording, names) = (Arc::clone(&recording), Arc::clone(&names));
-        let path = Path { admission, client, recording, names, ending: ending.as_mut() };
+        let (ending, phase) = (ending.as_mut(), cutting.clone());
+        let path = Path { admission, client, recording, names, ending, phase };
         next = path.carry(upstream, of_client, of_upstream).await;
     }
 }
@@ -117,6 +123,8 @@ pub(super) struct Path<'a, E> {
     pub(super) names: Arc<Directory>,
     /// Ready when the connection is to end as soon as it can.
     pub(super) ending: Pin<&'a mut E>,
+    /// Tells when it is to end, whatever is under way.
+    pub(super) phase: Watch,
 }
 
 /// Why a connection can't be read.
@@ -183,8 +191,12 @@ impl<E: Future<Output = ()>> Path<'_, E> {
             None => Tap::new(connection),
         };
         let mut relay = Relay::new(self.client, of_client, upstream, tap).after(of_upstream);
-        match run(&mut relay, self.ending).await {
+        match run(&mut relay, self.ending, self.phase).await {
             Outcome::Over => None,
+            Outcome::Parting => {
+                Box::pin(relay.part()).await;
+                None
+            }
             Outcome::Refused(refusal) => {
                 Box::pin(relay.refuse(refusal)).await;
                 None
@@ -203,7 +215,8 @@ impl<E: Future<Output = ()>> Path<'_, E> {
         let local = upstream.local_addr().ok();
         let connection = connection(self.admission, local, self.recording);
         let terms = Terms { scheme: Scheme::HTTP, strict };
-        match bridge(&mut client, &mut upstream, &connection, terms, self.ending).await {
+        let ends = (self.ending, self.phase);
+        match bridge(&mut client, &mut upstream, &connection, terms, ends).await {
             Ok(()) => {
                 end_on_drop(&client.stream);
                 end_on_drop(&upstream);
@@ -244,18 +257,33 @@ impl<E: Future<Output = ()>> Path<'_, E> {
     }
 }
 
-/// Relays until the end; from when it is to end on, only what is under way.
+/// Relays until the end; from when it is to end on, only what is under way; and that no longer than
+/// until it is cut.
 pub(super) async fn run<C: Leg, U: Leg>(
     relay: &mut Relay<C, U>,
     ending: Pin<&mut impl Future<Output = ()>>,
+    phase: Watch,
 ) -> Outcome {
     tokio::select! {
         biased;
         outcome = &mut *relay => return outcome,
         () = ending => {}
     }
+    // In a box of its own: most connections end before.
+    Box::pin(drain(relay, phase)).await
+}
+
+async fn drain<C: Leg, U: Leg>(relay: &mut Relay<C, U>, mut phase: Watch) -> Outcome {
     relay.drain();
-    match relay.await {
+    let outcome = tokio::select! {
+        biased;
+        outcome = &mut *relay => outcome,
+        () = phase.reached(Phase::Cut) => {
+            relay.cut(&Reason::ending());
+            relay.await
+        }
+    };
+    match outcome {
         // Nothing is under way in it yet.
         Outcome::Tunnel => Outcome::Over,
         outcome => outcome,
@@ -336,7 +364,8 @@ mod tests {
         let recording =
             Arc::new(Recording::new(Clock::start(), [0; 32], recorder, Prices::default()));
         let admission = admission_of(decrypting, address);
-        let path = Path { admission, client, recording, names: Arc::default(), ending };
+        let (names, phase) = (Arc::default(), crate::drain::channel().1);
+        let path = Path { admission, client, recording, names, ending, phase };
         (path, upstream, ends)
     }
 

@@ -22,7 +22,7 @@ use super::{
         Why, refuse,
     },
 };
-use crate::{call::Timestamp, config::Mode, limits};
+use crate::{call::Timestamp, config::Mode, drain::Watch, limits};
 
 /// A client that is to be decrypted.
 struct Case<'a> {
@@ -99,7 +99,7 @@ impl<E: Future<Output = ()>> Path<'_, E> {
         guise: TlsAcceptor,
         held: Vec<u8>,
     ) {
-        let Self { admission, client, recording, mut ending, .. } = self;
+        let Self { admission, client, recording, mut ending, phase, .. } = self;
         let Greeted { leg: upstream, verified, inside, .. } = greeted;
         let clock = recording.clock;
         let handshake_time = case.agent.bounds.limits().handshake_time;
@@ -122,13 +122,13 @@ impl<E: Future<Output = ()>> Path<'_, E> {
         let connection = connection(admission, local, Arc::clone(&recording)).with(server);
         let legs = (client, upstream);
         let said = match inside {
-            Some(Inside::Http2) => Box::pin(both(legs, &connection, ending)).await,
+            Some(Inside::Http2) => Box::pin(both(legs, &connection, (ending, phase))).await,
             Some(Inside::Http1) | None => {
                 let mut relay = Relay::new(legs.0, Vec::new(), legs.1, Tap::new(connection));
-                let outcome = run(&mut relay, ending.as_mut()).await;
+                let outcome = run(&mut relay, ending.as_mut(), phase.clone()).await;
                 let said = (relay.client().said(), relay.upstream().said());
                 if outcome != Outcome::Over {
-                    Box::pin(go_on(relay, outcome, &recording, ending)).await;
+                    Box::pin(go_on(relay, outcome, &recording, (ending, phase))).await;
                 }
                 said
             }
@@ -147,12 +147,13 @@ async fn go_on(
     mut relay: Relay<TlsLeg, TlsLeg>,
     mut outcome: Outcome,
     recording: &Arc<Recording>,
-    mut ending: Pin<&mut impl Future<Output = ()>>,
+    (mut ending, phase): (Pin<&mut impl Future<Output = ()>>, Watch),
 ) {
     loop {
         match outcome {
             Outcome::Over => return,
             Outcome::Refused(refusal) => return relay.refuse(refusal).await,
+            Outcome::Parting => return relay.part().await,
             Outcome::Tunnel => {}
         }
         let Some(joined) = relay.into_tunnel() else { return };
@@ -160,7 +161,7 @@ async fn go_on(
         let local = upstream.socket().local_addr().ok();
         let tap = Tap::new(connection(admission, local, Arc::clone(recording)));
         relay = Relay::new(client, of_client, upstream, tap).after(of_upstream);
-        outcome = run(&mut relay, ending.as_mut()).await;
+        outcome = run(&mut relay, ending.as_mut(), phase.clone()).await;
     }
 }
 
@@ -168,11 +169,11 @@ async fn go_on(
 async fn both(
     (mut client, mut upstream): (TlsLeg, TlsLeg),
     connection: &Connection,
-    ending: impl Future<Output = ()>,
+    ends: (impl Future<Output = ()>, Watch),
 ) -> (Said, Said) {
     let strict = connection.agent.mode == Mode::Enforce;
     let terms = Terms { scheme: Scheme::HTTPS, strict };
-    match bridge(&mut client, &mut upstream, connection, terms, ending).await {
+    match bridge(&mut client, &mut upstream, connection, terms, ends).await {
         Ok(()) => {
             end_on_drop(client.socket());
             end_on_drop(upstream.socket());

@@ -1,8 +1,12 @@
 //! One HTTP request and its response: from bytes to a step of a workflow.
 
+mod voice;
+
 use std::{fmt, mem::replace, net::SocketAddr, sync::Arc};
 
 use gateway_common::Origin;
+
+use voice::Voice;
 
 use super::{
     agent::{Agent, Place, add},
@@ -11,12 +15,13 @@ use super::{
     dialogue::Spoken,
     egress::Whither,
     estimate::{Estimates, Estimator},
+    gate::CallAdmission,
     others::Passing,
 };
 use crate::{
     call::{
-        AgentRef, ConnectionId, Name, Settlement, Signal, Spent, Step, StepId, Timestamp,
-        WorkflowId,
+        AgentRef, ConnectionId, Name, Reason, Settlement, Signal, Spent, Step, StepId, Timestamp,
+        Unmetered, WorkflowId,
     },
     dialect::{
         self, Answered, NotUnderstood, Observer, RequestInfo, ResponseInfo, Socket, Traffic,
@@ -163,6 +168,8 @@ pub(super) struct Exchange {
     calls: Calls,
     /// What it is if it makes no calls; absent if it does, or means to.
     other: Option<Box<Passing>>,
+    /// To be said in upstream's place, if it must be. Absent: it makes no calls.
+    voice: Option<Box<Voice>>,
 }
 
 impl Connection {
@@ -241,6 +248,12 @@ impl Exchange {
             let unmetered = if is_told { None } else { dialect::unmetered(&info) };
             Box::new(Passing::new(info.host, info.method, info.target, unmetered))
         });
+        let is_unmetered = other.as_ref().is_some_and(|other| other.unmetered().is_some());
+        let asks = matches!(observer, Some(Observer::Model(_) | Observer::Asking(_)));
+        let voice = (asks || is_unmetered).then(|| {
+            let dialect = observer.as_ref().and_then(Observer::dialect);
+            Box::new(Voice::of(connection, seq, dialect))
+        });
         Self {
             asking: Asking {
                 exchange_seq: seq,
@@ -256,7 +269,13 @@ impl Exchange {
             socket,
             calls: Calls::default(),
             other,
+            voice,
         }
+    }
+
+    /// Whether it speaks an API that is known.
+    pub(super) const fn is_call(&self) -> bool {
+        self.voice.is_some()
     }
 
     pub(super) fn request_body(&mut self, bytes: &[u8]) {
@@ -268,29 +287,61 @@ impl Exchange {
         }
     }
 
-    pub(super) fn request_ended(&mut self, connection: &Connection) {
+    /// Its request has ended: whether it may go upstream, which is decided in enforce only.
+    pub(super) fn request_ended(
+        &mut self,
+        connection: &Connection,
+    ) -> Result<CallAdmission, Reason> {
         self.request_over = true;
-        let Some(observer) = &mut self.observer else { return };
         let agent = &connection.agent;
+        let host = self.asking.host.as_ref();
+        let unmetered = self.other.as_ref().and_then(|other| other.unmetered());
+        let Some(observer) = &mut self.observer else {
+            return CallAdmission::decide(agent, host, unmetered.map_or(Ok(&[]), Err));
+        };
         // Apart from the match: it is locked no longer than for reading.
         let asked = observer.request_end(&mut agent.known());
         match asked {
             Ok(asked) => {
+                let calls = match (unmetered, observer.traffic()) {
+                    (Some(why), Traffic::Other | Traffic::Unread(_)) => Err(why),
+                    _ => Ok(&*asked),
+                };
+                let admission = CallAdmission::decide(agent, host, calls);
+                if let Some(voice) = &mut self.voice {
+                    voice.asked(&asked);
+                }
                 for asked in asked {
                     self.calls.asked(connection, &self.asking, asked);
                 }
+                admission
             }
             Err(reason) => {
                 tracing::debug!(connection = %connection.id, %reason, "call not understood");
                 add(&agent.coverage.calls_not_understood, 1);
                 self.observer = None;
                 self.other = None;
+                CallAdmission::decide(agent, host, Err(reason.into()))
             }
         }
     }
 
+    /// There is no room to hold its request until it has ended.
+    pub(super) fn request_too_large(
+        &self,
+        connection: &Connection,
+    ) -> Result<CallAdmission, Reason> {
+        // What may be anything, and is so large, is taken for what no rule is about.
+        let is_call = self.observer.as_ref().is_some_and(Observer::is_told);
+        let call = if is_call { Err(Unmetered::TooLarge) } else { Ok(&[][..]) };
+        CallAdmission::decide(&connection.agent, self.asking.host.as_ref(), call)
+    }
+
     pub(super) fn response_head(&mut self, response: &Response<'_>) {
         self.status = Some(response.status);
+        if let Some(voice) = &mut self.voice {
+            voice.answered(response);
+        }
         if let Some(observer) = &mut self.observer {
             observer.response_head(&ResponseInfo {
                 status: response.status,
@@ -302,6 +353,9 @@ impl Exchange {
     }
 
     pub(super) fn response_body(&mut self, connection: &Connection, bytes: &[u8]) {
+        if let Some(voice) = &mut self.voice {
+            voice.passed(bytes);
+        }
         if let Some(other) = &mut self.other {
             other.received(bytes.len());
         }
@@ -318,6 +372,9 @@ impl Exchange {
     pub(super) fn finish(&mut self, connection: &Connection, ended: Ended) {
         if replace(&mut self.response_over, true) {
             return;
+        }
+        if let Some(voice) = &mut self.voice {
+            voice.silence(connection, self.asking.host.as_ref());
         }
         let observer = self.observer.take();
         self.count_other(

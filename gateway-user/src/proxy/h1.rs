@@ -29,8 +29,9 @@ mod response;
 mod scan;
 
 pub use authority::{Authority, Misaddressed};
+pub use body::{LAST_CHUNK, Sent, chunk};
 pub use error::{Fault, FramingError};
-pub use head::{Framing, Method, RequestHead, ResponseHead, Version, without_field};
+pub use head::{Framing, Method, RequestHead, ResponseHead, Version, with_length, without_field};
 pub use request::{RequestFramer, RequestPiece};
 pub use response::{Awaited, ResponseFramer, ResponsePiece};
 

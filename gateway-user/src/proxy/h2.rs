@@ -17,11 +17,14 @@
 //! What breaks the protocol never gets to the other side: `h2` refuses it with the codes that the
 //! RFC gives.
 
+mod again;
 mod half;
 mod head;
+mod held;
 mod opening;
 mod settings;
 mod stream;
+mod terms;
 #[cfg(test)]
 mod tests;
 
@@ -32,43 +35,37 @@ use std::{
 };
 
 use ::h2::{
-    Reason, RecvStream, SendStream,
-    client::{self, ResponseFuture, SendRequest},
+    Reason, RecvStream,
+    client::{self, SendRequest},
     server::{self, SendResponse},
 };
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
-use http::{Method, Request, uri::Scheme};
+use http::Request;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::timeout,
 };
 
 use self::{
-    head::Gathered,
+    held::{Flow, Held},
     opening::{Moved, Opening, Watched},
-    stream::{Left, Stream},
+    stream::{Left, Sight, Stream},
+    terms::exchange,
 };
-use super::{
-    agent::add,
-    exchange::{Connection, Exchange},
-    silence::Silence,
+use super::{agent::add, exchange::Connection, silence::Silence};
+use crate::{
+    call,
+    config::Mode,
+    drain::{Phase, Watch},
+    limits,
 };
-use crate::limits;
 
+pub(super) use self::terms::Terms;
 pub use self::{
     opening::{FirstFrame, NotHttp2},
     settings::Announced,
 };
-
-/// What is settled about a connection before its first byte.
-#[derive(Clone, Debug)]
-pub(super) struct Terms {
-    /// `https` over TLS, else `http`.
-    pub(super) scheme: Scheme,
-    /// Whether to refuse what can be read in two ways; otherwise it is counted.
-    pub(super) strict: bool,
-}
 
 /// A connection that did not end in good order. Whatever is left of both should be reset.
 #[derive(Debug, thiserror::Error)]
@@ -89,7 +86,7 @@ pub(super) enum BridgeError {
 
 /// Carries a connection, from the client's first byte to the end of both sides. From when `ending`
 /// is ready on, the client is asked to open no more streams (GOAWAY), and the end comes with that of
-/// the last stream. Dropping it drops everything: nothing is spawned.
+/// the last stream; from when it is to be cut on, those that are left are ended. Dropping it drops everything: nothing is spawned.
 ///
 /// `Ok` if both sides were told all there was to tell them, the reasons of their errors included: the
 /// streams should then be closed in good order. An error means that one of the sides was lost.
@@ -98,7 +95,7 @@ pub(super) async fn bridge<C, U>(
     upstream: U,
     connection: &Connection,
     terms: Terms,
-    ending: impl Future<Output = ()>,
+    (ending, mut phase): (impl Future<Output = ()>, Watch),
 ) -> Result<(), BridgeError>
 where
     C: AsyncRead + AsyncWrite + Unpin,
@@ -106,6 +103,7 @@ where
 {
     add(&connection.agent.coverage.connections_observed, 1);
     let mut ending = pin!(ending);
+    let mut cutting = pin!(phase.reached(Phase::Cut));
     let moved = Moved::default();
     let opening = open(client, upstream, connection, terms, &moved);
     let opening = timeout(limits::H2_OPENING_TIME, opening);
@@ -115,12 +113,16 @@ where
         // Nothing was asked yet.
         () = &mut ending => return Ok(()),
     };
-    let mut told = false;
+    let (mut told, mut cut) = (false, false);
     let mut silence = connection.agent.bounds.limits().idle_time.map(Silence::new);
     poll_fn(|cx| {
         if !told && ending.as_mut().poll(cx).is_ready() {
             told = true;
             bridge.drain();
+        }
+        if !cut && cutting.as_mut().poll(cx).is_ready() {
+            cut = true;
+            bridge.cut(&call::Reason::ending());
         }
         if let Poll::Ready(over) = bridge.poll(cx) {
             return Poll::Ready(over);
@@ -231,7 +233,7 @@ struct Bridge<'a, C, U> {
     upstream_over: Option<Result<(), ::h2::Error>>,
     /// Gone when nothing more will be asked: then upstream's connection ends with its last stream.
     requests: Option<SendRequest<Bytes>>,
-    streams: FuturesUnordered<Stream<'a>>,
+    streams: FuturesUnordered<Flow<'a>>,
     /// To be reset once what was written to them is sent.
     resets: Vec<(SendResponse<Bytes>, Reason)>,
     /// What was under way when upstream was lost. Kept, so that nothing is said about them.
@@ -243,9 +245,6 @@ struct Bridge<'a, C, U> {
     last_id: Option<u32>,
 }
 
-/// A request that went upstream, and what it is if it is HTTP.
-type Asked = (Option<Exchange>, (ResponseFuture, SendStream<Bytes>));
-
 /// Whether upstream takes requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Room {
@@ -256,7 +255,7 @@ enum Room {
     Gone,
 }
 
-impl<C, U> Bridge<'_, C, U>
+impl<'a, C, U> Bridge<'a, C, U>
 where
     C: AsyncRead + AsyncWrite + Unpin,
     U: AsyncRead + AsyncWrite + Unpin,
@@ -306,6 +305,16 @@ where
         self.client.abrupt_shutdown(Reason::NO_ERROR);
         self.poll_client(cx);
         Ok(())
+    }
+
+    /// Ends the streams that are left.
+    fn cut(&mut self, reason: &call::Reason) {
+        self.drain();
+        // Those that are pushed anew are polled, whatever they wait for.
+        for mut stream in std::mem::take(&mut self.streams) {
+            stream.part(reason.clone());
+            self.streams.push(stream);
+        }
     }
 
     /// Reads, writes, and takes the requests that upstream has room for. The others wait in `h2`,
@@ -373,50 +382,44 @@ where
             return;
         }
         let (parts, body) = request.into_parts();
-        let ended = body.is_end_stream();
-        match self.ask(Request::from_parts(parts, ()), id, ended) {
-            Ok((exchange, upstream)) => {
-                let client = (body, respond);
-                let stream = Stream::new(self.connection, exchange, client, upstream, ended);
-                self.streams.push(stream);
-            }
-            Err(reason) => respond.send_reset(reason),
+        let request = Request::from_parts(parts, ());
+        let client = (body, respond);
+        match self.ask(request, id, client) {
+            Ok(stream) => self.streams.push(stream),
+            Err((mut respond, reason)) => respond.send_reset(reason),
         }
     }
 
-    /// Passes a request's head on. Fails with the code that the client is told.
-    fn ask(&mut self, mut request: Request<()>, id: u32, ended: bool) -> Result<Asked, Reason> {
-        let coverage = &self.connection.agent.coverage;
-        let requests = self.requests.as_mut().ok_or(Reason::REFUSED_STREAM)?;
-        let hosts_differ = head::prepare(&mut request, &self.terms.scheme)
-            .inspect_err(|_| add(&coverage.h2_refused, 1))
-            .map_err(|_| Reason::PROTOCOL_ERROR)?;
-        if hosts_differ {
-            add(&coverage.h2_hosts_differ, 1);
-            if self.terms.strict {
-                add(&coverage.h2_refused, 1);
-                return Err(Reason::PROTOCOL_ERROR);
-            }
-        }
-        let is_tunnel = request.method() == Method::CONNECT;
-        let bytes = u64::try_from(head::request_size(&request)).unwrap_or(u64::MAX);
-        let exchange = if is_tunnel {
-            add(&coverage.h2_tunnels, 1);
-            add(&coverage.bytes_opaque, bytes);
-            None
-        } else {
-            add(&coverage.bytes_observed, bytes);
-            let gathered = Gathered::of(request.headers());
-            let asked = head::begin(&request, &gathered, id);
-            Some(Exchange::begin(self.connection, self.next_seq, &asked))
+    /// Passes a request on: its head at once, or all of it when it is admitted. Fails with the code
+    /// that the client is told.
+    fn ask(
+        &mut self,
+        mut request: Request<()>,
+        id: u32,
+        (body, respond): (RecvStream, SendResponse<Bytes>),
+    ) -> Result<Flow<'a>, (SendResponse<Bytes>, Reason)> {
+        let connection = self.connection;
+        let (Some(requests), Ok(())) =
+            (&mut self.requests, self.terms.check(connection, &mut request))
+        else {
+            let gone = self.requests.is_none();
+            let reason = if gone { Reason::REFUSED_STREAM } else { Reason::PROTOCOL_ERROR };
+            return Err((respond, reason));
         };
+        let sight = Sight::new(connection, exchange(connection, self.next_seq, &request, id));
         self.next_seq += 1;
+        if connection.agent.mode == Mode::Enforce && sight.is_call() {
+            let requests = requests.clone();
+            let held = Held::new(connection, sight, request, (body, respond), requests);
+            return Ok(Flow::Held(Box::new(held)));
+        }
+        let ended = body.is_end_stream();
         match requests.send_request(request, ended) {
-            Ok(upstream) => Ok((exchange, upstream)),
+            Ok(upstream) => Ok(Flow::Carried(Stream::new(sight, (body, respond), upstream, ended))),
             Err(error) => {
-                tracing::debug!(connection = %self.connection.id, %error, "can't ask upstream");
+                tracing::debug!(connection = %connection.id, %error, "can't ask upstream");
                 // It has said that it takes no more, or has no numbers left for streams.
-                Err(Reason::REFUSED_STREAM)
+                Err((respond, Reason::REFUSED_STREAM))
             }
         }
     }

@@ -1,19 +1,26 @@
 //! HTTP/1 on a connection: which exchanges are under way, and which bytes belong to which.
 
+mod again;
+mod held;
+mod leave;
+
 use std::collections::VecDeque;
 
+use self::{again::Again, held::Held};
 use super::{
     agent::add,
     dialogue::Spoken,
     exchange::{Connection, Ended, Exchange, Request, Response},
     h1::{
-        Authority, Awaited, Eof, Fault, Framing, FramingError, Method, Misaddressed, RequestFramer,
-        RequestHead, RequestPiece, ResponseFramer, ResponseHead, ResponsePiece,
+        Authority, Awaited, Eof, Fault, Framing, FramingError, LAST_CHUNK, Method, Misaddressed,
+        RequestFramer, RequestHead, RequestPiece, ResponseFramer, ResponseHead, ResponsePiece,
+        chunk,
     },
     refusal::Refusal,
     way::Way,
     ws::Deflate,
 };
+use crate::dialect::refusal::Reply;
 
 /// The exchanges of one connection, oldest first: answers come in the order of the requests
 /// (RFC 9112, section 9.3.2).
@@ -26,6 +33,14 @@ pub(super) struct Http {
     next_seq: u64,
     /// What the last request asks to switch to, until it is answered.
     asked: Option<Switch>,
+    /// The call whose request is held: none of it has gone on.
+    held: Option<Box<Held>>,
+    /// The last request, if it may have to go again, as it was.
+    again: Option<Box<Again>>,
+    /// What the client of a call that was refused is answered.
+    reply: Option<Reply>,
+    /// What the client hears last if the gateway ends what is under way.
+    last_words: Vec<u8>,
 }
 
 /// What the two sides do after HTTP.
@@ -68,6 +83,10 @@ impl Http {
             exchanges: VecDeque::new(),
             next_seq: 0,
             asked: None,
+            held: None,
+            again: None,
+            reply: None,
+            last_words: Vec::new(),
         }
     }
 
@@ -81,7 +100,7 @@ impl Http {
             match piece {
                 None => {
                     way.pass_all_but(self.requests.undecided());
-                    return Outlook::Http;
+                    return self.hold_on(connection, way);
                 }
                 Some(RequestPiece::Head(head)) => {
                     if let Err(refusal) = self.begin(connection, &head, way) {
@@ -89,23 +108,46 @@ impl Http {
                     }
                 }
                 Some(RequestPiece::Body(body)) => {
-                    if let Some(exchange) = self.exchanges.back_mut() {
+                    if let Some(held) = &mut self.held {
+                        held.body(way, body);
+                    } else if let Some(exchange) = self.exchanges.back_mut() {
                         exchange.request_body(body);
                     }
                     way.pass();
                 }
                 Some(RequestPiece::End) => {
-                    if let Some(exchange) = self.exchanges.back_mut() {
-                        exchange.request_ended(connection);
+                    if let Err(refusal) = self.request_ended(connection, way) {
+                        return Outlook::Wrong(refusal);
                     }
-                    self.forget_finished();
-                    way.pass();
                     if way.is_asked() && self.awaits_switch() {
                         return Outlook::Http;
                     }
                 }
             }
         }
+    }
+
+    /// More is to come of a request: whether there is room for what is held of it.
+    fn hold_on(&mut self, connection: &Connection, way: &mut Way<'_>) -> Outlook {
+        if self.held.as_mut().is_some_and(|held| !held.fits(way))
+            && let Err(refusal) = self.decide(connection, way, false)
+        {
+            return Outlook::Wrong(refusal);
+        }
+        Outlook::Http
+    }
+
+    fn request_ended(&mut self, connection: &Connection, way: &mut Way<'_>) -> Result<(), Refusal> {
+        if self.held.is_some() {
+            return self.decide(connection, way, true);
+        }
+        if let Some(exchange) = self.exchanges.back_mut() {
+            // It has gone on: as audit has it, or allowed before it was whole.
+            let _ = exchange.request_ended(connection);
+        }
+        self.forget_finished();
+        way.pass();
+        Ok(())
     }
 
     fn begin(
@@ -122,6 +164,15 @@ impl Http {
                 return Err(Refusal::Misdirected);
             }
         }
+        // It would come too late: answers come in the order of the requests.
+        self.again = None;
+        let exchange = begin(connection, self.next_seq, head);
+        self.next_seq += 1;
+        if way.is_asked() && exchange.is_call() && !head.websocket {
+            way.hold();
+            self.held = Some(Box::new(Held::new(connection, exchange, head, way)));
+            return Ok(());
+        }
         self.responses.push(Awaited::from(head))?;
         self.asked = Switch::asked(head);
         if head.websocket {
@@ -130,33 +181,56 @@ impl Http {
         } else {
             way.pass();
         }
-        self.exchanges.push_back(begin(connection, self.next_seq, head));
-        self.next_seq += 1;
+        self.exchanges.push_back(exchange);
         Ok(())
     }
 
     pub(super) fn server_sent(&mut self, connection: &Connection, way: &mut Way<'_>) -> Outlook {
         loop {
+            let chunked = self.responses.is_chunked();
             let (taken, piece) = match self.responses.next(way.rest()) {
                 Ok(read) => read,
                 Err(error) => return Outlook::Wrong(error.into()),
             };
             way.read(taken);
+            let filtered = self.exchanges.front().is_some_and(Exchange::is_filtered);
             let Some(piece) = piece else {
-                way.pass_all_but(self.responses.undecided());
+                if filtered || self.is_refused() {
+                    way.replace(b"");
+                } else {
+                    way.pass_all_but(self.responses.undecided());
+                }
                 return Outlook::Http;
             };
+            if filtered {
+                self.filter(connection, &piece, chunked, way);
+                continue;
+            }
             if let ResponsePiece::Head(head) = &piece
                 && let Err(refusal) = self.answered(head, way.is_asked())
             {
                 return Outlook::Wrong(refusal);
+            }
+            if self.is_refused()
+                || matches!(&piece, ResponsePiece::Head(head) if self.is_refused_once(head, way))
+            {
+                way.replace(b"");
+                if piece == ResponsePiece::End {
+                    self.refusal_ended();
+                }
+                continue;
             }
             way.pass();
             // The framer gives no pieces without a request; were it wrong, nothing is lost.
             let Some(exchange) = self.exchanges.front_mut() else { continue };
             match piece {
                 ResponsePiece::Interim(_) => {}
-                ResponsePiece::Head(head) => exchange.response_head(&neutral(&head)),
+                ResponsePiece::Head(head) => {
+                    exchange.response_head(&neutral(&head));
+                    if !way.is_asked() || matches!(head.framing, Framing::Length(_)) {
+                        exchange.leave_unfiltered();
+                    }
+                }
                 ResponsePiece::Body(body) => exchange.response_body(connection, body),
                 ResponsePiece::End => {
                     exchange.finish(connection, Ended::Whole);
@@ -172,6 +246,36 @@ impl Http {
                 }
             }
         }
+    }
+
+    /// A piece of an answer of which not all goes on. What does is in chunks of our own where it was
+    /// in chunks; trailers are left out.
+    fn filter(
+        &mut self,
+        connection: &Connection,
+        piece: &ResponsePiece<'_>,
+        chunked: bool,
+        way: &mut Way<'_>,
+    ) {
+        let Some(exchange) = self.exchanges.front_mut() else { return };
+        let framed = |bytes: Vec<u8>| if chunked { chunk(&bytes) } else { bytes };
+        if let ResponsePiece::Body(body) = piece {
+            exchange.response_body(connection, body);
+            way.replace(&framed(exchange.filter(Some(body))));
+        } else {
+            let mut last = framed(exchange.filter(None));
+            last.extend_from_slice(LAST_CHUNK);
+            way.replace(&last);
+            exchange.finish(connection, Ended::Whole);
+            self.forget_finished();
+        }
+    }
+
+    /// What is left of an answer that ends with its connection.
+    pub(super) fn filtered_rest(&mut self) -> Vec<u8> {
+        let ends_so = self.responses.eof() == Eof::Complete;
+        let exchange = self.exchanges.front_mut().filter(|_| ends_so);
+        exchange.map(|exchange| exchange.filter(None)).unwrap_or_default()
     }
 
     /// A final head has come: whether it may be believed.
@@ -213,7 +317,8 @@ impl Http {
 
     /// None of the exchanges that are under way will be seen to its end.
     pub(super) fn cut(&mut self, connection: &Connection, how: Ended) {
-        for mut exchange in self.exchanges.drain(..) {
+        let held = self.held.take().map(|held| held.exchange);
+        for mut exchange in self.exchanges.drain(..).chain(held) {
             exchange.finish(connection, how);
         }
     }

@@ -349,6 +349,14 @@ impl Lane {
         }
     }
 
+    /// What has been read and could not be written yet.
+    pub(super) fn take_unsent(&mut self) -> Vec<u8> {
+        let sent = std::mem::take(&mut self.sent);
+        let mut unsent = std::mem::take(&mut self.unsent);
+        unsent.drain(..sent);
+        unsent
+    }
+
     /// Whether everything that was read has been written.
     pub(super) fn is_flushed(&self) -> bool {
         let piped = self.bulk.as_ref().is_some_and(|bulk| !bulk.conduit.is_empty());

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use http::StatusCode;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     time::timeout,
@@ -12,7 +13,10 @@ use super::{
     h1::{FramingError, Misaddressed},
     leg::Leg,
 };
-use crate::limits::{self, Bound};
+use crate::{
+    dialect::refusal::Reply,
+    limits::{self, Bound},
+};
 
 /// Why an exchange is not carried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,6 +31,9 @@ pub(super) enum Refusal {
     Extension,
     #[error("the request's head took too long")]
     SlowHead,
+    /// Of a call, for a reason of its own. What its client is told is kept beside it.
+    #[error("a call is refused")]
+    Call,
 }
 
 impl Refusal {
@@ -68,8 +75,23 @@ impl Refusal {
             Self::Misdirected => ("421 Misdirected Request", "misdirected_request"),
             Self::Extension => ("502 Bad Gateway", "unknown_extension"),
             Self::SlowHead => ("408 Request Timeout", "slow_request"),
+            Self::Call => ("403 Forbidden", "refused_call"),
         }
     }
+}
+
+/// A call's refusal as it is written to its client, after which the connection ends.
+pub(super) fn written(reply: &Reply) -> Vec<u8> {
+    let status = StatusCode::from_u16(reply.status).ok();
+    let words = status.and_then(|status| status.canonical_reason()).unwrap_or_default();
+    let fields = reply.fields.iter().map(|(name, value)| format!("{name}: {value}\r\n"));
+    let head = format!(
+        "HTTP/1.1 {} {words}\r\n{}content-length: {}\r\nconnection: close\r\n\r\n",
+        reply.status,
+        fields.collect::<String>(),
+        reply.body.len(),
+    );
+    [head.as_bytes(), &reply.body].concat()
 }
 
 /// Answers a client, and ends the connection so that the answer is not lost: what the client still

@@ -18,6 +18,7 @@ use super::{
     tap::{Ending, Tap},
     way::Verdict,
 };
+use crate::call::Reason;
 
 /// Carries a connection until it ends. Either direction may end before the other; an error on
 /// either side becomes a reset of both, as it would have been one for the two without us. What the
@@ -46,6 +47,8 @@ pub(super) enum Outcome {
     Over,
     /// The client is still to be told: [`Relay::refuse`].
     Refused(Refusal),
+    /// The client has still to hear the last words: [`Relay::part`].
+    Parting,
     /// The two go on through a tunnel: [`Relay::into_tunnel`].
     Tunnel,
 }
@@ -101,10 +104,22 @@ impl<C: Leg, U: Leg> Relay<C, U> {
         self.draining = true;
     }
 
+    /// From now on the connection ends, whatever is under way on it.
+    pub(super) fn cut(&mut self, reason: &Reason) {
+        self.tap.part(reason);
+    }
+
     /// Resets upstream, and tells the client why.
     pub(super) async fn refuse(mut self, refusal: Refusal) {
         drop(self.upstream);
-        farewell(&mut self.client, &refusal.answer()).await;
+        farewell(&mut self.client, &self.tap.answer(refusal)).await;
+    }
+
+    /// Resets upstream, and tells the client the last words behind what it has not taken yet.
+    pub(super) async fn part(mut self) {
+        drop(self.upstream);
+        let words = [self.down.take_unsent(), self.tap.take_words()].concat();
+        farewell(&mut self.client, &words).await;
     }
 
     /// What the two go on with. `None` if there is no tunnel.
@@ -122,7 +137,9 @@ impl<C: Leg, U: Leg> Relay<C, U> {
     fn poll_lanes(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Side>> {
         loop {
             let turn = self.poll_turn(cx);
-            if turn.is_ready() || !self.tap.can_pass_kept(Side::Client) {
+            // What upstream does not take now wakes the connection when it does.
+            let taken = self.up.is_flushed();
+            if turn.is_ready() || !taken || !self.tap.can_pass_kept(Side::Client) {
                 return turn;
             }
         }
@@ -268,6 +285,10 @@ impl<C: Leg, U: Leg> Future for Relay<C, U> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
         let this = &mut *self;
+        this.tap.poll_cut(cx);
+        if let Some(outcome @ Outcome::Parting) = this.ending() {
+            return Poll::Ready(outcome);
+        }
         let lanes = this.poll_lanes(cx);
         this.poll_late(cx);
         if this.up.closed().is_some() {
@@ -277,6 +298,10 @@ impl<C: Leg, U: Leg> Future for Relay<C, U> {
             Some(End::Whole) => this.tap.server_ended(),
             Some(End::Cut) => this.tap.broken(Side::Upstream),
             None => {}
+        }
+        if lanes.is_pending() {
+            // Of what has begun just now, too.
+            this.tap.poll_cut(cx);
         }
         if let Some(outcome) = this.ending() {
             return Poll::Ready(outcome);
@@ -308,6 +333,7 @@ impl<C: Leg, U: Leg> Relay<C, U> {
     fn ending(&self) -> Option<Outcome> {
         match self.tap.ending()? {
             Ending::Cut => Some(Outcome::Over),
+            Ending::Parting => Some(Outcome::Parting),
             Ending::Refused(refusal) => self.down.is_flushed().then_some(Outcome::Refused(refusal)),
             Ending::Tunnel => {
                 (self.up.is_flushed() && self.down.is_flushed()).then_some(Outcome::Tunnel)

@@ -1,5 +1,6 @@
 //! What looks on while a connection is relayed, or is asked first.
 
+mod parting;
 mod unread;
 
 use std::{mem::replace, time::Duration};
@@ -70,6 +71,8 @@ enum Course {
     On,
     /// The client is told, once it has the answers that come before.
     Refusing(Refusal),
+    /// The client has still to hear the last words.
+    Parting,
     Cut,
 }
 
@@ -78,6 +81,8 @@ enum Course {
 pub(super) enum Ending {
     /// With an answer of our own. Upstream is reset.
     Refused(Refusal),
+    /// With last words behind what has passed of an answer. Upstream is reset.
+    Parting,
     /// Reset, to both.
     Cut,
     /// A tunnel through an HTTP proxy begins.
@@ -127,13 +132,13 @@ impl Tap {
     /// Whether nothing of that side goes on for now.
     pub(super) fn waits(&self, side: Side) -> bool {
         match (self.course, &self.reading) {
-            (Course::Cut, _) | (_, Reading::Tunnel(_)) => true,
+            (Course::Cut | Course::Parting, _) | (_, Reading::Tunnel(_)) => true,
             (Course::Refusing(refusal), _) => match side {
                 Side::Client => true,
                 Side::Upstream => !refusal.blames_client() || self.ending().is_some(),
             },
             (Course::On, Reading::Http(http)) => {
-                side == Side::Client && self.asks() && http.awaits_switch()
+                side == Side::Client && self.asks() && (http.awaits_switch() || http.asks_again())
             }
             (Course::On, _) => false,
         }
@@ -151,6 +156,7 @@ impl Tap {
     pub(super) fn ending(&self) -> Option<Ending> {
         match (self.course, &self.reading) {
             (Course::Cut, _) => Some(Ending::Cut),
+            (Course::Parting, _) => Some(Ending::Parting),
             (Course::Refusing(refusal), Reading::Http(http)) => match http.chance_to(refusal) {
                 Chance::Later => None,
                 Chance::Now => Some(Ending::Refused(refusal)),
@@ -225,8 +231,10 @@ impl Tap {
         }
     }
 
-    /// What goes on, in `out`, of the bytes that were kept until it was known how to read them.
+    /// What goes on, in `out`, of the bytes that were kept until it was known how to read them, behind
+    /// what the gateway has to say itself.
     pub(super) fn pass_kept(&mut self, side: Side, out: &mut Vec<u8>) {
+        self.say(side, out);
         if !self.can_pass_kept(side) {
             return;
         }
@@ -242,7 +250,8 @@ impl Tap {
             Side::Client => &self.of_client,
             Side::Upstream => &self.of_server,
         };
-        kept.unread_len() > 0 && !self.waits(side)
+        let again = matches!(&self.reading, Reading::Http(http) if http.is_due_again());
+        kept.unread_len() > 0 && !self.waits(side) || side == Side::Client && again
     }
 
     /// What goes on, in `out`, of what that side said last, although it did not say enough to be
@@ -251,6 +260,8 @@ impl Tap {
         if side == Side::Client {
             self.client_ended();
             self.pass_kept(side, out);
+        } else if let Reading::Http(http) = &mut self.reading {
+            out.append(&mut http.filtered_rest());
         }
     }
 
@@ -379,8 +390,11 @@ impl Tap {
     fn refuse(&mut self, refusal: Refusal) {
         tracing::debug!(connection = %self.connection.id, %refusal, "refused");
         let coverage = &self.connection.agent.coverage;
-        let blames_client = refusal.blames_client();
-        add(if blames_client { &coverage.h1_refused } else { &coverage.h1_answers_refused }, 1);
+        match refusal {
+            Refusal::Call => {}
+            _ if refusal.blames_client() => add(&coverage.h1_refused, 1),
+            _ => add(&coverage.h1_answers_refused, 1),
+        }
         self.of_client = Kept::default();
         self.of_server = Kept::default();
         self.course = Course::Refusing(refusal);
@@ -394,11 +408,13 @@ impl Tap {
     /// The client sends no more.
     pub(super) fn client_ended(&mut self) {
         self.client_ended = true;
-        if let Reading::Sniffing(sniffer) = &self.reading {
+        match &mut self.reading {
             // A connection that carried nothing is no blind spot.
-            if !sniffer.is_empty() {
+            Reading::Sniffing(sniffer) if !sniffer.is_empty() => {
                 self.not_told(OpaqueReason::Unknown);
             }
+            Reading::Http(http) => http.never_again(),
+            _ => {}
         }
     }
 

@@ -1,13 +1,15 @@
 //! What goes on of the bytes that one side sends: all of them at once where they are only looked
 //! at, and what has been understood where they are asked about first.
 
-use super::h1;
+use super::{gate::CallAdmission, h1};
 
 /// What has come from one side and has not gone on.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
     /// The beginning of something whose end decides on it: it goes on with that, or not at all.
     undecided: Vec<u8>,
+    /// It is a call, which goes on when it is admitted.
+    holds: bool,
     /// What is read when it is known how.
     unread: Vec<u8>,
 }
@@ -50,7 +52,7 @@ impl Kept {
 
     /// To be read when it is known how.
     pub(super) const fn unread(bytes: Vec<u8>) -> Self {
-        Self { undecided: Vec::new(), unread: bytes }
+        Self { undecided: Vec::new(), holds: false, unread: bytes }
     }
 
     pub(super) const fn unread_len(&self) -> usize {
@@ -96,7 +98,7 @@ impl<'a> Way<'a> {
 
     /// All that has been read goes on, but for the last so many, which are undecided.
     pub(super) fn pass_all_but(&mut self, undecided: usize) {
-        let Some(asked) = &mut self.asked else { return };
+        let Some(asked) = self.asked.as_mut().filter(|asked| !asked.kept.holds) else { return };
         // It may have begun in an earlier read.
         let Some(end) = self.read.checked_sub(undecided) else { return };
         let Some(bytes) = self.input.get(asked.done..end).filter(|bytes| !bytes.is_empty()) else {
@@ -120,6 +122,45 @@ impl<'a> Way<'a> {
         asked.kept.undecided.extend_from_slice(head);
         asked.out.extend(h1::without_field(&asked.kept.undecided, name));
         asked.kept.undecided.clear();
+        asked.done = self.read;
+    }
+
+    /// What has been read and has not gone on begins a call: it goes on when that is admitted.
+    pub(super) const fn hold(&mut self) {
+        if let Some(asked) = &mut self.asked {
+            asked.kept.holds = true;
+        }
+    }
+
+    /// How many bytes have been read and have not gone on.
+    pub(super) fn held(&self) -> usize {
+        let Some(asked) = &self.asked else { return 0 };
+        asked.kept.undecided.len() + self.read.saturating_sub(asked.done)
+    }
+
+    /// These bytes.
+    pub(super) fn copy_held(&self) -> Vec<u8> {
+        let Some(asked) = &self.asked else { return Vec::new() };
+        let last = self.input.get(asked.done..self.read).unwrap_or_default();
+        [&asked.kept.undecided, last].concat()
+    }
+
+    /// The call goes on: as it is, but for the last so many bytes, which are undecided, or as this.
+    pub(super) fn admit(&mut self, _: &CallAdmission, undecided: usize, instead: Option<&[u8]>) {
+        let Some(asked) = &mut self.asked else { return };
+        asked.kept.holds = false;
+        match instead {
+            None => self.pass_all_but(undecided),
+            Some(bytes) => self.replace(bytes),
+        }
+    }
+
+    /// These bytes go on in the place of all that has been read.
+    pub(super) fn replace(&mut self, bytes: &[u8]) {
+        let Some(asked) = &mut self.asked else { return };
+        asked.rewrite(self.input);
+        asked.kept.undecided.clear();
+        asked.out.extend_from_slice(bytes);
         asked.done = self.read;
     }
 

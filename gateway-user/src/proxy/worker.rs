@@ -98,7 +98,7 @@ impl Listeners {
 }
 
 /// Accepts and relays until told to close, then relays until every connection has ended, or until
-/// told to cut them. `closed` is dropped when nothing is accepted any more.
+/// told to cut them, and they have had time for their last words. `closed` is dropped when nothing is accepted any more.
 pub async fn serve<O: Origins>(
     context: Arc<Context<O>>,
     listeners: Listeners,
@@ -125,7 +125,7 @@ pub async fn serve<O: Origins>(
     drop(door);
     tokio::select! {
         _ = ended.recv() => {}
-        () = phase.reached(Phase::Cut) => {}
+        () = async { phase.reached(Phase::Cut).await; sleep(limits::LAST_WORDS).await } => {}
     }
     Ok(())
 }

@@ -125,8 +125,10 @@ impl Gateway {
         let mode = request.mode.or_else(|| rule?.mode).unwrap_or(self.0.config.defaults.mode);
         let asked = request.existing.or_else(|| watch::existing_by(rule?, mode));
         let decrypt = request.decrypt.or_else(|| rule?.decrypt);
+        let on_unmetered = rule.and_then(|rule| rule.on_unmetered);
         let terms = Terms {
             mode,
+            on_unmetered: on_unmetered.unwrap_or(self.0.config.defaults.on_unmetered),
             decrypt: decrypt.unwrap_or_else(|| self.0.config.defaults.decrypt(mode)),
             bundle: request.bundle.clone(),
             existing: older::policy(mode, asked)?,

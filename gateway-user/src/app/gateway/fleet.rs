@@ -224,7 +224,7 @@ impl Gateway {
         let held = terms.held(&name, &cgroup, container, (now, resolvers));
         let proxy = proxy::Agent::new(cgroup.id(), held.reference(), self.seed(&held));
         let proxy = proxy.in_mode(held.mode).within(Arc::clone(&self.0.bounds));
-        let proxy = proxy.under(Arc::clone(&self.0.rules));
+        let proxy = proxy.under(Arc::clone(&self.0.rules)).metered(held.on_unmetered);
         let (proxy, trust) = self.trusting(proxy, &held, &cgroup).await;
         let member = Member {
             held: held.clone(),

@@ -76,6 +76,7 @@ impl Gateway {
             mode: held.mode,
             existing: older::policy(held.mode, None)?,
             decrypt: held.decrypt,
+            on_unmetered: held.on_unmetered,
             bundle: held.bundle.clone(),
             tenant: held.tenant.clone(),
             container_name: held.container_name.clone(),

@@ -4,7 +4,7 @@ use super::super::{
     Answering, Asking, Known, NotUnderstood, anthropic, bedrock, frames::Frames, gemini, ollama,
     openai_chat, openai_completions, openai_embeddings, openai_responses,
 };
-use crate::call::{Answer, Digest, Operation, Prompt};
+use crate::call::{Answer, Dialect, Digest, Operation, Prompt};
 
 /// An API, and what is asked in it as far as the path tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +40,21 @@ pub(super) enum Question {
 }
 
 impl Api {
+    pub(super) const fn dialect(self) -> Dialect {
+        match self {
+            Self::OpenaiChat => Dialect::OpenaiChat,
+            Self::OpenaiCompletions => Dialect::OpenaiCompletions,
+            Self::OpenaiEmbeddings => Dialect::OpenaiEmbeddings,
+            Self::OpenaiResponses(_) | Self::OpenaiResponse => Dialect::OpenaiResponses,
+            Self::AnthropicMessages
+            | Self::AnthropicCountTokens
+            | Self::AnthropicInBedrock { .. } => Dialect::AnthropicMessages,
+            Self::BedrockConverse { .. } => Dialect::Bedrock,
+            Self::Gemini(_) => Dialect::Gemini,
+            Self::Ollama(_) => Dialect::Ollama,
+        }
+    }
+
     /// Reads a request's body.
     pub(super) fn question(
         self,

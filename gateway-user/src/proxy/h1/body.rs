@@ -15,6 +15,26 @@ pub(super) enum Body {
     UntilClose,
 }
 
+/// What of a body went on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// All that was read.
+    All,
+    /// All but what is undecided.
+    Decided,
+    /// Its content, in whole chunks of our own.
+    Reframed,
+}
+
+/// A chunk (RFC 9112, section 7.1); nothing for no bytes, which would be the last chunk.
+#[must_use]
+pub fn chunk(bytes: &[u8]) -> Vec<u8> {
+    if bytes.is_empty() {
+        return Vec::new();
+    }
+    [format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat()
+}
+
 /// What the next bytes of a body were.
 #[derive(Debug)]
 pub(super) enum Step<'a> {
@@ -53,6 +73,16 @@ impl Body {
             }
             Self::UntilClose => Ok((input.len(), Step::Data(input))),
             Self::Chunked(chunked) => chunked.next(section, input),
+        }
+    }
+
+    /// What ends the body here with these words, so that it is whole. A chunk that has begun is
+    /// filled up with `filler` where the words are too short for it. `None`: it can't be ended.
+    pub(super) fn end_with(&self, words: &[u8], filler: Option<u8>, sent: Sent) -> Option<Vec<u8>> {
+        match self {
+            Self::Length(_) => None,
+            Self::UntilClose => Some(words.to_vec()),
+            Self::Chunked(chunked) => chunked.end_with(words, filler, sent),
         }
     }
 
@@ -137,6 +167,35 @@ impl Chunked {
         Ok((input.len(), Step::More))
     }
 
+    fn end_with(&self, words: &[u8], filler: Option<u8>, sent: Sent) -> Option<Vec<u8>> {
+        let mut rest = words;
+        let mut ended = match (self.state, sent) {
+            (_, Sent::Reframed) => Vec::new(),
+            (ChunkState::Trailers, _) => return None,
+            (ChunkState::Data, _) => {
+                let left = usize::try_from(self.left).ok()?;
+                let missing = left.saturating_sub(words.len());
+                if missing > limits::FILLED_BYTES || missing > 0 && filler.is_none() {
+                    return None;
+                }
+                let (first, after) = words.split_at(left.min(words.len()));
+                rest = after;
+                let mut data = first.to_vec();
+                data.resize(left, filler.unwrap_or_default());
+                data.extend_from_slice(b"\r\n");
+                data
+            }
+            (ChunkState::DataCr, _) | (ChunkState::DataLf, Sent::Decided) => b"\r\n".to_vec(),
+            (ChunkState::DataLf, Sent::All) => b"\n".to_vec(),
+            // Half a line has gone on.
+            (_, Sent::All) if self.line > 0 => return None,
+            (_, Sent::All | Sent::Decided) => Vec::new(),
+        };
+        ended.extend(chunk(rest));
+        ended.extend_from_slice(LAST_CHUNK);
+        Some(ended)
+    }
+
     const fn undecided(&self) -> usize {
         match self.state {
             ChunkState::DataLf => 1,
@@ -196,6 +255,9 @@ impl Chunked {
         Ok(())
     }
 }
+
+/// The end of a chunked body without trailers.
+pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
 /// As much of the input as is left to come.
 fn take<'a>(input: &'a [u8], left: &mut u64) -> &'a [u8] {

@@ -354,6 +354,29 @@ pub fn without_field(head: &[u8], name: &str) -> Vec<u8> {
     lines.flatten().copied().collect()
 }
 
+/// A whole head with another number in its Content-Length, if it has one; all else is as it was.
+#[must_use]
+pub fn with_length(head: &[u8], length: usize) -> Vec<u8> {
+    let mut whole = Vec::with_capacity(head.len() + 8);
+    for line in head.split_inclusive(|&b| b == b'\n') {
+        let colon = line.iter().position(|&b| b == b':');
+        let (name, value) = line.split_at(colon.map_or(0, |colon| colon + 1));
+        let digits = value.iter().position(u8::is_ascii_digit);
+        match digits {
+            Some(at) if name.eq_ignore_ascii_case(b"content-length:") => {
+                let (before, rest) = value.split_at(at);
+                let end = rest.iter().position(|b| !b.is_ascii_digit()).unwrap_or(rest.len());
+                whole.extend_from_slice(name);
+                whole.extend_from_slice(before);
+                whole.extend_from_slice(length.to_string().as_bytes());
+                whole.extend_from_slice(rest.get(end..).unwrap_or_default());
+            }
+            _ => whole.extend_from_slice(line),
+        }
+    }
+    whole
+}
+
 /// Whether a field of this name decides where a message ends, or for whom it is.
 pub(super) fn frames(name: &str) -> bool {
     ["content-length", "transfer-encoding", "host"]

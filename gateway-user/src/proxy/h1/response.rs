@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::{
     Eof, Fault, FramingError, Method, RequestHead, ResponseHead,
-    body::{Body, Step},
+    body::{Body, Sent, Step},
     scan::Section,
 };
 use crate::limits;
@@ -150,6 +150,29 @@ impl ResponseFramer {
             State::Head => self.section.len(),
             State::Body(body) => body.undecided() + self.section.len(),
             State::Switching | State::Tunnel | State::Failed(_) => 0,
+        }
+    }
+
+    /// Whether the body that is under way is in chunks.
+    #[must_use]
+    pub const fn is_chunked(&self) -> bool {
+        matches!(self.state, State::Body(Body::Chunked(_)))
+    }
+
+    /// Whether nothing of the next head has gone on.
+    #[must_use]
+    pub fn is_before_head(&self, sent: Sent) -> bool {
+        matches!(self.state, State::Head) && (sent != Sent::All || self.section.is_empty())
+    }
+
+    /// What ends the body that is under way with these words, so that it is whole to the client. A
+    /// chunk that has begun is filled up with `filler` where the words are too short for it. `None`:
+    /// it can't be ended.
+    #[must_use]
+    pub fn end_with(&self, words: &[u8], filler: Option<u8>, sent: Sent) -> Option<Vec<u8>> {
+        match &self.state {
+            State::Body(body) => body.end_with(words, filler, sent),
+            _ => None,
         }
     }
 

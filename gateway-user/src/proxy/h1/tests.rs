@@ -512,3 +512,58 @@ fn a_failed_framer_stays_failed() {
     assert_eq!(framer.next(b"GET / HTTP/1.1\r\n\r\n"), Err(error));
     assert_eq!(framer.eof(), Eof::Truncated);
 }
+
+#[test]
+fn a_head_gets_another_length_and_stays_as_it_was() {
+    let head = b"POST /7 HTTP/1.1\r\nHost: a:1\r\nCONTENT-length: \t12 \r\nX: 12\r\n\r\n";
+    let after = b"POST /7 HTTP/1.1\r\nHost: a:1\r\nCONTENT-length: \t3456 \r\nX: 12\r\n\r\n";
+    assert_eq!(with_length(head, 3456), after);
+    let without = b"POST / HTTP/1.1\r\nX-Content-Length: 1\r\n\r\n";
+    assert_eq!(with_length(without, 9), without);
+}
+
+/// Wherever a body in chunks is ended in our words, what went on of it and they are one whole body.
+#[test]
+fn a_body_in_chunks_is_ended_anywhere() {
+    const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    const BODY: &[u8] = b"4;x=y\r\nabcd\r\n10\r\n0123456789abcdef\r\n0\r\n\r\n";
+    const WORDS: &[u8] = b"last words";
+    for (sent, end) in (HEAD.len()..HEAD.len() + BODY.len() - 5)
+        .flat_map(|end| [Sent::All, Sent::Decided].map(|sent| (sent, end)))
+    {
+        let whole = [HEAD, BODY].concat();
+        let (mut framer, mut rest) = (answering(), &whole[..end]);
+        while let (taken, Some(_)) = framer.next(rest).expect("legal") {
+            rest = &rest[taken..];
+        }
+        let undecided = if sent == Sent::All { 0 } else { framer.undecided() };
+        let passed = &whole[..end - undecided];
+        let Some(ended) = framer.end_with(WORDS, Some(b'\n'), sent) else {
+            let in_line = framer.undecided() > 0 && sent == Sent::All;
+            assert!(in_line, "no end after {:?}", String::from_utf8_lossy(passed));
+            continue;
+        };
+        let whole = [passed, &ended].concat();
+        let (mut framer, mut rest, mut content) = (answering(), &whole[..], Vec::new());
+        loop {
+            let (taken, piece) = framer.next(rest).expect("legal");
+            rest = &rest[taken..];
+            match piece {
+                Some(ResponsePiece::Body(bytes)) => content.extend_from_slice(bytes),
+                Some(ResponsePiece::End) => break,
+                Some(_) => {}
+                None => panic!("not whole: {:?}", String::from_utf8_lossy(&whole)),
+            }
+        }
+        assert!(rest.is_empty());
+        let content = String::from_utf8(content).expect("text");
+        assert!(content.trim_end_matches('\n').ends_with("last words"), "{content}");
+    }
+}
+
+/// Of one answer.
+fn answering() -> ResponseFramer {
+    let mut framer = ResponseFramer::new();
+    framer.push(Awaited::new(&Method::Get, false)).expect("there is room");
+    framer
+}

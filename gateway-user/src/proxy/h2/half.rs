@@ -26,7 +26,20 @@ pub(super) struct Half {
     to: SendStream<Bytes>,
     /// What the sink had no room for yet.
     unsent: Bytes,
+    /// How much of that was shown already, and its window given back.
+    shown: usize,
+    /// Some of what comes does not go on.
+    filtered: bool,
     state: State,
+}
+
+/// What looks at a direction.
+pub(super) trait Look {
+    /// These bytes went on their way.
+    fn saw(&mut self, bytes: &[u8]);
+    /// What goes on of these bytes; without any, of those that waited for more. `None`: they do as
+    /// they are, and are shown when they have. To be asked first when the direction begins.
+    fn filter(&mut self, bytes: Option<&[u8]>) -> Option<Bytes>;
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,21 +61,26 @@ impl Half {
     /// A direction whose head was sent, and ended the message or did not.
     pub(super) fn new(from: RecvStream, to: SendStream<Bytes>, ended: bool) -> Self {
         let state = if ended { State::Ended } else { State::Open };
-        Self { from, to, unsent: Bytes::new(), state }
+        Self { from, to, unsent: Bytes::new(), shown: 0, filtered: false, state }
+    }
+
+    /// The same, with bytes that were taken from the source before, and shown.
+    pub(super) fn holding(self, bytes: Bytes) -> Self {
+        Self { shown: bytes.len(), unsent: bytes, ..self }
     }
 
     /// Carries what there is, and shows what it has sent. Ready with the end, once.
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        mut saw: impl FnMut(&[u8]),
+        look: &mut impl Look,
     ) -> Poll<Result<(), Broken>> {
         while self.state == State::Open {
             if !self.unsent.is_empty() {
                 match self.poll_room(cx) {
                     Poll::Ready(Ok(room)) => {
                         let piece = self.unsent.split_to(room.min(self.unsent.len()));
-                        self.send(&piece, &mut saw)?;
+                        self.send(&piece, look)?;
                         continue;
                     }
                     Poll::Ready(Err(broken)) => return Poll::Ready(Err(broken)),
@@ -70,9 +88,14 @@ impl Half {
                 }
             }
             match self.from.poll_data(cx) {
-                Poll::Ready(Some(Ok(bytes))) if bytes.is_empty() => self.send(&bytes, &mut saw)?,
-                Poll::Ready(Some(Ok(bytes))) => self.unsent = bytes,
+                Poll::Ready(Some(Ok(bytes))) if bytes.is_empty() => self.send(&bytes, look)?,
+                Poll::Ready(Some(Ok(bytes))) => self.take(bytes, look),
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(Broken::Source(error))),
+                Poll::Ready(None) if self.filtered => {
+                    self.filtered = false;
+                    self.unsent = look.filter(None).unwrap_or_default();
+                    self.shown = self.unsent.len();
+                }
                 Poll::Ready(None) => match self.from.poll_trailers(cx) {
                     Poll::Ready(Ok(trailers)) => self.end(trailers)?,
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(Broken::Source(error))),
@@ -96,6 +119,22 @@ impl Half {
     pub(super) fn stop(&mut self) {
         self.state = State::Stopped;
         self.unsent = Bytes::new();
+    }
+
+    /// What came of the source, which has ended, goes to another sink from its beginning.
+    pub(super) fn begin_again(&mut self, to: SendStream<Bytes>, bytes: Bytes) {
+        self.to = to;
+        self.shown = bytes.len();
+        self.unsent = bytes;
+        self.state = State::Open;
+    }
+
+    /// Ends the direction with these bytes behind what was shown of it.
+    pub(super) fn end_with(&mut self, words: &[u8]) -> Result<(), Broken> {
+        let shown = self.unsent.split_to(self.shown.min(self.unsent.len()));
+        self.stop();
+        let last = Bytes::from([&shown, words].concat());
+        self.to.send_data(last, true).map_err(|_| Broken::Sink(None))
     }
 
     pub(super) fn reset(&mut self, reason: Reason) {
@@ -136,16 +175,37 @@ impl Half {
         }
     }
 
-    fn send(&mut self, piece: &Bytes, saw: &mut impl FnMut(&[u8])) -> Result<(), Broken> {
-        let last = self.unsent.is_empty() && self.from.is_end_stream();
+    /// A piece has come.
+    fn take(&mut self, bytes: Bytes, look: &mut impl Look) {
+        match look.filter(Some(&bytes)) {
+            None => self.unsent = bytes,
+            Some(filtered) => {
+                self.filtered = true;
+                self.give_back(bytes.len());
+                self.shown = filtered.len();
+                self.unsent = filtered;
+            }
+        }
+    }
+
+    fn send(&mut self, piece: &Bytes, look: &mut impl Look) -> Result<(), Broken> {
+        let last = self.unsent.is_empty() && !self.filtered && self.from.is_end_stream();
         self.to.send_data(piece.clone(), last).map_err(|_| Broken::Sink(None))?;
-        // Fails only for more than was received.
-        let _ = self.from.flow_control().release_capacity(piece.len());
-        saw(piece);
+        if self.shown > 0 {
+            self.shown = self.shown.saturating_sub(piece.len());
+        } else {
+            self.give_back(piece.len());
+            look.saw(piece);
+        }
         if last {
             self.state = State::Ended;
         }
         Ok(())
+    }
+
+    fn give_back(&mut self, window: usize) {
+        // Fails only for more than was received.
+        let _ = self.from.flow_control().release_capacity(window);
     }
 
     fn end(&mut self, trailers: Option<http::HeaderMap>) -> Result<(), Broken> {

@@ -8,15 +8,22 @@ use std::{
 
 use ::h2::{Reason, RecvStream, SendStream, client::ResponseFuture, server::SendResponse};
 use bytes::Bytes;
-use http::Response;
+use http::{Response, header::CONTENT_LENGTH};
 
 use super::{
-    half::{Broken, Half},
+    again::Again,
+    half::{Broken, Half, Look},
     head::{self, Gathered},
+    held::answer,
 };
-use crate::proxy::{
-    agent::add,
-    exchange::{Connection, Ended, Exchange},
+use crate::{
+    call::{self, Dialect},
+    dialect::refusal::Reply,
+    proxy::{
+        agent::add,
+        exchange::{Connection, Ended, Exchange},
+        gate::{CallAdmission, Room},
+    },
 };
 
 /// Carries one exchange to its end, and understands it.
@@ -37,6 +44,11 @@ pub(super) struct Stream<'a> {
     down: Down,
     /// Gone when the stream has ended.
     respond: Option<SendResponse<Bytes>>,
+    /// For what was held of the request, while some of it may wait.
+    room: Option<Room>,
+    again: Option<Again>,
+    /// The gateway ends it.
+    parting: Option<call::Reason>,
 }
 
 #[derive(Debug)]
@@ -58,7 +70,7 @@ pub(super) enum Left {
 
 /// What looks on.
 #[derive(Debug)]
-struct Sight<'a> {
+pub(super) struct Sight<'a> {
     connection: &'a Connection,
     /// None for CONNECT and what is built on it: what goes by is not HTTP.
     exchange: Option<Exchange>,
@@ -67,21 +79,60 @@ struct Sight<'a> {
 impl<'a> Stream<'a> {
     /// A stream whose request head went upstream.
     pub(super) fn new(
-        connection: &'a Connection,
-        exchange: Option<Exchange>,
-        client: (RecvStream, SendResponse<Bytes>),
+        mut sight: Sight<'a>,
+        (from, respond): (RecvStream, SendResponse<Bytes>),
         upstream: (ResponseFuture, SendStream<Bytes>),
         ended: bool,
     ) -> Self {
-        let mut sight = Sight { connection, exchange };
         if ended {
-            sight.request_ended();
+            // It has gone on.
+            let _ = sight.request_ended();
         }
         Self {
             sight,
-            up: Half::new(client.0, upstream.1, ended),
+            up: Half::new(from, upstream.1, ended),
             down: Down::Awaited(upstream.0),
-            respond: Some(client.1),
+            respond: Some(respond),
+            room: None,
+            again: None,
+            parting: None,
+        }
+    }
+
+    /// The same, whose request was held; so much of its body has still to go on, and it may have to
+    /// go again.
+    pub(super) fn holding(self, body: Bytes, room: Room, again: Option<Again>) -> Self {
+        Self { up: self.up.holding(body), room: Some(room), again, ..self }
+    }
+
+    /// The gateway ends it. To be polled afterwards.
+    pub(super) fn part(&mut self, reason: call::Reason) {
+        self.parting = Some(reason);
+    }
+
+    /// Ends it: upstream is told, and the client with an answer, or with what ends the one that it
+    /// gets; where there are no words, with a reset.
+    fn end(&mut self, reason: &call::Reason) -> Left {
+        let request_ended = !self.up.is_open();
+        self.up.reset(Reason::CANCEL);
+        let Some(respond) = self.respond.take() else { return Left::Whole };
+        let half = match &mut self.down {
+            Down::Awaited(_) => {
+                return match self.sight.refuse(reason) {
+                    Some(reply) => answer(respond, &reply, request_ended),
+                    None => Left::Reset(respond, Reason::CANCEL),
+                };
+            }
+            Down::Answering(half) if half.is_open() => half,
+            Down::Answering(_) => return Left::Reset(respond, Reason::NO_ERROR),
+        };
+        let words = self.sight.last_words(reason);
+        self.sight.finish(Ended::Cut);
+        match words.map(|words| half.end_with(&words)) {
+            Some(Ok(())) if request_ended => Left::Whole,
+            Some(Ok(())) => Left::Reset(respond, Reason::NO_ERROR),
+            Some(Err(_)) => Left::Whole,
+            None => Left::Reset(respond, Reason::CANCEL),
         }
     }
 
@@ -89,13 +140,16 @@ impl<'a> Stream<'a> {
         if !self.up.is_open() {
             return Ok(());
         }
-        let sight = &mut self.sight;
-        match self.up.poll(cx, |bytes| sight.request_body(bytes)) {
-            Poll::Pending => {}
-            Poll::Ready(Ok(())) => sight.request_ended(),
+        match self.up.poll(cx, &mut Upwards(&mut self.sight)) {
+            Poll::Pending => return Ok(()),
+            // It has gone on, and was decided on before if it had to be.
+            Poll::Ready(Ok(())) => drop(self.sight.request_ended()),
             // What that means is told by the answer, or its lack.
             Poll::Ready(Err(Broken::Sink(_))) => self.up.stop(),
             Poll::Ready(Err(Broken::Source(error))) => return Err(code(&error)),
+        }
+        if self.again.is_none() {
+            self.room = None;
         }
         Ok(())
     }
@@ -110,8 +164,7 @@ impl<'a> Stream<'a> {
                     Poll::Pending => return Poll::Pending,
                 },
                 Down::Answering(half) => {
-                    let sight = &mut self.sight;
-                    return match half.poll(cx, |bytes| sight.response_body(bytes)) {
+                    return match half.poll(cx, &mut Downwards(&mut self.sight)) {
                         Poll::Pending => Poll::Pending,
                         Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
                         Poll::Ready(Err(Broken::Source(error))) => {
@@ -148,6 +201,16 @@ impl<'a> Stream<'a> {
             Poll::Ready(Err(error)) => return Poll::Ready(Err(self.fail(&error))),
             Poll::Pending => return Poll::Pending,
         };
+        if let Some(again) = self.again.take()
+            && let Some(response) = again.send(response.status(), &mut self.up)
+        {
+            self.sight.asked_again();
+            self.down = Down::Awaited(response);
+            // The request goes on its way in the next turn.
+            cx.waker().wake_by_ref();
+            return Poll::Ready(Ok(()));
+        }
+        self.room = None;
         self.sight.response_head(&response);
         let (parts, body) = response.into_parts();
         let ended = body.is_end_stream();
@@ -195,6 +258,9 @@ impl Future for Stream<'_> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Left> {
         let this = self.get_mut();
+        if let Some(reason) = this.parting.take().or_else(|| this.sight.poll_cut(cx)) {
+            return Poll::Ready(this.end(&reason));
+        }
         if let Poll::Ready(reason) = this.poll_client_reset(cx) {
             return Poll::Ready(this.cancel(reason));
         }
@@ -210,18 +276,90 @@ impl Future for Stream<'_> {
     }
 }
 
-impl Sight<'_> {
-    fn request_body(&mut self, bytes: &[u8]) {
+struct Upwards<'s, 'a>(&'s mut Sight<'a>);
+
+impl Look for Upwards<'_, '_> {
+    fn saw(&mut self, bytes: &[u8]) {
+        self.0.request_body(bytes);
+    }
+
+    fn filter(&mut self, _: Option<&[u8]>) -> Option<Bytes> {
+        None
+    }
+}
+
+struct Downwards<'s, 'a>(&'s mut Sight<'a>);
+
+impl Look for Downwards<'_, '_> {
+    fn saw(&mut self, bytes: &[u8]) {
+        self.0.response_body(bytes);
+    }
+
+    fn filter(&mut self, bytes: Option<&[u8]>) -> Option<Bytes> {
+        self.0.exchange.as_ref().filter(|exchange| exchange.is_filtered())?;
+        if let Some(bytes) = bytes {
+            self.0.response_body(bytes);
+        }
+        self.0.exchange.as_mut().map(|exchange| exchange.filter(bytes).into())
+    }
+}
+
+impl<'a> Sight<'a> {
+    pub(super) const fn new(connection: &'a Connection, exchange: Option<Exchange>) -> Self {
+        Self { connection, exchange }
+    }
+
+    pub(super) fn is_call(&self) -> bool {
+        self.exchange.as_ref().is_some_and(Exchange::is_call)
+    }
+
+    pub(super) fn dialect(&self) -> Option<Dialect> {
+        self.exchange.as_ref().and_then(Exchange::dialect)
+    }
+
+    pub(super) fn poll_cut(&self, cx: &Context<'_>) -> Option<call::Reason> {
+        self.exchange.as_ref()?.poll_cut(cx)
+    }
+
+    /// The answer to a call that does not go on.
+    pub(super) fn refuse(&mut self, reason: &call::Reason) -> Option<Reply> {
+        let exchange = self.exchange.as_mut().filter(|exchange| exchange.is_call())?;
+        Some(exchange.refuse(self.connection, reason))
+    }
+
+    fn last_words(&mut self, reason: &call::Reason) -> Option<Vec<u8>> {
+        let exchange = self.exchange.as_mut().filter(|exchange| exchange.is_call())?;
+        exchange.last_words(self.connection, reason).map(|(words, _)| words)
+    }
+
+    fn asked_again(&mut self) {
+        if let Some(exchange) = &mut self.exchange {
+            exchange.asked_again();
+        }
+    }
+
+    pub(super) fn usage_added(&mut self) {
+        if let Some(exchange) = &mut self.exchange {
+            exchange.usage_added();
+        }
+    }
+
+    pub(super) fn request_body(&mut self, bytes: &[u8]) {
         self.count(bytes.len());
         if let Some(exchange) = &mut self.exchange {
             exchange.request_body(bytes);
         }
     }
 
-    fn request_ended(&mut self) {
-        if let Some(exchange) = &mut self.exchange {
-            exchange.request_ended(self.connection);
-        }
+    /// Whether the call may go on; `None` if that was asked before, or it is none.
+    pub(super) fn request_ended(&mut self) -> Option<Result<CallAdmission, call::Reason>> {
+        let exchange = self.exchange.as_mut().filter(|exchange| !exchange.is_asked())?;
+        Some(exchange.request_ended(self.connection))
+    }
+
+    pub(super) fn request_too_large(&self) -> Option<Result<CallAdmission, call::Reason>> {
+        let exchange = self.exchange.as_ref()?;
+        Some(exchange.request_too_large(self.connection))
     }
 
     fn response_head<T>(&mut self, response: &Response<T>) {
@@ -229,6 +367,9 @@ impl Sight<'_> {
         if let Some(exchange) = &mut self.exchange {
             let gathered = Gathered::of(response.headers());
             exchange.response_head(&head::answer(response, &gathered));
+            if response.headers().contains_key(CONTENT_LENGTH) {
+                exchange.leave_unfiltered();
+            }
         }
     }
 
@@ -239,7 +380,7 @@ impl Sight<'_> {
         }
     }
 
-    fn finish(&mut self, ended: Ended) {
+    pub(super) fn finish(&mut self, ended: Ended) {
         if let Some(exchange) = &mut self.exchange {
             exchange.finish(self.connection, ended);
         }

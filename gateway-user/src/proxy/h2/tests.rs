@@ -117,7 +117,8 @@ impl Rig {
                     pending::<()>().await;
                 }
             };
-            bridge(client, upstream, &connection, terms, ending).await
+            let ends = (ending, crate::drain::channel().1);
+            bridge(client, upstream, &connection, terms, ends).await
         });
         Self { task, agent: ours, heard, drain: Some(drain) }
     }

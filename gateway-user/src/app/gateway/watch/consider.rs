@@ -134,6 +134,9 @@ impl Gateway {
             decrypt: rule
                 .and_then(|rule| rule.decrypt)
                 .unwrap_or_else(|| self.0.config.defaults.decrypt(mode)),
+            on_unmetered: rule
+                .and_then(|rule| rule.on_unmetered)
+                .unwrap_or(self.0.config.defaults.on_unmetered),
             bundle: None,
             tenant: rule.and_then(|rule| rule.tenant.clone()),
             container_name: inquiry.told().name.clone(),

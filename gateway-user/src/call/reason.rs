@@ -1,0 +1,71 @@
+//! Why a call does not go on, as its client is told.
+
+use std::fmt;
+
+use super::Unmetered;
+
+/// Why a call is refused, or cut.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reason {
+    pub cause: Cause,
+    text: String,
+}
+
+/// What stands against a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Cause {
+    /// It can't be said what it costs.
+    Unmetered,
+    /// It would cost more than may be spent.
+    Budget,
+    /// A rule forbids it.
+    Policy,
+    /// Somebody has ended it, or what it is a part of.
+    Cancelled,
+    /// The gateway ends. The only cause that is gone when the call is made again.
+    Ending,
+}
+
+impl Cause {
+    /// As programs are told it.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Unmetered => "turnpike_unmetered",
+            Self::Budget => "turnpike_budget_exceeded",
+            Self::Policy => "turnpike_denied",
+            Self::Cancelled => "turnpike_cancelled",
+            Self::Ending => "turnpike_ending",
+        }
+    }
+}
+
+impl Reason {
+    /// `text` says what is wrong and what to do about it, in one line.
+    pub fn new(cause: Cause, text: impl Into<String>) -> Self {
+        Self { cause, text: text.into() }
+    }
+
+    /// Of a gateway that ends.
+    #[must_use]
+    pub fn ending() -> Self {
+        Self::new(Cause::Ending, "the gateway is ending; send the request again")
+    }
+}
+
+impl From<Unmetered> for Reason {
+    fn from(why: Unmetered) -> Self {
+        let text = format!(
+            "it can't be said what this call costs: {why}; send it in another form, or have the \
+             operator allow it with on_unmetered = \"allow\""
+        );
+        Self::new(Cause::Unmetered, text)
+    }
+}
+
+/// As people are told it.
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "turnpike: {}", self.text)
+    }
+}

@@ -1,0 +1,214 @@
+//! What the gateway says in upstream's place, in the dialect of an exchange.
+
+use std::task::Context;
+
+use memchr::memmem;
+
+use super::{Connection, Ended, Exchange, Response};
+use crate::{
+    call::{Dialect, Name, Reason},
+    dialect::{
+        Asked, ResponseInfo, What,
+        cut::Place,
+        hiding::Hiding,
+        refusal::{Caller, Reply, reply},
+    },
+    proxy::{agent::add, cut::Cut},
+};
+
+/// What it takes to say something.
+#[derive(Debug)]
+pub(super) struct Voice {
+    /// Without its id.
+    caller: Caller,
+    seq: u64,
+    /// Absent where there was no room for one more.
+    cut: Option<Cut>,
+    usage: Usage,
+    /// Of the answer, if it is a stream whose events are known.
+    place: Option<Place>,
+}
+
+/// What becomes of the usage that a stream reports.
+#[derive(Debug)]
+enum Usage {
+    /// The client gets what it asked for.
+    AsItIs,
+    /// The client did not ask for it, the gateway did.
+    Added,
+    Hidden(Hiding),
+    /// The server did not take the request. What it says may be about that.
+    Doubted(Vec<u8>),
+    /// It did not, and is asked again without; whether it took that.
+    Unasked(Option<bool>),
+}
+
+impl Voice {
+    pub(super) fn of(connection: &Connection, seq: u64, dialect: Option<Dialect>) -> Self {
+        Self {
+            caller: Caller { dialect, ..Caller::default() },
+            seq,
+            cut: Cut::list(&connection.agent, connection.id, seq),
+            usage: Usage::AsItIs,
+            place: None,
+        }
+    }
+
+    /// The request was understood.
+    pub(super) fn asked(&mut self, asked: &[Asked]) {
+        let tools = asked.iter().filter_map(|asked| match &asked.what {
+            What::Tool(invocation) => Some(invocation),
+            What::Model(_) => None,
+        });
+        // What hands in several is told the reason under the first one's id.
+        if let Some(invocation) = tools.take(1).next() {
+            self.caller.dialect = Some(invocation.dialect);
+            self.caller.rpc_id.clone_from(&invocation.rpc_id);
+            self.caller.calls_tool = invocation.tool.is_some();
+        }
+    }
+
+    pub(super) fn answered(&mut self, response: &Response<'_>) {
+        self.place = Place::new(response.content_type, response.content_encoding);
+        let refused = matches!(response.status, 400 | 422);
+        if let Usage::Unasked(taken) = &mut self.usage {
+            *taken = Some(!refused);
+        }
+        if let Usage::Added = self.usage {
+            let has_events = self.place.as_ref().is_some_and(Place::has_events);
+            self.usage = match response.status {
+                200..300 if has_events => Usage::Hidden(Hiding::default()),
+                _ if refused => Usage::Doubted(Vec::new()),
+                _ => Usage::AsItIs,
+            };
+        }
+    }
+
+    /// These bytes came of the answer's body; they go on, unless they are filtered.
+    pub(super) fn passed(&mut self, bytes: &[u8]) {
+        match (&mut self.usage, &mut self.place) {
+            (Usage::Hidden(_), _) => {}
+            (Usage::Doubted(heard), _) => {
+                let room = HEARD_BYTES.saturating_sub(heard.len());
+                heard.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
+            }
+            (_, Some(place)) => place.passed(bytes),
+            (_, None) => {}
+        }
+    }
+
+    fn caller(&self, connection: &Connection) -> Caller {
+        let request_id = format!("req_turnpike_{:x}_{}", connection.id.0, self.seq);
+        Caller { request_id, ..self.caller.clone() }
+    }
+
+    /// Nothing more will be said.
+    pub(super) fn silence(&mut self, connection: &Connection, host: Option<&Name>) {
+        self.cut = None;
+        let shy = match &self.usage {
+            Usage::Doubted(heard) => OPTION.iter().any(|name| memmem::find(heard, name).is_some()),
+            Usage::Unasked(taken) => *taken == Some(true),
+            _ => false,
+        };
+        if let Some(host) = host.filter(|_| shy) {
+            tracing::info!(%host, "does not take stream_options; it is left alone from now on");
+            connection.agent.policing.note_shy(host);
+        }
+    }
+}
+
+/// Bytes of an error that are looked through.
+const HEARD_BYTES: usize = 16 * 1024;
+
+/// What an error is about if that was added to the request.
+const OPTION: [&[u8]; 2] = [b"stream_options", b"include_usage"];
+
+impl Exchange {
+    pub(in crate::proxy) fn dialect(&self) -> Option<Dialect> {
+        self.voice.as_ref().and_then(|voice| voice.caller.dialect)
+    }
+
+    /// The stream was made to report its usage, which its client did not ask for.
+    pub(in crate::proxy) fn usage_added(&mut self) {
+        if let Some(voice) = &mut self.voice {
+            voice.usage = Usage::Added;
+        }
+    }
+
+    /// Its request is sent again as its client sent it: the server did not take it otherwise.
+    pub(in crate::proxy) fn asked_again(&mut self) {
+        if let Some(voice) = &mut self.voice {
+            voice.usage = Usage::Unasked(None);
+        }
+    }
+
+    /// Whether its answer goes on filtered: see [`Exchange::filter`].
+    pub(in crate::proxy) fn is_filtered(&self) -> bool {
+        self.voice.as_ref().is_some_and(|voice| matches!(voice.usage, Usage::Hidden(_)))
+    }
+
+    /// Its answer goes on as it is, since it is framed so that no byte of it can be left out.
+    pub(in crate::proxy) fn leave_unfiltered(&mut self) {
+        if let Some(voice) = &mut self.voice
+            && let Usage::Hidden(_) = voice.usage
+        {
+            voice.usage = Usage::AsItIs;
+        }
+    }
+
+    /// What goes on of these bytes of the answer's body, or, without any, of those that wait for
+    /// more.
+    pub(in crate::proxy) fn filter(&mut self, bytes: Option<&[u8]>) -> Vec<u8> {
+        let mut out = Vec::new();
+        if let Some(voice) = &mut self.voice
+            && let Usage::Hidden(hiding) = &mut voice.usage
+        {
+            match bytes {
+                Some(bytes) => hiding.feed(bytes, &mut out),
+                None => hiding.end(&mut out),
+            }
+            if let Some(place) = &mut voice.place {
+                place.passed(&out);
+            }
+        }
+        out
+    }
+
+    /// Why it is to end before its answer does, if it is; else its task is woken when it is told.
+    pub(in crate::proxy) fn poll_cut(&self, cx: &Context<'_>) -> Option<Reason> {
+        self.voice.as_ref()?.cut.as_ref()?.poll(cx).cloned()
+    }
+
+    /// It is answered by the gateway: with what.
+    pub(in crate::proxy) fn refuse(&mut self, connection: &Connection, reason: &Reason) -> Reply {
+        add(&connection.agent.coverage.calls_refused, 1);
+        let caller = self.voice.as_ref().map(|voice| voice.caller(connection));
+        let reply = reply(&caller.unwrap_or_default(), reason);
+        // An error to whoever reads it, whatever its status is in this dialect.
+        if let Some(observer) = &mut self.observer {
+            observer.response_head(&ResponseInfo {
+                status: 403,
+                content_type: None,
+                content_encoding: None,
+                signals: &[],
+            });
+        }
+        self.status = Some(reply.status);
+        self.finish(connection, Ended::Whole);
+        reply
+    }
+
+    /// The bytes that end its answer here, and what may follow them; `None` if it has no words for
+    /// that.
+    pub(in crate::proxy) fn last_words(
+        &mut self,
+        connection: &Connection,
+        reason: &Reason,
+    ) -> Option<(Vec<u8>, Option<u8>)> {
+        add(&connection.agent.coverage.calls_cut, 1);
+        let voice = self.voice.as_ref()?;
+        let place = voice.place.as_ref()?;
+        let words = place.last_words(&voice.caller(connection), reason).ok()?;
+        Some((words, place.filler()))
+    }
+}
