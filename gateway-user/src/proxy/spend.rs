@@ -75,7 +75,8 @@ impl Order {
             return Due::Nothing;
         }
         match how.status {
-            Some(200..300) => {}
+            // Over WebSocket it is that of the switch.
+            Some(101 | 200..300) => {}
             None if how.ended == Ended::ClientGone => return Due::Estimate,
             Some(_) | None => return Due::Nothing,
         }
