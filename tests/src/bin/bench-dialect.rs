@@ -182,6 +182,7 @@ fn micros(span: Duration, times: usize) -> f64 {
 fn ask(body: &[u8], known: &mut Known) -> Result<Observer> {
     let mut observer = detect(&RequestInfo {
         method: "POST",
+        host: None,
         target: "/v1/chat/completions",
         content_type: Some("application/json"),
         content_encoding: None,
