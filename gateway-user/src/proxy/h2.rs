@@ -360,6 +360,8 @@ where
                 self.count_flood(error);
             }
             self.upstream_over = Some(over);
+            // Those that are held have not asked it, and would not know.
+            self.streams = std::mem::take(&mut self.streams).into_iter().collect();
         }
         // Upstream is going away: the client should know, and ask elsewhere. Of an upstream that is
         // gone it is told with the reason, at the end.

@@ -97,6 +97,9 @@ impl<'a> Held<'a> {
         if let Some(reason) = self.parting.take().or_else(|| parts.sight.poll_cut(cx)) {
             return Poll::Ready(Err(self.refuse(&reason)));
         }
+        if let Poll::Ready(Err(error)) = self.requests.poll_ready(cx) {
+            return Poll::Ready(self.lost(&error));
+        }
         if parts.respond.poll_reset(cx).is_ready() {
             parts.sight.finish(Ended::ClientGone);
             return Poll::Ready(Err(Left::Whole));
@@ -144,13 +147,16 @@ impl<'a> Held<'a> {
                 let stream = Stream::new(sight, (from, respond), upstream, ended);
                 Ok(stream.holding(body, room, again))
             }
-            // It takes no more, or was lost.
-            Err(error) => {
-                tracing::debug!(%error, "can't ask upstream");
-                sight.finish(Ended::Cut);
-                Err(Left::Reset(respond, Reason::REFUSED_STREAM))
-            }
+            Err(error) => Err(unasked(&mut sight, respond, &error)),
         }
+    }
+
+    /// Upstream takes no more.
+    fn lost(&mut self, error: &::h2::Error) -> Result<Stream<'a>, Left> {
+        let Some(Parts { mut sight, respond, .. }) = self.parts.take() else {
+            return Err(Left::Whole);
+        };
+        Err(unasked(&mut sight, respond, error))
     }
 
     fn refuse(&mut self, reason: &call::Reason) -> Left {
@@ -221,6 +227,13 @@ impl Parts<'_> {
         }
         Ok(admission)
     }
+}
+
+/// Upstream never heard of it: it may be tried again (RFC 9113, section 8.7).
+fn unasked(sight: &mut Sight<'_>, respond: SendResponse<Bytes>, error: &::h2::Error) -> Left {
+    tracing::debug!(%error, "can't ask upstream");
+    sight.finish(Ended::Cut);
+    Left::Reset(respond, Reason::REFUSED_STREAM)
 }
 
 /// Answers a request in upstream's place. The client may stop sending the rest of it.

@@ -31,6 +31,13 @@ pub(super) struct Held {
     room: Room,
 }
 
+/// What goes upstream in the place of what the client sent.
+struct Instead {
+    request: Vec<u8>,
+    /// That, if it may have to go after all.
+    before: Option<Vec<u8>>,
+}
+
 impl Held {
     /// Of which the head was read.
     pub(super) fn new(
@@ -69,13 +76,12 @@ impl Held {
         self.room.grow(way.held().saturating_sub(self.head)).is_ok()
     }
 
-    /// The request as it goes on, if that is not as it is, and as it was if it may have to go so
-    /// after all. Fails if it must not go on.
+    /// The request as it goes on, if that is not as it is. Fails if it must not go on.
     fn edited(
         &mut self,
         admission: &CallAdmission,
         way: &Way<'_>,
-    ) -> Result<Option<(Vec<u8>, Option<Vec<u8>>)>, Reason> {
+    ) -> Result<Option<Instead>, Reason> {
         let Some(dialect) = self.exchange.dialect().filter(|_| admission.changes()) else {
             return Ok(None);
         };
@@ -89,7 +95,7 @@ impl Held {
         if edited.reports_usage {
             self.exchange.usage_added();
         }
-        let instead = match self.framing {
+        let request = match self.framing {
             Framing::Chunked => {
                 // Behind the last chunk's data, and the line end that follows it.
                 let end = self.pieces.last().map(|last| last.end + b"\r\n".len());
@@ -98,7 +104,7 @@ impl Held {
             }
             _ => [h1::with_length(head, edited.body.len()), edited.body].concat(),
         };
-        Ok(Some((instead, edited.optional.then_some(whole))))
+        Ok(Some(Instead { request, before: edited.optional.then_some(whole) }))
     }
 }
 
@@ -135,11 +141,11 @@ impl Http {
             Ok((admission, instead)) => {
                 self.responses.push(held.awaited)?;
                 self.asked = held.switch;
-                let bytes = instead.as_ref().map(|(bytes, _)| &**bytes);
+                let bytes = instead.as_ref().map(|instead| &*instead.request);
                 way.admit(&admission, self.requests.undecided(), bytes);
                 let Held { exchange, awaited, room, .. } = *held;
                 self.exchanges.push_back(exchange);
-                let before = instead.and_then(|(_, before)| before);
+                let before = instead.and_then(|instead| instead.before);
                 self.again = before.map(|request| Box::new(Again::new(request, awaited, room)));
                 Ok(())
             }

@@ -349,3 +349,21 @@ fn a_server_that_does_not_take_it_is_asked_again_without_and_left_alone_afterwar
         assert_eq!(ends.serving(whole(call.body_mut())).await.expect("whole"), body);
     });
 }
+
+#[test]
+fn a_call_that_is_held_when_upstream_leaves_may_be_tried_again() {
+    run(async {
+        let bed = saying(Decision::Pass);
+        let Ends { requests, server } = Ends::new(&bed).await;
+        let mut ready = requests.ready().await.expect("it takes one");
+        let request = Request::post("http://a/v1/chat/completions").body(()).expect("a request");
+        let (answer, mut send) = ready.send_request(request, false).expect("it is open");
+        send.send_data(Bytes::from_static(b"{"), false).expect("it is open");
+        while bed.agent.bounds.held() == 0 {
+            tokio::task::yield_now().await;
+        }
+        drop(server);
+        let error = answer.await.expect_err("no answer");
+        assert!(matches!(error.reason(), Some(Code::REFUSED_STREAM)) || error.is_io(), "{error:?}");
+    });
+}
