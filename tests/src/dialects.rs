@@ -102,20 +102,44 @@ impl Agents {
     /// Lets them begin with all cases at once; `script` is for the model server.
     #[track_caller]
     pub fn start(container: &Container, server: SocketAddr, script: &str, cases: &[Case]) -> Self {
+        Self::start_with(container, server, script, cases, None)
+    }
+
+    /// As `start`, with bodies that say something twice: tool servers are told nothing else than
+    /// which tool to call so.
+    #[track_caller]
+    pub fn start_doubling(
+        container: &Container,
+        server: SocketAddr,
+        script: &str,
+        cases: &[Case],
+    ) -> Self {
+        Self::start_with(container, server, script, cases, Some("--double"))
+    }
+
+    #[track_caller]
+    fn start_with(
+        container: &Container,
+        server: SocketAddr,
+        script: &str,
+        cases: &[Case],
+        option: Option<&str>,
+    ) -> Self {
         let url = format!("http://{server}");
         let (node, python): (Vec<&Case>, Vec<&Case>) =
             cases.iter().partition(|case| case.is_of_node());
         let mut processes = Vec::new();
         if !python.is_empty() {
             let mut command = container.command("python3");
-            command.args(["/agents/dialects.py", "--server", &url, "--script", script, "--tools"]);
+            command.arg("/agents/dialects.py").args(option);
+            command.args(["--server", &url, "--script", script, "--tools"]);
             command.args(TOOL_PORTS.map(|port| port.to_string()));
             command.arg("--").args(python.iter().map(|case| case.name));
             processes.push(container.spawn(&mut command));
         }
         if !node.is_empty() {
             let mut command = container.command("node");
-            command.args(["/agents/dialects.mjs", &url, script]);
+            command.arg("/agents/dialects.mjs").args(option).args([&url, script]);
             command.args(node.iter().map(|case| case.name));
             processes.push(container.spawn(&mut command));
         }
@@ -214,6 +238,13 @@ pub const TOOL_CASES: [Case; 3] = [
     Case::new("mcp", "mcp", "execute_tool", true),
     Case::new("mcp-modern", "mcp", "execute_tool", true),
     Case::new("mcp-sse", "mcp", "execute_tool", true),
+];
+
+/// What asks for something whose cost can't be told beforehand.
+pub const UNMETERED_CASES: [Case; 3] = [
+    Case::new("openai-files", "none", "none", false),
+    Case::new("anthropic-batches", "none", "none", false),
+    Case::new("genai-files", "none", "none", false),
 ];
 
 /// An SDK takes seconds to load on a busy machine.
