@@ -5,6 +5,7 @@ mod lengths;
 mod map;
 mod paths;
 mod sources;
+mod table;
 mod unsafe_code;
 
 use std::fmt;
@@ -41,6 +42,7 @@ pub(crate) fn run() -> Result<()> {
     let sources = sources::read_all(&root)?;
     let mut findings = check(&sources);
     findings.extend(map::check(&root, &sources)?);
+    findings.extend(table::check(&root, &sources)?);
     findings.sort();
     for finding in &findings {
         REPORT.say(finding);
