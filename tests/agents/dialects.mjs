@@ -1,5 +1,5 @@
 // npm's SDKs of model servers as they are published, each in a small agent: as dialects.py.
-// dialects.mjs [--double] SERVER SCRIPT CASE...
+// dialects.mjs [--double | --strict] SERVER SCRIPT CASE...
 
 import { createRequire } from "node:module";
 import { pathToFileURL } from "node:url";
@@ -12,8 +12,10 @@ const [{ generateText, streamText, embed, tool, jsonSchema, isStepCount }, aiOpe
   await Promise.all(["ai", "@ai-sdk/openai", "@ai-sdk/anthropic"].map(load));
 
 const words = process.argv.slice(2);
-const doubles = words[0] === "--double";
-const [server, script, ...cases] = doubles ? words.slice(1) : words;
+const option = words[0].startsWith("--") ? words.shift() : null;
+// Of these SDKs `ai` is always strict, and the others never are.
+const doubles = option === "--double";
+const [server, script, ...cases] = words;
 const MODEL = "scripted-1";
 const SYSTEM = "You are a careful researcher. Use the tools.";
 const SCHEMA = { type: "object", properties: { query: { type: "string" } }, required: ["query"] };

@@ -85,10 +85,10 @@ def doubled(request):
 class Case:
     """A conversation in one API. `ask` returns the tools that are to be used, by id and name."""
 
-    def __init__(self, url, seen, wish, stream, doubles):
+    def __init__(self, url, seen, wish, stream, args):
         self.url, self.seen, self.wish, self.stream = url, seen, wish, stream
-        self.doubles = doubles
-        self.hooks = {"request": [seen.attempted] + [doubled] * doubles}
+        self.doubles, self.strict = args.double, args.strict
+        self.hooks = {"request": [seen.attempted] + [doubled] * args.double}
         self.begin()
 
     def run(self):
@@ -102,7 +102,8 @@ class Case:
 
 
 class OpenAI(Case):
-    strict = True
+    # Whether the SDK's types say of every answer what it is like.
+    typed = True
 
     def begin(self):
         http = openai.DefaultHttpxClient(event_hooks=self.hooks)
@@ -110,7 +111,7 @@ class OpenAI(Case):
             base_url=f"{self.url}/v1",
             api_key="sk-none",
             http_client=http,
-            _strict_response_validation=self.strict,
+            _strict_response_validation=self.strict and self.typed,
         )
         self.messages = [{"role": "user", "content": self.wish}]
 
@@ -181,7 +182,7 @@ class StoredResponses(Responses):
 
 class Completions(OpenAI):
     # Its pieces have no reason why they end, and the SDK's types ask for one.
-    strict = False
+    typed = False
 
     def ask(self):
         ask = {"model": MODEL, "prompt": self.wish, "max_tokens": 100}
@@ -197,7 +198,7 @@ class Completions(OpenAI):
 
 class Embeddings(OpenAI):
     # The SDK asks for bytes, which its types take for a list.
-    strict = False
+    typed = False
 
     def ask(self):
         answer = self.client.embeddings.create(model=MODEL, input=self.wish)
@@ -211,7 +212,7 @@ class Anthropic(Case):
             base_url=self.url,
             api_key="sk-none",
             http_client=http,
-            _strict_response_validation=True,
+            _strict_response_validation=self.strict,
         )
         self.messages = [{"role": "user", "content": self.wish}]
         tool = lambda name: {"name": name, "description": TOOLS[name], "input_schema": SCHEMA}
@@ -453,7 +454,7 @@ def run(args, name):
     try:
         case = CASES[name.removesuffix(STREAM)]
         url = case.server(args) if issubclass(case, Mcp) else args.server
-        case(url, seen, wish, name.endswith(STREAM), args.double).run()
+        case(url, seen, wish, name.endswith(STREAM), args).run()
     except BaseException as error:  # whatever the client sees is what we are here to report
         seen.failed(error)
     seen.end()
@@ -464,6 +465,7 @@ def main():
     parser.add_argument("--server", required=True, help="the URL of the model server")
     parser.add_argument("--tools", type=int, nargs=3, help="the ports of the tool server, here")
     parser.add_argument("--script", default="", help="more words for the model server")
+    parser.add_argument("--strict", action="store_true", help="compare answers with their types")
     parser.add_argument("--double", action="store_true", help="say something twice in each body")
     parser.add_argument("cases", nargs="+", help="with -stream for a stream")
     args = parser.parse_args()

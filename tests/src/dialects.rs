@@ -33,6 +33,16 @@ pub struct Seen {
     pub errors: Vec<String>,
 }
 
+/// How agents go about their work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    Usual,
+    /// SDKs that can compare every answer with what they know of the API do so.
+    Strict,
+    /// Bodies say something twice; of tool servers, those that call a tool.
+    Doubling,
+}
+
 /// The tool server, in a container of its own that shares the network of the agents'.
 #[derive(Debug)]
 pub struct ToolServer {
@@ -75,6 +85,16 @@ impl Case {
     }
 }
 
+impl Manner {
+    fn option(self) -> Option<&'static str> {
+        match self {
+            Self::Usual => None,
+            Self::Strict => Some("--strict"),
+            Self::Doubling => Some("--double"),
+        }
+    }
+}
+
 /// The one of this name.
 #[track_caller]
 pub fn case(name: &str) -> Case {
@@ -101,29 +121,12 @@ impl ToolServer {
 impl Agents {
     /// Lets them begin with all cases at once; `script` is for the model server.
     #[track_caller]
-    pub fn start(container: &Container, server: SocketAddr, script: &str, cases: &[Case]) -> Self {
-        Self::start_with(container, server, script, cases, None)
-    }
-
-    /// As `start`, with bodies that say something twice: tool servers are told nothing else than
-    /// which tool to call so.
-    #[track_caller]
-    pub fn start_doubling(
+    pub fn start(
         container: &Container,
         server: SocketAddr,
         script: &str,
         cases: &[Case],
-    ) -> Self {
-        Self::start_with(container, server, script, cases, Some("--double"))
-    }
-
-    #[track_caller]
-    fn start_with(
-        container: &Container,
-        server: SocketAddr,
-        script: &str,
-        cases: &[Case],
-        option: Option<&str>,
+        manner: Manner,
     ) -> Self {
         let url = format!("http://{server}");
         let (node, python): (Vec<&Case>, Vec<&Case>) =
@@ -131,7 +134,7 @@ impl Agents {
         let mut processes = Vec::new();
         if !python.is_empty() {
             let mut command = container.command("python3");
-            command.arg("/agents/dialects.py").args(option);
+            command.arg("/agents/dialects.py").args(manner.option());
             command.args(["--server", &url, "--script", script, "--tools"]);
             command.args(TOOL_PORTS.map(|port| port.to_string()));
             command.arg("--").args(python.iter().map(|case| case.name));
@@ -139,7 +142,7 @@ impl Agents {
         }
         if !node.is_empty() {
             let mut command = container.command("node");
-            command.arg("/agents/dialects.mjs").args(option).args([&url, script]);
+            command.arg("/agents/dialects.mjs").args(manner.option()).args([&url, script]);
             command.args(node.iter().map(|case| case.name));
             processes.push(container.spawn(&mut command));
         }
