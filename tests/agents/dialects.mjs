@@ -1,5 +1,5 @@
 // npm's SDKs of model servers as they are published, each in a small agent: as dialects.py.
-// dialects.mjs SERVER SCRIPT CASE...
+// dialects.mjs [--double | --strict] SERVER SCRIPT CASE...
 
 import { createRequire } from "node:module";
 import { pathToFileURL } from "node:url";
@@ -11,7 +11,11 @@ const Anthropic = require("@anthropic-ai/sdk");
 const [{ generateText, streamText, embed, tool, jsonSchema, isStepCount }, aiOpenAI, aiAnthropic] =
   await Promise.all(["ai", "@ai-sdk/openai", "@ai-sdk/anthropic"].map(load));
 
-const [server, script, ...cases] = process.argv.slice(2);
+const words = process.argv.slice(2);
+const option = words[0].startsWith("--") ? words.shift() : null;
+// Of these SDKs `ai` is always strict, and the others never are.
+const doubles = option === "--double";
+const [server, script, ...cases] = words;
 const MODEL = "scripted-1";
 const SYSTEM = "You are a careful researcher. Use the tools.";
 const SCHEMA = { type: "object", properties: { query: { type: "string" } }, required: ["query"] };
@@ -19,12 +23,20 @@ const TOOLS = { search: "Search the archive", read: "Read a document" };
 const tools = (make) => Object.entries(TOOLS).map(([name, description]) => make(name, description));
 const found = (name, { query }) => `${name} of ${query}: nothing unusual`;
 
+// Says the first thing that a JSON object says once more, as some programs do that write theirs by
+// hand.
+function doubled(body) {
+  const [[name, value]] = Object.entries(JSON.parse(body));
+  return `{${JSON.stringify(name)}:${JSON.stringify(value)},${body.slice(1)}`;
+}
+
 class Case {
   seen = { response_ids: [], calls: [], texts: [], attempts: 0, errors: [] };
   begun = false;
-  fetch = (...request) => {
+  fetch = (address, options) => {
     this.seen.attempts += 1;
-    return fetch(...request);
+    if (!doubles) return fetch(address, options);
+    return fetch(address, { ...options, body: doubled(options.body) });
   };
 
   constructor(name) {

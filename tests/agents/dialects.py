@@ -7,6 +7,7 @@ saw is one line of JSON, as is that its stream has begun.
 """
 
 import argparse
+import io
 import json
 import threading
 
@@ -14,6 +15,7 @@ import anthropic
 import anyio
 import google.genai
 import httpx
+import httpx2
 import mcp.client.sse
 import mcp.client.streamable_http
 import mcp.shared._httpx_utils
@@ -21,6 +23,8 @@ import ollama
 import openai
 
 MODEL = "scripted-1"
+# Longer than any tool takes, and shorter than a test.
+TOO_LONG = 20
 SYSTEM = "You are a careful researcher. Use the tools."
 SCHEMA = {"type": "object", "properties": {"query": {"type": "string"}}, "required": ["query"]}
 TOOLS = {"search": "Search the archive", "read": "Read a document"}
@@ -67,12 +71,24 @@ LOCK = threading.Lock()
 SEEN = ["response_ids", "calls", "texts", "attempts", "errors"]
 
 
+def doubled(request):
+    """Says the first thing that a JSON object says once more, as some programs do that write theirs
+    by hand. A hook of httpx, and of httpx2, before the request is sent."""
+    name, _, rest = request.content.removeprefix(b"{").partition(b":")
+    value = json.JSONDecoder().raw_decode(rest.decode().lstrip())[0]
+    body = b"{%s:%s,%s:%s" % (name, json.dumps(value).encode(), name, rest)
+    stream = {"httpx": httpx, "httpx2": httpx2}[type(request).__module__.partition(".")[0]]
+    request.stream = stream.ByteStream(body)
+    request.headers["content-length"] = str(len(body))
+
+
 class Case:
     """A conversation in one API. `ask` returns the tools that are to be used, by id and name."""
 
-    def __init__(self, url, seen, wish, stream):
+    def __init__(self, url, seen, wish, stream, args):
         self.url, self.seen, self.wish, self.stream = url, seen, wish, stream
-        self.hooks = {"request": [seen.attempted]}
+        self.doubles, self.strict = args.double, args.strict
+        self.hooks = {"request": [seen.attempted] + [doubled] * args.double}
         self.begin()
 
     def run(self):
@@ -86,7 +102,8 @@ class Case:
 
 
 class OpenAI(Case):
-    strict = True
+    # Whether the SDK's types say of every answer what it is like.
+    typed = True
 
     def begin(self):
         http = openai.DefaultHttpxClient(event_hooks=self.hooks)
@@ -94,7 +111,7 @@ class OpenAI(Case):
             base_url=f"{self.url}/v1",
             api_key="sk-none",
             http_client=http,
-            _strict_response_validation=self.strict,
+            _strict_response_validation=self.strict and self.typed,
         )
         self.messages = [{"role": "user", "content": self.wish}]
 
@@ -165,7 +182,7 @@ class StoredResponses(Responses):
 
 class Completions(OpenAI):
     # Its pieces have no reason why they end, and the SDK's types ask for one.
-    strict = False
+    typed = False
 
     def ask(self):
         ask = {"model": MODEL, "prompt": self.wish, "max_tokens": 100}
@@ -181,7 +198,7 @@ class Completions(OpenAI):
 
 class Embeddings(OpenAI):
     # The SDK asks for bytes, which its types take for a list.
-    strict = False
+    typed = False
 
     def ask(self):
         answer = self.client.embeddings.create(model=MODEL, input=self.wish)
@@ -195,7 +212,7 @@ class Anthropic(Case):
             base_url=self.url,
             api_key="sk-none",
             http_client=http,
-            _strict_response_validation=True,
+            _strict_response_validation=self.strict,
         )
         self.messages = [{"role": "user", "content": self.wish}]
         tool = lambda name: {"name": name, "description": TOOLS[name], "input_schema": SCHEMA}
@@ -296,6 +313,27 @@ class GeminiCount(Gemini):
         self.answered(None, str(answer.total_tokens))
 
 
+class Files(OpenAI):
+    """An API whose cost nobody can tell beforehand, as is that of the next two."""
+
+    def ask(self):
+        file = ("wish.txt", self.wish.encode())
+        self.answered(None, self.client.files.create(file=file, purpose="user_data").id)
+
+
+class Batches(Anthropic):
+    def ask(self):
+        params = {"model": MODEL, "max_tokens": 100, "messages": self.messages}
+        request = {"custom_id": "one", "params": params}
+        self.answered(None, self.client.messages.batches.create(requests=[request]).id)
+
+
+class GeminiFiles(Gemini):
+    def ask(self):
+        file, config = io.BytesIO(self.wish.encode()), {"mime_type": "text/plain"}
+        self.answered(None, self.client.files.upload(file=file, config=config).name)
+
+
 class Ollama(Case):
     def begin(self):
         self.client = ollama.Client(self.url, event_hooks=self.hooks)
@@ -344,8 +382,12 @@ class Mcp(Case):
 
     def http(self, *args, **kwargs):
         client = mcp.shared._httpx_utils.create_mcp_http_client(*args, **kwargs)
-        client.event_hooks = {"request": [self.seen.attempted_soon]}
+        client.event_hooks = {"request": [self.seen.attempted_soon, self.double_calls]}
         return client
+
+    async def double_calls(self, request):
+        if self.doubles and b'"tools/call"' in request.content:
+            doubled(request)
 
     def transport(self):
         return mcp.client.streamable_http.streamable_http_client(
@@ -357,7 +399,9 @@ class Mcp(Case):
             tools = await client.list_tools()
             self.seen.texts.append(" ".join(tool.name for tool in tools.tools))
             for name in ["search", "broken"]:
-                result = await client.call_tool(name, {"query": self.wish})
+                result = await client.call_tool(
+                    name, {"query": self.wish}, read_timeout_seconds=TOO_LONG
+                )
                 self.seen.calls.append([None, name])
                 self.seen.texts.append(f"{result.is_error}: {result.content[0].text}")
             try:
@@ -387,6 +431,9 @@ CASES = {
     "openai-stored-responses": StoredResponses,
     "openai-completions": Completions,
     "openai-embeddings": Embeddings,
+    "openai-files": Files,
+    "anthropic-batches": Batches,
+    "genai-files": GeminiFiles,
     "anthropic-messages": Anthropic,
     "anthropic-count-tokens": CountTokens,
     "genai": Gemini,
@@ -407,7 +454,7 @@ def run(args, name):
     try:
         case = CASES[name.removesuffix(STREAM)]
         url = case.server(args) if issubclass(case, Mcp) else args.server
-        case(url, seen, wish, name.endswith(STREAM)).run()
+        case(url, seen, wish, name.endswith(STREAM), args).run()
     except BaseException as error:  # whatever the client sees is what we are here to report
         seen.failed(error)
     seen.end()
@@ -418,6 +465,8 @@ def main():
     parser.add_argument("--server", required=True, help="the URL of the model server")
     parser.add_argument("--tools", type=int, nargs=3, help="the ports of the tool server, here")
     parser.add_argument("--script", default="", help="more words for the model server")
+    parser.add_argument("--strict", action="store_true", help="compare answers with their types")
+    parser.add_argument("--double", action="store_true", help="say something twice in each body")
     parser.add_argument("cases", nargs="+", help="with -stream for a stream")
     args = parser.parse_args()
 

@@ -33,6 +33,16 @@ pub struct Seen {
     pub errors: Vec<String>,
 }
 
+/// How agents go about their work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    Usual,
+    /// SDKs that can compare every answer with what they know of the API do so.
+    Strict,
+    /// Bodies say something twice; of tool servers, those that call a tool.
+    Doubling,
+}
+
 /// The tool server, in a container of its own that shares the network of the agents'.
 #[derive(Debug)]
 pub struct ToolServer {
@@ -75,6 +85,16 @@ impl Case {
     }
 }
 
+impl Manner {
+    fn option(self) -> Option<&'static str> {
+        match self {
+            Self::Usual => None,
+            Self::Strict => Some("--strict"),
+            Self::Doubling => Some("--double"),
+        }
+    }
+}
+
 /// The one of this name.
 #[track_caller]
 pub fn case(name: &str) -> Case {
@@ -101,21 +121,28 @@ impl ToolServer {
 impl Agents {
     /// Lets them begin with all cases at once; `script` is for the model server.
     #[track_caller]
-    pub fn start(container: &Container, server: SocketAddr, script: &str, cases: &[Case]) -> Self {
+    pub fn start(
+        container: &Container,
+        server: SocketAddr,
+        script: &str,
+        cases: &[Case],
+        manner: Manner,
+    ) -> Self {
         let url = format!("http://{server}");
         let (node, python): (Vec<&Case>, Vec<&Case>) =
             cases.iter().partition(|case| case.is_of_node());
         let mut processes = Vec::new();
         if !python.is_empty() {
             let mut command = container.command("python3");
-            command.args(["/agents/dialects.py", "--server", &url, "--script", script, "--tools"]);
+            command.arg("/agents/dialects.py").args(manner.option());
+            command.args(["--server", &url, "--script", script, "--tools"]);
             command.args(TOOL_PORTS.map(|port| port.to_string()));
             command.arg("--").args(python.iter().map(|case| case.name));
             processes.push(container.spawn(&mut command));
         }
         if !node.is_empty() {
             let mut command = container.command("node");
-            command.args(["/agents/dialects.mjs", &url, script]);
+            command.arg("/agents/dialects.mjs").args(manner.option()).args([&url, script]);
             command.args(node.iter().map(|case| case.name));
             processes.push(container.spawn(&mut command));
         }
@@ -214,6 +241,13 @@ pub const TOOL_CASES: [Case; 3] = [
     Case::new("mcp", "mcp", "execute_tool", true),
     Case::new("mcp-modern", "mcp", "execute_tool", true),
     Case::new("mcp-sse", "mcp", "execute_tool", true),
+];
+
+/// What asks for something whose cost can't be told beforehand.
+pub const UNMETERED_CASES: [Case; 3] = [
+    Case::new("openai-files", "none", "none", false),
+    Case::new("anthropic-batches", "none", "none", false),
+    Case::new("genai-files", "none", "none", false),
 ];
 
 /// An SDK takes seconds to load on a busy machine.

@@ -1,8 +1,10 @@
 //! SDKs of every dialect, unchanged: each call of theirs is understood completely, and its usage is
-//! what the server told, to the token.
+//! what the server told, to the token. What is refused, or cut, raises an error with the reason.
 
 mod dialects {
     mod audited;
+    mod cut;
+    mod refused;
     mod tools;
     mod understood;
 }

@@ -9,7 +9,7 @@ use std::{
 use serde_json::Value;
 use turnpike_tests::{
     container::Container,
-    dialects::{Agents, CASES, Case, Seen, TOOL_CASES, ToolServer},
+    dialects::{Agents, CASES, Case, Manner, Seen, TOOL_CASES, ToolServer},
     gateway::{Gateway, Mode},
     model_server::Logged,
     site::PlainSite,
@@ -47,7 +47,8 @@ impl Audited {
         let gateway = Gateway::start(Mode::Audit);
         gateway.attach_container(&container, &[]);
         let cases = [CASES.as_slice(), &TOOL_CASES].concat();
-        let seen = Agents::start(&container, site.server.address(), SCRIPT, &cases).end();
+        let seen =
+            Agents::start(&container, site.server.address(), SCRIPT, &cases, Manner::Strict).end();
         let logged = site.server.logged();
         let workflows = settled(&gateway, &logged);
         let coverage = gateway.agents_json()[0]["coverage"].clone();
