@@ -3,6 +3,7 @@
 
 mod dialects {
     mod audited;
+    mod repeated;
     mod tools;
     mod understood;
 }
