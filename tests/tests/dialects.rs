@@ -5,6 +5,7 @@ mod dialects {
     mod audited;
     mod cut;
     mod refused;
+    mod repeated;
     mod tools;
     mod understood;
 }

@@ -1,10 +1,10 @@
 //! What a message says and calls for, as `OpenAI`'s APIs write it, and those that took theirs over.
 
-use std::{borrow::Cow, fmt, slice};
+use std::{borrow::Cow, fmt, mem::replace, slice};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{MapAccess, SeqAccess, Visitor, value::SeqAccessDeserializer},
+    de::{Error as _, MapAccess, SeqAccess, Visitor, value::SeqAccessDeserializer},
 };
 
 use super::{
@@ -156,9 +156,14 @@ impl<'de> Visitor<'de> for PartVisitor {
         let mut kind = None;
         let mut text = None;
         let mut image = None;
+        let mut has_text = false;
         let mut fields = Fields::default();
         while let Some(Text(name)) = map.next_key()? {
             match &*name {
+                "type" if kind.is_some() => return Err(A::Error::duplicate_field("type")),
+                "text" if replace(&mut has_text, true) => {
+                    return Err(A::Error::duplicate_field("text"));
+                }
                 "type" => kind = map.next_value::<Option<Text<'de>>>()?,
                 "text" | "refusal" => text = map.next_value::<Option<Text<'de>>>()?,
                 "image_url" => image = map.next_value::<Option<Image>>()?,

@@ -167,7 +167,8 @@ mod tests {
         };
         assert_eq!(read(r#" { "a" : 7 , "x": {"a": 3}, "y":[] } "#), Ok(("axy".to_owned(), 7)));
         assert_eq!(read("{}"), Ok((String::new(), 0)));
-        for other in ["[1]", "7", r#"{"a":1,"a":1}"#, r#"{"a":"x"}"#] {
+        assert_eq!(read(r#"{"a":1,"a":1}"#), Err(NotUnderstood::DuplicateKey));
+        for other in ["[1]", "7", r#"{"a":"x"}"#] {
             assert_eq!(read(other), Err(NotUnderstood::NotThisShape), "{other}");
         }
         for broken in ["", "{", "[", r#"{"a":1,}"#, r#"{"a":1]"#, r#"{"a" 1}"#, "{,}"] {

@@ -300,7 +300,6 @@ mod tests {
         }
         for target in [
             "/v1beta/models/m:batchGenerateContent",
-            "/v1/projects/p/publishers/anthropic/models/m:streamRawPredict",
             "/v1internal:loadCodeAssist",
             "/generateContent",
         ] {

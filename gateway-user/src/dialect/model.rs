@@ -60,7 +60,7 @@ enum Response {
 
 /// What a response comes to.
 enum Outcome {
-    Over(Reading),
+    Over(Box<Reading>),
     /// Its answer is still being made; the id under which it will be found.
     Pending(String),
 }
@@ -100,8 +100,8 @@ impl ModelExchange {
         let body = self.request.take()?;
         let mut sample = Asking::default();
         let (mut prompt, sha256, end) = match self.api.question(&body, known, &mut sample)? {
-            Question::Chat(prompt, sha256, end) => (prompt, sha256, end),
-            Question::Plain(prompt) => (prompt, Digest(Sha256::digest(&body).into()), None),
+            Question::Chat(asked) => *asked,
+            Question::Plain(prompt) => (*prompt, Digest(Sha256::digest(&body).into()), None),
             Question::Earlier => return Ok(None),
             Question::Other => {
                 self.is_other = true;
@@ -149,7 +149,7 @@ impl ModelExchange {
             Response::Stream(parts) => {
                 let (decoder, frames, stream) = &mut **parts;
                 let pushed = decoder.push(bytes, |bytes| {
-                    frames.feed(bytes, |event| stream.take(event));
+                    frames.feed(bytes, |event| stream.take(&event));
                 });
                 if let Err(reason) = pushed {
                     self.response = Response::Lost(reason);
@@ -165,7 +165,7 @@ impl ModelExchange {
         let background = self.background || fetches;
         match (self.key, self.response.end(self.api, whole, background, &mut sample)) {
             (Some(key), Outcome::Over(reading)) => {
-                Some(Answered { key, reading, sample, cancelled: false })
+                Some(Answered { key, reading: *reading, sample, cancelled: false })
             }
             (Some(key), Outcome::Pending(id)) => {
                 known.background.put(&id, key);
@@ -173,35 +173,41 @@ impl ModelExchange {
             }
             (None, Outcome::Over(reading)) if fetches => {
                 let key = known.background.take(reading.answer.response_id.as_deref()?)?;
-                Some(Answered { key, reading, sample, cancelled: false })
+                Some(Answered { key, reading: *reading, sample, cancelled: false })
             }
             (None, _) => None,
         }
     }
 }
 
+impl Outcome {
+    fn over(reading: Reading) -> Self {
+        Self::Over(Box::new(reading))
+    }
+}
+
 impl Response {
     fn end(self, api: Api, whole: bool, background: bool, sample: &mut Answering) -> Outcome {
         match self {
-            Self::Awaited => Outcome::Over(Reading::default()),
+            Self::Awaited => Outcome::over(Reading::default()),
             // What it can't be read of is no loss: there is no answer in it.
             Self::Error(mut body) => {
                 let error = body.take().ok().and_then(|body| error::name(&body));
                 let answer = Answer { error, complete: whole, ..Answer::default() };
-                Outcome::Over(Reading { answer, not_understood: None })
+                Outcome::over(Reading { answer, not_understood: None })
             }
             Self::Whole(body) => document(api, body, whole, background, sample),
             Self::Stream(parts) => {
                 let (decoder, mut frames, mut stream) = *parts;
                 if whole {
-                    frames.end(|event| stream.take(event));
+                    frames.end(|event| stream.take(&event));
                 }
                 if whole && !decoder.is_whole() {
                     stream.lose(NotUnderstood::BrokenCoding);
                 }
                 stream.end(whole, background, sample)
             }
-            Self::Lost(reason) => Outcome::Over(Reading::lost(reason)),
+            Self::Lost(reason) => Outcome::over(Reading::lost(reason)),
         }
     }
 }
@@ -221,7 +227,7 @@ fn document(
     {
         return Outcome::Pending(id);
     }
-    Outcome::Over(match body.and_then(|body| api.answer(&body, sample)) {
+    Outcome::over(match body.and_then(|body| api.answer(&body, sample)) {
         Ok(mut answer) => {
             answer.complete &= whole;
             Reading { answer, not_understood: None }

@@ -119,4 +119,4 @@ fn settled(gateway: &Gateway, logged: &[Logged]) -> Vec<Workflow> {
 }
 
 const SCRIPT: &str = "steps=1 parallel=2 words=20 seed=5 chunk-ms=1 think";
-const SOON: Duration = Duration::from_secs(5);
+pub(super) const SOON: Duration = Duration::from_secs(5);

@@ -182,8 +182,8 @@ fn what_is_no_request_is_said() {
         (r#"{"roomId":"r","text":"Hi"}"#, NotUnderstood::NotThisShape),
         (r#"{"messages":{}}"#, NotUnderstood::NotThisShape),
         (r#"{"messages":[{"role":"user","content":7}]}"#, NotUnderstood::NotThisShape),
-        (r#"{"messages":[],"messages":[]}"#, NotUnderstood::NotThisShape),
-        (r#"{"messages":[],"model":"a","model":"b"}"#, NotUnderstood::NotThisShape),
+        (r#"{"messages":[],"messages":[]}"#, NotUnderstood::DuplicateKey),
+        (r#"{"messages":[],"model":"a","model":"b"}"#, NotUnderstood::DuplicateKey),
     ] {
         assert_eq!(ask(body), Err(reason), "{body}");
     }

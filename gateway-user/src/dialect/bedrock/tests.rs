@@ -164,7 +164,7 @@ fn what_is_no_request_or_answer_is_said() {
     assert_eq!(ask("{"), Err(NotUnderstood::NotJson));
     assert_eq!(ask("{} {}"), Err(NotUnderstood::NotJson));
     assert_eq!(ask("[]"), Err(NotUnderstood::NotThisShape));
-    assert_eq!(ask(r#"{"messages":[],"messages":[]}"#), Err(NotUnderstood::NotThisShape));
+    assert_eq!(ask(r#"{"messages":[],"messages":[]}"#), Err(NotUnderstood::DuplicateKey));
     let twofold = r#"{"messages":[{"role":"user","content":[{"text":"a","image":{}}]}]}"#;
     assert_eq!(ask(twofold), Err(NotUnderstood::NotThisShape));
     let many = vec![json!({"role": "user", "content": []}); limits::MESSAGES_PER_PROMPT + 1];

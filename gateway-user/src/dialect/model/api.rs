@@ -31,8 +31,8 @@ pub(in crate::dialect) enum Api {
 /// What a request is.
 pub(super) enum Question {
     /// With its digest, and where its messages end: a conversation that may be gone on with.
-    Chat(Prompt, Digest, Option<openai_chat::End>),
-    Plain(Prompt),
+    Chat(Box<(Prompt, Digest, Option<openai_chat::End>)>),
+    Plain(Box<Prompt>),
     /// An earlier call is asked about.
     Earlier,
     /// Of another API, which has the same path.
@@ -64,8 +64,7 @@ impl Api {
     ) -> Result<Question, NotUnderstood> {
         let prompt = match self {
             Self::OpenaiChat => {
-                let (prompt, sha256, end) = openai_chat::request(body, known, sample)?;
-                return Ok(Question::Chat(prompt, sha256, end));
+                return openai_chat::request(body, known, sample).map(Box::new).map(Question::Chat);
             }
             Self::OpenaiResponse => return Ok(Question::Earlier),
             Self::Ollama(method) => match ollama::request(method, body)? {
@@ -83,7 +82,7 @@ impl Api {
             Self::BedrockConverse { stream } => bedrock::request(body, stream)?,
             Self::Gemini(method) => gemini::request(method, body)?,
         };
-        Ok(Question::Plain(prompt))
+        Ok(Question::Plain(Box::new(prompt)))
     }
 
     /// Reads a response that is one document.

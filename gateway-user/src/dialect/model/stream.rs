@@ -42,10 +42,10 @@ impl Stream {
         }
     }
 
-    pub(super) fn take(&mut self, event: Event<'_>) {
+    pub(super) fn take(&mut self, event: &Event<'_>) {
         match event {
             Event::Data(data) | Event::Named(_, data) => self.event(data),
-            Event::Message(message) => self.message(message),
+            Event::Message(message) => self.message(*message),
             Event::TooLarge => self.lose(NotUnderstood::TooLarge),
             Event::Broken => self.lose(NotUnderstood::BrokenFrames),
         }
@@ -89,7 +89,7 @@ impl Stream {
 
     /// What is made in the background goes on when its stream is cut.
     pub(super) fn end(self, whole: bool, background: bool, sample: &mut Answering) -> Outcome {
-        Outcome::Over(match self {
+        Outcome::over(match self {
             Self::OpenaiChat(stream) => stream.end(whole, sample),
             Self::OpenaiCompletions(stream) => stream.end(whole),
             Self::OpenaiResponses(stream) => match stream.pending() {

@@ -174,11 +174,15 @@ fn what_other_programs_send_to_such_paths_is_other_traffic() {
 #[test]
 fn what_ollama_may_read_otherwise_is_not_understood() {
     let ask = |body: &str| trial::ask(CHAT, [body.as_bytes()]);
-    for body in [
+    for twice in [
         r#"{"model":"m","messages":[],"messages":[]}"#,
+        r#"{"model":"m","messages":[{"role":"user","content":"x","content":"y"}]}"#,
+    ] {
+        assert_eq!(ask(twice), Err(NotUnderstood::DuplicateKey), "{twice}");
+    }
+    for body in [
         r#"{"Model":"m","messages":[]}"#,
         r#"{"model":"m","messages":[{"role":"user","content":["x"]}]}"#,
-        r#"{"model":"m","messages":[{"role":"user","content":"x","content":"y"}]}"#,
         r#"{"model":7,"messages":[]}"#,
     ] {
         assert_eq!(ask(body), Err(NotUnderstood::NotThisShape), "{body}");

@@ -206,7 +206,14 @@ impl Asking {
         self.calls.open.push(Open { key, dialect, id, partial: None });
         invocation.signals.extend(self.signals.iter().cloned());
         let what = What::Tool(invocation);
-        Asked { key, what, sha256, unmetered: None, sample: Default::default(), end: None }
+        Asked {
+            key,
+            what,
+            sha256,
+            unmetered: None,
+            sample: super::super::Asking::default(),
+            end: None,
+        }
     }
 
     pub(in crate::dialect) fn response_head(&mut self, response: &ResponseInfo<'_>) {
