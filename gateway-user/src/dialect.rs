@@ -64,6 +64,7 @@ use model::ModelExchange;
 pub use detect::{detect, socket};
 pub use known::{CallKey, Known};
 pub use openai_responses::{Heard, Socket};
+pub use rpc::Asker;
 pub use sample::{Answering, Asking, Sample};
 pub use unmetered::unmetered;
 
@@ -137,6 +138,15 @@ impl Observer {
             Self::Model(exchange) => exchange.is_told(),
             Self::Asking(exchange) => exchange.is_told(),
             Self::Listening(_) => false,
+        }
+    }
+
+    /// Who asks, of a request that was not understood but for that.
+    #[must_use]
+    pub const fn asker(&self) -> Option<&Asker> {
+        match self {
+            Self::Asking(exchange) => exchange.asker(),
+            Self::Model(_) | Self::Listening(_) => None,
         }
     }
 

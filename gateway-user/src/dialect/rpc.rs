@@ -19,6 +19,7 @@ mod pending;
 
 use super::{RequestInfo, Traffic};
 
+pub use asking::Asker;
 pub(super) use asking::Asking;
 pub(super) use listening::Listening;
 pub(super) use message::Id;

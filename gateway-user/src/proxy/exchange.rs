@@ -319,6 +319,9 @@ impl Exchange {
             Err(reason) => {
                 tracing::debug!(connection = %connection.id, %reason, "call not understood");
                 add(&agent.coverage.calls_not_understood, 1);
+                if let (Some(voice), Some(asker)) = (&mut self.voice, observer.asker()) {
+                    voice.asked_by(asker);
+                }
                 self.observer = None;
                 self.other = None;
                 CallAdmission::decide(agent, host, Err(reason.into()))

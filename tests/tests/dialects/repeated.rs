@@ -2,7 +2,7 @@
 
 use turnpike_tests::{
     container::Container,
-    dialects::{Agents, Case, case},
+    dialects::{Agents, Case, Manner, case},
     gateway::{Gateway, Mode},
     model_server::Logged,
     site::PlainSite,
@@ -20,7 +20,8 @@ fn attempts_that_fail_are_steps_too() {
     gateway.attach_container(&container, &[]);
     let cases: [Case; 5] = CASES.map(case);
     let script = "fail=529x1 words=5";
-    let seen = Agents::start(&container, site.server.address(), script, &cases).end();
+    let seen =
+        Agents::start(&container, site.server.address(), script, &cases, Manner::Usual).end();
     for case in cases {
         let (name, seen) = (case.name, &seen[case.name]);
         assert!(seen.errors.is_empty(), "{name}: {seen:?}");

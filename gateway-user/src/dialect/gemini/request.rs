@@ -125,7 +125,7 @@ impl Request {
         };
         // What is wrapped may name the model once more.
         if self.seen.contains(&field) && (field, place) != (Field::Model, Place::Wrapped) {
-            return Err(NotUnderstood::NotThisShape);
+            return Err(NotUnderstood::DuplicateKey);
         }
         self.seen.push(field);
         cursor.peek();

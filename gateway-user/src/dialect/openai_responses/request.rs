@@ -118,7 +118,7 @@ impl Fields {
             return cursor.value::<IgnoredAny>().map(drop);
         };
         if self.seen.contains(&field) {
-            return Err(NotUnderstood::NotThisShape);
+            return Err(NotUnderstood::DuplicateKey);
         }
         self.seen.push(field);
         match field {

@@ -1,5 +1,6 @@
 //! A POST: what is asked in it, and what of that its response answers.
 
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::{
@@ -13,7 +14,7 @@ use super::{
 };
 use crate::{
     call::{Answer, Dialect, Digest, Invocation, Signal},
-    limits,
+    limits::{self, RPC_ID_BYTES},
 };
 
 /// Reads a POST that may be JSON-RPC.
@@ -28,13 +29,15 @@ pub struct Asking {
     status: u16,
     response: Response,
     calls: Calls,
+    /// Who asked, of a request that was not understood.
+    asker: Option<Asker>,
 }
 
 /// How the request is read.
 #[derive(Debug)]
 enum Request {
     Body {
-        body: Body,
+        body: Box<Body>,
         /// Nothing but blanks has come.
         is_blank: bool,
     },
@@ -52,6 +55,16 @@ enum Response {
     Whole(Body),
     Stream(Box<(Decoder, sse::Parser)>),
     Lost(NotUnderstood),
+}
+
+/// Who is to be told if a request does not go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asker {
+    /// The request's id, as it is written.
+    pub rpc_id: String,
+    pub dialect: Dialect,
+    /// Whether a tool is called.
+    pub calls_tool: bool,
 }
 
 /// The calls of the exchange.
@@ -84,12 +97,18 @@ impl Asking {
             is_told: is_told(request),
             session: named_session(request).unwrap_or_else(|| Session::at(request.target)),
             signals: request.signals.to_vec(),
-            request: Request::Body { body, is_blank: true },
+            request: Request::Body { body: Box::new(body), is_blank: true },
             traffic: Traffic::Other,
             status: 0,
             response: Response::Awaited,
             calls: Calls::default(),
+            asker: None,
         }
+    }
+
+    /// Who asks, if the request was not understood but for that.
+    pub(in crate::dialect) const fn asker(&self) -> Option<&Asker> {
+        self.asker.as_ref()
     }
 
     pub(in crate::dialect) const fn traffic(&self) -> Traffic {
@@ -126,9 +145,20 @@ impl Asking {
         }
         let whole = body.take();
         let sent = body.digest();
-        match whole.and_then(|body| self.read(&body, sent, known)) {
+        let body = match whole {
+            Ok(body) => body,
+            Err(reason) if self.is_told => return Err(reason),
+            Err(reason) => {
+                self.traffic = Traffic::Unread(reason);
+                return Ok(Vec::new());
+            }
+        };
+        match self.read(&body, sent, known) {
             Err(NotUnderstood::NotThisShape) if !self.is_told => Ok(Vec::new()),
-            Err(NotUnderstood::DuplicateKey) => Err(NotUnderstood::DuplicateKey),
+            Err(NotUnderstood::DuplicateKey) => {
+                self.asker = Asker::of(&body);
+                Err(NotUnderstood::DuplicateKey)
+            }
             // It says that it is JSON, and something may read it as such.
             Err(reason) if !self.is_told => {
                 self.traffic = Traffic::Unread(reason);
@@ -304,6 +334,20 @@ impl Asking {
             }
         }
         answered
+    }
+}
+
+impl Asker {
+    /// Of a request that can be read either way: its id is what most readers take for it, the last.
+    fn of(body: &[u8]) -> Option<Self> {
+        let request: Value = serde_json::from_slice(body).ok()?;
+        let id = request.get("id").filter(|id| id.is_string() || id.is_number())?.to_string();
+        let method = request.get("method")?.as_str()?;
+        let (dialect, calls_tool) = match mcp::purpose(method) {
+            Some(purpose) => (Dialect::Mcp, matches!(purpose, Purpose::Tool)),
+            None => a2a::purpose(method).map(|_| (Dialect::A2a, false))?,
+        };
+        Some(Self { rpc_id: id, dialect, calls_tool }).filter(|it| it.rpc_id.len() <= RPC_ID_BYTES)
     }
 }
 

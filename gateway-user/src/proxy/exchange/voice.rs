@@ -8,7 +8,7 @@ use super::{Connection, Ended, Exchange, Response};
 use crate::{
     call::{Dialect, Name, Reason},
     dialect::{
-        Asked, ResponseInfo, What,
+        Asked, Asker, ResponseInfo, What,
         cut::Place,
         hiding::Hiding,
         refusal::{Caller, Reply, reply},
@@ -66,6 +66,13 @@ impl Voice {
             self.caller.rpc_id.clone_from(&invocation.rpc_id);
             self.caller.calls_tool = invocation.tool.is_some();
         }
+    }
+
+    /// The request was not understood, but who asks.
+    pub(super) fn asked_by(&mut self, asker: &Asker) {
+        self.caller.dialect = Some(asker.dialect);
+        self.caller.rpc_id = Some(asker.rpc_id.clone());
+        self.caller.calls_tool = asker.calls_tool;
     }
 
     pub(super) fn answered(&mut self, response: &Response<'_>) {
