@@ -156,7 +156,6 @@ impl Agent {
         self.bounds.hit(Bound::HandshakeTime);
     }
 
-    /// What is known of its conversations.
     pub(super) fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -100,11 +100,12 @@ fn files_and_batches() {
     assert!(!upstream.iter().any(|path| is_it(path)), "{upstream:?}");
 }
 
-/// A model is shown the reason as the tool's answer, in the session that goes on.
+/// A model is shown the reason as the tool's answer, in the session that goes on. Over the transport
+/// before there were sessions, a client waits for answers in another exchange, and is told nothing.
 #[test]
 fn tools() {
-    for Case { name, .. } in TOOL_CASES {
-        let seen = REFUSED.seen.get(name).unwrap_or_else(|| panic!("{name} said nothing"));
+    for Case { name, .. } in TOOL_CASES.iter().filter(|case| case.name != "mcp-sse") {
+        let seen = REFUSED.seen.get(*name).unwrap_or_else(|| panic!("{name} said nothing"));
         assert!(seen.errors.is_empty(), "{name}: {seen:?}");
         let [offered, found, failed, unknown] = seen.texts.as_slice() else {
             panic!("{name}: {seen:?}");

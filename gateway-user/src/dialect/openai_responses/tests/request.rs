@@ -78,10 +78,10 @@ fn what_is_no_request_is_said() {
         r#"{"input":7}"#,
         r#"{"input":["x"]}"#,
         r#"{"input":[{"role":"user","content":7}]}"#,
-        r#"{"input":"a","input":"b"}"#,
     ] {
         assert_eq!(lost(body), NotUnderstood::NotThisShape, "{body}");
     }
+    assert_eq!(lost(r#"{"input":"a","input":"b"}"#), NotUnderstood::DuplicateKey);
     for body in ["", "{", r#"{"input":[}"#, r#"{"input":"a"} x"#, r#"{"input" "a"}"#] {
         assert_eq!(lost(body), NotUnderstood::NotJson, "{body}");
     }
