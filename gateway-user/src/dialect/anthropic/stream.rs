@@ -4,7 +4,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use serde::Deserialize;
 
 use super::super::{
-    NotUnderstood, Reading,
+    Answering, NotUnderstood, Reading,
     blocks::{Pieces, Told},
     event_stream::Message,
     json::{ErrorReport, Maybe, Text, given},
@@ -120,6 +120,11 @@ impl Stream {
 
     pub(in crate::dialect) fn lose(&mut self, reason: NotUnderstood) {
         self.not_understood.get_or_insert(reason);
+    }
+
+    /// What it said so far, of which some is kept, and its size. To be called once.
+    pub(in crate::dialect) fn said(&mut self) -> Answering {
+        self.told.said()
     }
 
     pub(in crate::dialect) fn end(mut self, whole: bool) -> Reading {

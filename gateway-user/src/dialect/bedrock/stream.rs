@@ -3,7 +3,7 @@
 use serde::{Deserialize, de::IgnoredAny};
 
 use super::super::{
-    NotUnderstood, Reading,
+    Answering, NotUnderstood, Reading,
     blocks::Told,
     event_stream::Message,
     json::{Maybe, Text, given},
@@ -90,6 +90,11 @@ impl Stream {
 
     pub(in crate::dialect) fn lose(&mut self, reason: NotUnderstood) {
         self.not_understood.get_or_insert(reason);
+    }
+
+    /// What it said so far, of which some is kept, and its size. To be called once.
+    pub(in crate::dialect) fn said(&mut self) -> Answering {
+        self.told.said()
     }
 
     pub(in crate::dialect) fn end(mut self, whole: bool) -> Reading {

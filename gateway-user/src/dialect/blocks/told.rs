@@ -4,7 +4,7 @@
 
 use super::{
     super::{
-        NotUnderstood,
+        Answering, NotUnderstood,
         canonical::{self, Json},
         draft::Draft,
         json::{Text, given},
@@ -25,6 +25,7 @@ pub(in crate::dialect) struct Told {
     kept: usize,
     /// Whether anything was said, even if it is nothing but an empty text.
     has_blocks: bool,
+    said: Answering,
 }
 
 /// A call, as far as it has come.
@@ -79,6 +80,7 @@ impl Told {
     /// More text.
     pub(in crate::dialect) fn text(&mut self, text: &str) {
         self.has_blocks = true;
+        self.said.push(text);
         self.content.text(text);
     }
 
@@ -114,8 +116,14 @@ impl Told {
             return Err(NotUnderstood::TooLarge);
         }
         self.kept += part.len();
+        self.said.push(part);
         call.parts.push_str(part);
         Ok(())
+    }
+
+    /// What it said so far, of which some is kept, and its size. To be called once.
+    pub(in crate::dialect) fn said(&mut self) -> Answering {
+        std::mem::take(&mut self.said)
     }
 
     pub(super) fn has_blocks(&self) -> bool {

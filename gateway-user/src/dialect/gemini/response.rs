@@ -3,7 +3,7 @@
 use serde::{Deserialize, de::IgnoredAny};
 
 use super::super::{
-    NotUnderstood, Reading,
+    Answering, NotUnderstood, Reading,
     json::{Count, ErrorReport, Maybe, Text, UpTo, given},
 };
 use super::content::{Content, Piece, Turn};
@@ -15,6 +15,7 @@ use crate::{
 /// What the chunks so far add up to.
 #[derive(Debug, Default)]
 pub(in crate::dialect) struct Stream {
+    said: Answering,
     id: Option<String>,
     model: Option<Name>,
     usage: Option<call::Usage>,
@@ -114,12 +115,20 @@ impl Stream {
                     arguments: call.arguments().get(),
                 });
             }
+            if let Piece::Text(text) = piece {
+                self.said.push(text);
+            }
             self.candidates[at].turn.add(piece);
         }
     }
 
     pub(in crate::dialect) fn lose(&mut self, reason: NotUnderstood) {
         self.not_understood.get_or_insert(reason);
+    }
+
+    /// What it said so far, of which some is kept, and its size. To be called once.
+    pub(in crate::dialect) fn said(&mut self) -> Answering {
+        std::mem::take(&mut self.said)
     }
 
     pub(in crate::dialect) fn end(mut self, whole: bool) -> Reading {

@@ -87,8 +87,22 @@ impl Stream {
         }
     }
 
+    /// What it said so far; of a chat its end tells that.
+    fn said(&mut self) -> Answering {
+        match self {
+            Self::OpenaiCompletions(stream) => stream.said(),
+            Self::OpenaiResponses(stream) => stream.said(),
+            Self::Anthropic(stream) => stream.said(),
+            Self::Bedrock(stream) => stream.said(),
+            Self::Gemini(stream) => stream.said(),
+            Self::Ollama(stream) => stream.said(),
+            Self::OpenaiChat(_) | Self::None => Answering::default(),
+        }
+    }
+
     /// What is made in the background goes on when its stream is cut.
-    pub(super) fn end(self, whole: bool, background: bool, sample: &mut Answering) -> Outcome {
+    pub(super) fn end(mut self, whole: bool, background: bool, sample: &mut Answering) -> Outcome {
+        *sample = self.said();
         Outcome::over(match self {
             Self::OpenaiChat(stream) => stream.end(whole, sample),
             Self::OpenaiCompletions(stream) => stream.end(whole),

@@ -3,7 +3,7 @@
 use serde::{Deserialize, de::IgnoredAny};
 
 use super::super::{
-    NotUnderstood, Reading, canonical,
+    Answering, NotUnderstood, Reading, canonical,
     draft::Draft,
     json::{Count, ErrorReport, Text, given},
 };
@@ -16,6 +16,7 @@ use crate::{
 /// What the lines so far add up to.
 #[derive(Debug, Default)]
 pub(in crate::dialect) struct Stream {
+    said: Answering,
     model: Option<Name>,
     content: canonical::Content,
     /// There was a message, or a part of one.
@@ -60,11 +61,16 @@ impl Stream {
         self.error = self.error.take().or(error);
         self.usage = line.usage().or(self.usage);
         self.answered |= line.message.is_some() || line.response.is_some();
-        self.content.text(given(line.response.as_ref()).unwrap_or_default());
+        self.text(given(line.response.as_ref()).unwrap_or_default());
         if let Some(message) = &line.message {
-            self.content.text(given(message.content.as_ref()).unwrap_or_default());
+            self.text(given(message.content.as_ref()).unwrap_or_default());
             message.tool_calls.0.iter().for_each(|call| self.call(call));
         }
+    }
+
+    fn text(&mut self, text: &str) {
+        self.said.push(text);
+        self.content.text(text);
     }
 
     /// Each line has whole calls, other ones than the lines before.
@@ -84,6 +90,11 @@ impl Stream {
 
     pub(in crate::dialect) fn lose(&mut self, reason: NotUnderstood) {
         self.not_understood.get_or_insert(reason);
+    }
+
+    /// What it said so far, of which some is kept, and its size. To be called once.
+    pub(in crate::dialect) fn said(&mut self) -> Answering {
+        std::mem::take(&mut self.said)
     }
 
     pub(in crate::dialect) fn end(mut self, whole: bool) -> Reading {

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::super::{
-    NotUnderstood, Reading, canonical,
+    Answering, NotUnderstood, Reading, canonical,
     draft::Draft,
     json::{ErrorReport, Maybe, Text, UpTo, given},
     openai_chat::Usage,
@@ -52,6 +52,7 @@ struct ChoicePart<'a> {
 /// What the chunks so far add up to.
 #[derive(Debug, Default)]
 pub(in crate::dialect) struct Stream {
+    said: Answering,
     id: Option<String>,
     model: Option<Name>,
     service_tier: Option<Name>,
@@ -87,6 +88,11 @@ impl Stream {
         self.not_understood.get_or_insert(reason);
     }
 
+    /// What it said so far, of which some is kept, and its size. To be called once.
+    pub(in crate::dialect) fn said(&mut self) -> Answering {
+        std::mem::take(&mut self.said)
+    }
+
     pub(in crate::dialect) fn end(mut self, whole: bool) -> Reading {
         if whole && self.choices.is_empty() && !self.done && self.error.is_none() {
             self.lose(NotUnderstood::NotThisShape);
@@ -107,8 +113,10 @@ impl Stream {
         let usage = chunk.usage.and_then(Maybe::known).and_then(Usage::normalised);
         self.usage = usage.or(self.usage);
         for part in chunk.choices.unwrap_or_default().0 {
+            let text = given(part.text.as_ref()).unwrap_or_default();
+            self.said.push(text);
             let Some(choice) = self.choice(part.index.unwrap_or(0)) else { continue };
-            choice.content.text(given(part.text.as_ref()).unwrap_or_default());
+            choice.content.text(text);
             choice.finish_reason = choice.finish_reason.take().or(name(&part.finish_reason));
         }
     }

@@ -141,7 +141,7 @@ impl Socket {
         let calls = self.lanes.into_iter().flat_map(|lane| lane.calls);
         let answered = calls.filter_map(|call| {
             let key = call.key?;
-            Some(Answered::new(key, call.stream.end(false)))
+            Some(answered(key, call.stream, false))
         });
         answered.collect()
     }
@@ -251,6 +251,11 @@ fn take_steers(steers: &mut VecDeque<Steer>, previous: &str) -> Option<Steer> {
     taken
 }
 
+fn answered(key: CallKey, mut stream: Stream, whole: bool) -> Answered {
+    let sample = stream.said();
+    Answered { sample, ..Answered::new(key, stream.end(whole)) }
+}
+
 impl Lane {
     /// The call that waits longest, if another one is answered although its own answer has begun
     /// and not ended: it will not.
@@ -285,7 +290,7 @@ impl Lane {
     fn answered(&mut self, status: Option<u16>) -> Option<Heard> {
         let Running { key, stream, .. } = self.calls.pop_front()?;
         self.ended = stream.id().map(Json::text);
-        let answered = Answered::new(key?, stream.end(true));
+        let answered = answered(key?, stream, true);
         Some(Heard::Answered(Box::new(answered), status))
     }
 }

@@ -7,7 +7,7 @@
 use serde::Deserialize;
 
 use super::super::{
-    NotUnderstood, Reading,
+    Answering, NotUnderstood, Reading,
     canonical::{self, Json},
     json::{Count, ErrorReport, Text, TextOnly, given},
 };
@@ -24,6 +24,7 @@ use crate::{
 /// What the events so far add up to.
 #[derive(Debug, Default)]
 pub(in crate::dialect) struct Stream {
+    said: Answering,
     id: Option<String>,
     model: Option<Name>,
     service_tier: Option<Name>,
@@ -160,6 +161,11 @@ impl Stream {
         self.not_understood.get_or_insert(reason);
     }
 
+    /// What it said so far, of which some is kept, and its size. To be called once.
+    pub(in crate::dialect) fn said(&mut self) -> Answering {
+        std::mem::take(&mut self.said)
+    }
+
     pub(in crate::dialect) fn end(mut self, whole: bool) -> Reading {
         if whole && !self.begun && self.error.is_none() {
             self.lose(NotUnderstood::NotThisShape);
@@ -203,6 +209,7 @@ impl Stream {
     }
 
     fn delta(&mut self, index: u64, is_text: bool, delta: &str) {
+        self.said.push(delta);
         if !is_text {
             self.kept += delta.len();
             if self.kept > OBSERVED_RESPONSE_BYTES {
