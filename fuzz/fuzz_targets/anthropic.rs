@@ -28,6 +28,7 @@ fn read<'a>(
     let mut observer = detect(&RequestInfo {
         method: "POST",
         target: if counts { "/v1/messages/count_tokens" } else { "/v1/messages?beta=true" },
+        host: None,
         content_type: Some("application/json"),
         content_encoding: None,
         content_length: None,

@@ -63,6 +63,7 @@ fn read<'a>(
     let mut observer = detect(&RequestInfo {
         method: "POST",
         target,
+        host: None,
         content_type: Some("application/json"),
         content_encoding: None,
         content_length: None,

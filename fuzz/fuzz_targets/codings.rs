@@ -28,6 +28,7 @@ fn read<'a>(
     let info = RequestInfo {
         method: "POST",
         target: "/v1/chat/completions",
+        host: None,
         content_type: Some("application/json"),
         content_encoding: Some(coding),
         content_length: None,

@@ -30,6 +30,7 @@ fn read<'a>(
     let mut observer = detect(&RequestInfo {
         method: "POST",
         target: TARGETS[usize::from(kind & 3)],
+        host: None,
         content_type: Some("application/json"),
         content_encoding: None,
         content_length: None,

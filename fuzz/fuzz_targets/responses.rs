@@ -34,6 +34,7 @@ fn read<'a>(
     let mut observer = detect(&RequestInfo {
         method,
         target,
+        host: None,
         content_type: Some("application/json"),
         content_encoding: None,
         content_length: None,

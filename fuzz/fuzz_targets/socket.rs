@@ -13,6 +13,7 @@ fuzz_target!(|data: &[u8]| {
     let mut socket = socket(&RequestInfo {
         method: "GET",
         target: "/v1/responses",
+        host: None,
         content_type: None,
         content_encoding: None,
         content_length: None,
