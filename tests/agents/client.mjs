@@ -42,7 +42,8 @@ await new Promise((resolve) => lines.once("line", resolve).once("close", resolve
 lines.close();
 const client = new OpenAI({ baseURL: `${url}/v1`, apiKey: "sk-none", fetch: noted });
 const messages = [{ role: "user", content: wish }];
-const ask = { model: "scripted-1", messages, stream: stream === "--stream" };
+const usage = { stream: true, stream_options: { include_usage: true } };
+const ask = { model: "scripted-1", messages, ...(stream === "--stream" ? usage : {}) };
 try {
   const answer = await client.chat.completions.create(ask);
   for await (const part of ask.stream ? answer : [answer]) seen.response_id = part.id;

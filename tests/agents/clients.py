@@ -100,7 +100,10 @@ class OpenAI(Sdk):
     def call(self, wish, stream):
         messages = [{"role": "user", "content": wish}]
         answer = self.client.chat.completions.create(
-            model="scripted-1", messages=messages, stream=stream
+            model="scripted-1",
+            messages=messages,
+            stream=stream,
+            **({"stream_options": {"include_usage": True}} if stream else {}),
         )
         for part in answer if stream else [answer]:
             self.seen.response_id = part.id
@@ -132,7 +135,9 @@ class Plain:
 
     def call(self, wish, stream):
         messages = [{"role": "user", "content": wish}]
-        body = json.dumps({"model": "scripted-1", "messages": messages, "stream": stream})
+        ask = {"model": "scripted-1", "messages": messages, "stream": stream}
+        # So that in enforce nothing has to be added, and hidden.
+        body = json.dumps(ask | ({"stream_options": {"include_usage": True}} if stream else {}))
         for _ in range(TRIES):
             try:
                 self.seen.asked(body.encode())

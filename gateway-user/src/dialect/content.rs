@@ -154,7 +154,7 @@ impl<'de> Visitor<'de> for PartVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Piece<'de>, A::Error> {
         let mut kind = None;
-        let mut text = None;
+        let (mut text, mut refusal) = (None, None);
         let mut image = None;
         let mut has_text = false;
         let mut fields = Fields::default();
@@ -165,7 +165,8 @@ impl<'de> Visitor<'de> for PartVisitor {
                     return Err(A::Error::duplicate_field("text"));
                 }
                 "type" => kind = map.next_value::<Option<Text<'de>>>()?,
-                "text" | "refusal" => text = map.next_value::<Option<Text<'de>>>()?,
+                "text" => text = map.next_value::<Option<Text<'de>>>()?,
+                "refusal" => refusal = map.next_value::<Option<Text<'de>>>()?,
                 "image_url" => image = map.next_value::<Option<Image>>()?,
                 // Steers the provider's cache, and says nothing.
                 "prompt_cache_breakpoint" => drop(map.next_value::<Json>()?),
@@ -173,7 +174,7 @@ impl<'de> Visitor<'de> for PartVisitor {
             }
         }
         let kind = given(kind.as_ref());
-        match (kind, text) {
+        match (kind, text.or(refusal)) {
             (Some("text" | "refusal" | "input_text" | "output_text"), text) => {
                 Ok(Piece::Text(text.map(|Text(text)| text).unwrap_or_default()))
             }

@@ -134,10 +134,7 @@ impl Answer {
             Api::Messages => Some(all),
             Api::Gemini { counts: true, .. } | Api::CountTokens => None,
             Api::Gemini { .. } => Some(read),
-            // No cached count.
-            Api::OllamaChat | Api::OllamaGenerate => {
-                Some(Usage { reasoning_tokens: 0, cache_read_tokens: 0, ..read })
-            }
+            Api::OllamaChat | Api::OllamaGenerate => Some(Usage { reasoning_tokens: 0, ..read }),
             Api::Embeddings => Some(Usage { input_tokens: all.input_tokens, ..Usage::default() }),
         }
     }

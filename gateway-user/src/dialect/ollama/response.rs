@@ -135,6 +135,7 @@ struct Line<'a> {
     #[serde(borrow)]
     done_reason: Option<Text<'a>>,
     prompt_eval_count: Option<Count>,
+    prompt_eval_cached_count: Option<Count>,
     eval_count: Option<Count>,
     #[serde(alias = "embedding")]
     embeddings: Option<IgnoredAny>,
@@ -143,8 +144,8 @@ struct Line<'a> {
 }
 
 impl Line<'_> {
-    /// How many tokens the model read and wrote. What it had in its cache is counted as read, and not
-    /// told apart.
+    /// How many tokens the model read and wrote. What it had in its cache is counted as read; since
+    /// Ollama 0.33.3 it is told, too.
     fn usage(&self) -> Option<call::Usage> {
         let count = |count: Option<Count>| count.and_then(Count::get);
         let (input, output) = (count(self.prompt_eval_count), count(self.eval_count));
@@ -152,6 +153,7 @@ impl Line<'_> {
         Some(call::Usage {
             input: input.unwrap_or(0),
             output: output.unwrap_or(0),
+            cache_read: count(self.prompt_eval_cached_count),
             ..call::Usage::default()
         })
     }

@@ -245,7 +245,8 @@ fn a_field_that_comes_twice_could_be_read_either_way() {
     let both = json!({"messages": [], "max_tokens": 9, "max_completion_tokens": 7});
     assert_eq!(ask(&both).expect("a prompt").terms.max_output, Some(7));
     let part = json!({"type": "text", "text": "a", "refusal": null});
-    assert!(ask(&json!({"messages": [{"role": "user", "content": [part]}]})).is_ok());
+    let asked = ask(&json!({"messages": [{"role": "user", "content": [part]}]}));
+    assert_eq!(asked.expect("a prompt").wish.as_deref(), Some("a"));
 }
 
 #[test]

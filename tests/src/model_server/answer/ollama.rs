@@ -104,6 +104,7 @@ fn end(document: &mut Value, answer: &Answer, kind: Kind) {
         ("total_duration", 174_560_334),
         ("load_duration", 101_397_084),
         ("prompt_eval_count", usage.input_tokens),
+        ("prompt_eval_cached_count", usage.cache_read_tokens),
         ("prompt_eval_duration", 13_074_791),
         ("eval_count", usage.output_tokens),
         ("eval_duration", 52_479_709),
