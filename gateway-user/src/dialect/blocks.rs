@@ -15,10 +15,11 @@ use serde::{
 };
 
 use super::{
-    canonical::{self, Fields, Json, JsonVisitor},
+    canonical::{self, Fields, Json, JsonVisitor, Measured},
     content::Piece,
     draft::Draft,
     json::{Text, UpTo, given},
+    sample::Sample,
 };
 use crate::{call, limits};
 
@@ -46,7 +47,7 @@ pub(super) enum Block<'a> {
 pub(super) struct ToolUse<'a> {
     pub(super) id: Option<Text<'a>>,
     pub(super) name: Option<Text<'a>>,
-    pub(super) input: Option<Json>,
+    pub(super) input: Option<Measured>,
 }
 
 #[derive(Debug)]
@@ -62,12 +63,30 @@ impl Block<'_> {
         !matches!(self, Self::Call(_) | Self::Unsaid)
     }
 
-    /// Bytes of its text.
-    fn size(&self) -> u64 {
+    /// Adds what it says and calls for.
+    pub(super) fn sample_into<const N: usize>(&self, sample: &mut Sample<N>) {
         match self {
-            Self::Text(text) => text.len() as u64,
-            Self::Result(ToolResult { content, .. }) | Self::Summary(content) => content.size(),
-            Self::Call(_) | Self::Unsaid | Self::Other(_) => 0,
+            Self::Text(text) => sample.push(text),
+            Self::Call(call) => {
+                sample.push(given(call.name.as_ref()).unwrap_or_default());
+                sample.pass(call.input.map_or(0, |input| input.bytes));
+            }
+            Self::Result(ToolResult { content, .. }) | Self::Summary(content) => {
+                content.sample_into(sample);
+            }
+            Self::Unsaid | Self::Other(_) => {}
+        }
+    }
+
+    /// Parts of it that are no text.
+    fn other_parts(&self) -> u64 {
+        match self {
+            Self::Result(ToolResult { content, .. }) | Self::Summary(content) => {
+                let pieces = content.get().iter();
+                pieces.filter(|piece| matches!(piece, Piece::Other(_))).count() as u64
+            }
+            Self::Other(_) => 1,
+            Self::Text(_) | Self::Call(_) | Self::Unsaid => 0,
         }
     }
 }
@@ -159,12 +178,12 @@ impl Pieces<'_> {
         }
     }
 
-    fn size(&self) -> u64 {
-        let sizes = self.get().iter().map(|piece| match piece {
-            Piece::Text(text) => text.len(),
-            Piece::Other(_) => 0,
-        });
-        sizes.sum::<usize>() as u64
+    pub(super) fn sample_into<const N: usize>(&self, sample: &mut Sample<N>) {
+        for piece in self.get() {
+            if let Piece::Text(text) = piece {
+                sample.push(text);
+            }
+        }
     }
 
     /// All of it, if there is any.
@@ -225,7 +244,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Pieces<'a> {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Pieces<'de>, A::Error> {
-                JsonVisitor.visit_map(map).map(|json| Pieces::One(Piece::Other(json)))
+                JsonVisitor(&mut 0).visit_map(map).map(|json| Pieces::One(Piece::Other(json)))
             }
         }
 

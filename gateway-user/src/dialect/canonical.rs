@@ -9,7 +9,7 @@ use std::fmt;
 
 use serde::{
     Deserialize, Deserializer,
-    de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
+    de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 use xxhash_rust::xxh3::{Xxh3, xxh3_128_with_seed};
 
@@ -193,14 +193,37 @@ impl From<u128> for Json {
 
 impl<'de> Deserialize<'de> for Json {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(JsonVisitor)
+        deserializer.deserialize_any(JsonVisitor(&mut 0))
     }
 }
 
-/// Hashes the value that it visits. Deserializers bound how deep it is called.
-pub(super) struct JsonVisitor;
+/// A value's hash, and how much there is to read in it: the bytes of its names and texts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Measured {
+    pub(super) json: Json,
+    pub(super) bytes: usize,
+}
 
-impl<'de> Visitor<'de> for JsonVisitor {
+impl<'de> Deserialize<'de> for Measured {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut bytes = 0;
+        let json = deserializer.deserialize_any(JsonVisitor(&mut bytes))?;
+        Ok(Self { json, bytes })
+    }
+}
+
+/// Hashes the value that it visits, and adds up its size. Deserializers bound how deep it is called.
+pub(super) struct JsonVisitor<'m>(pub(super) &'m mut usize);
+
+impl<'de> DeserializeSeed<'de> for JsonVisitor<'_> {
+    type Value = Json;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Json, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for JsonVisitor<'_> {
     type Value = Json;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -235,12 +258,13 @@ impl<'de> Visitor<'de> for JsonVisitor {
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Json, E> {
+        *self.0 += value.len();
         Ok(Json::text(value))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Json, A::Error> {
         let mut items = Items::default();
-        while let Some(item) = seq.next_element()? {
+        while let Some(item) = seq.next_element_seed(JsonVisitor(self.0))? {
             items.push(item);
         }
         Ok(items.hash())
@@ -252,7 +276,8 @@ impl<'de> Visitor<'de> for JsonVisitor {
             if name == "cache_control" {
                 map.next_value::<IgnoredAny>()?;
             } else {
-                fields.add(&name, map.next_value()?);
+                *self.0 += name.len();
+                fields.add(&name, map.next_value_seed(JsonVisitor(self.0))?);
             }
         }
         Ok(fields.hash())
@@ -284,6 +309,13 @@ mod tests {
                 assert_eq!(hash(json), hash(group[0]), "{json} and {}", group[0]);
             }
         }
+    }
+
+    #[test]
+    fn the_size_of_a_value_is_that_of_what_it_says() {
+        let json = r#"{"a":["b\n",1],"cc":{"d":null},"cache_control":"x"}"#;
+        let measured: Measured = serde_json::from_str(json).expect(json);
+        assert_eq!((measured.json, measured.bytes), (hash(json), 1 + 2 + 2 + 1));
     }
 
     #[test]

@@ -70,15 +70,6 @@ impl<'a> Content<'a> {
         self.pieces().iter().filter(|piece| matches!(piece, Piece::Other(_))).count() as u64
     }
 
-    /// Bytes of its text.
-    pub(super) fn size(&self) -> u64 {
-        let pieces = self.pieces().iter().map(|piece| match piece {
-            Piece::Text(text) => text.len(),
-            Piece::Other(_) => 0,
-        });
-        pieces.sum::<usize>() as u64
-    }
-
     /// Its text, up to `limit` bytes.
     pub(super) fn text(&self, limit: usize) -> String {
         let mut text = String::new();
@@ -234,7 +225,7 @@ impl<'de> Deserialize<'de> for Image {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Image, A::Error> {
-                JsonVisitor.visit_map(map).map(Image::Object)
+                JsonVisitor(&mut 0).visit_map(map).map(Image::Object)
             }
         }
 
@@ -251,7 +242,7 @@ impl Arguments {
         self.0.map_or_else(|| Json::in_text(""), |(json, _)| json)
     }
 
-    /// Bytes of the string.
+    /// Bytes of the string, or of what the JSON says.
     pub(super) fn size(&self) -> usize {
         self.0.map_or(0, |(_, size)| size)
     }
@@ -277,7 +268,9 @@ impl<'de> Deserialize<'de> for Arguments {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Arguments, A::Error> {
-                JsonVisitor.visit_map(map).map(|json| Arguments(Some((json, 0))))
+                let mut bytes = 0;
+                let json = JsonVisitor(&mut bytes).visit_map(map)?;
+                Ok(Arguments(Some((json, bytes))))
             }
         }
 

@@ -12,7 +12,7 @@ mod content;
 mod request;
 mod response;
 
-use super::NotUnderstood;
+use super::{Answering, NotUnderstood};
 use crate::call::{Answer, Operation};
 
 pub(super) use request::parse as request;
@@ -61,9 +61,10 @@ pub(super) fn model(resource: &str) -> Option<&str> {
 }
 
 /// What the body answers, in one document: what a stream of this one chunk does.
-pub(super) fn response(body: &[u8]) -> Result<Answer, NotUnderstood> {
+pub(super) fn response(body: &[u8], sample: &mut Answering) -> Result<Answer, NotUnderstood> {
     let mut stream = Stream::default();
     stream.read(body)?;
+    *sample = stream.said();
     let reading = stream.end(true);
     reading.not_understood.map_or(Ok(reading.answer), Err)
 }

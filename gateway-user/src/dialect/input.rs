@@ -8,17 +8,20 @@ use serde::{
     de::{MapAccess, SeqAccess, Visitor},
 };
 
-use super::canonical::{Content, Items, Json, JsonVisitor};
+use super::{
+    Asking,
+    canonical::{Content, Items, Json, JsonVisitor},
+};
 
 /// A text, some texts, the tokens of one or of some. One text means the same in a list or alone.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Input<'a> {
     items: Items,
     count: u64,
     /// The first item, if it is a text.
     first: Option<Cow<'a, str>>,
-    /// Bytes of the texts.
-    bytes: u64,
+    /// Of the texts.
+    sample: Asking,
 }
 
 impl Input<'_> {
@@ -36,8 +39,13 @@ impl Input<'_> {
     }
 
     /// Bytes of the texts.
-    pub(super) const fn size(&self) -> u64 {
-        self.bytes
+    pub(super) fn size(&self) -> u64 {
+        self.sample.bytes()
+    }
+
+    /// Some of the texts.
+    pub(super) fn into_sample(self) -> Asking {
+        self.sample
     }
 
     /// The first text, up to `limit` bytes.
@@ -76,7 +84,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Input<'a> {
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Input<'de>, A::Error> {
-                let mut input = Input { items: Items::default(), count: 0, first: None, bytes: 0 };
+                let mut input = Input::default();
                 let mut tokens = false;
                 while let Some(item) = items.next_element()? {
                     tokens |= matches!(item, Item::Token(_));
@@ -95,7 +103,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Input<'a> {
 
 impl<'a> Input<'a> {
     fn of(text: Cow<'a, str>) -> Self {
-        let mut input = Self { items: Items::default(), count: 0, first: None, bytes: 0 };
+        let mut input = Self::default();
         input.push(Item::Text(text));
         input
     }
@@ -104,7 +112,7 @@ impl<'a> Input<'a> {
         match item {
             Item::Text(text) => {
                 self.items.push(Json::text(&text));
-                self.bytes += text.len() as u64;
+                self.sample.push(&text);
                 if self.count == 0 {
                     self.first = Some(text);
                 }
@@ -135,15 +143,15 @@ impl<'de: 'a, 'a> Deserialize<'de> for Item<'a> {
             }
 
             fn visit_u64<E: serde::de::Error>(self, token: u64) -> Result<Item<'de>, E> {
-                JsonVisitor.visit_u64(token).map(Item::Token)
+                JsonVisitor(&mut 0).visit_u64(token).map(Item::Token)
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Item<'de>, A::Error> {
-                JsonVisitor.visit_seq(seq).map(Item::Other)
+                JsonVisitor(&mut 0).visit_seq(seq).map(Item::Other)
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Item<'de>, A::Error> {
-                JsonVisitor.visit_map(map).map(Item::Other)
+                JsonVisitor(&mut 0).visit_map(map).map(Item::Other)
             }
         }
 

@@ -230,6 +230,9 @@ fn document(
     Outcome::over(match body.and_then(|body| api.answer(&body, sample)) {
         Ok(mut answer) => {
             answer.complete &= whole;
+            if answer.usage.is_some() {
+                *sample = Answering::default();
+            }
             Reading { answer, not_understood: None }
         }
         Err(NotUnderstood::NotJson | NotUnderstood::BrokenCoding) if !whole => Reading::default(),

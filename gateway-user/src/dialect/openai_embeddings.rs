@@ -3,7 +3,7 @@
 use serde::{Deserialize, de::IgnoredAny};
 
 use super::{
-    NotUnderstood,
+    Asking, NotUnderstood,
     draft::Draft,
     input::Input,
     json::{ErrorReport, Maybe, Text, given},
@@ -30,12 +30,12 @@ struct Response<'a> {
 }
 
 /// What the body asks.
-pub(super) fn request(body: &[u8]) -> Result<Prompt, NotUnderstood> {
+pub(super) fn request(body: &[u8], sample: &mut Asking) -> Result<Prompt, NotUnderstood> {
     let request: Request<'_> = serde_json::from_slice(body)?;
     let input = request.input.ok_or(NotUnderstood::NotThisShape)?;
     let mut draft = Draft::new("user");
     draft.said(input.hash());
-    Ok(Prompt {
+    let prompt = Prompt {
         dialect: Dialect::OpenaiEmbeddings,
         operation: Operation::Embeddings,
         model: given(request.model.as_ref()).map(Name::shared),
@@ -51,7 +51,9 @@ pub(super) fn request(body: &[u8]) -> Result<Prompt, NotUnderstood> {
             segments: Segments { messages: input.size(), ..Segments::default() },
             ..Terms::default()
         }),
-    })
+    };
+    *sample = input.into_sample();
+    Ok(prompt)
 }
 
 /// What the body answers: what it cost. The vectors are passed over.

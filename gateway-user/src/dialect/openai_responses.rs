@@ -15,7 +15,7 @@ mod socket;
 mod stream;
 mod turn;
 
-use super::NotUnderstood;
+use super::{Asking, NotUnderstood};
 use crate::call::{Operation, Prompt};
 
 pub use socket::{Heard, Socket};
@@ -24,8 +24,12 @@ pub(super) use response::{parse as response, pending};
 pub(super) use stream::Stream;
 
 /// What the body asks.
-pub(super) fn request(body: &[u8], operation: Operation) -> Result<Prompt, NotUnderstood> {
-    Ok(Prompt { operation, ..request::parse(body)? })
+pub(super) fn request(
+    body: &[u8],
+    operation: Operation,
+    sample: &mut Asking,
+) -> Result<Prompt, NotUnderstood> {
+    Ok(Prompt { operation, ..request::parse(body, sample)? })
 }
 
 #[cfg(test)]

@@ -30,6 +30,27 @@ impl<const N: usize> Sample<N> {
         }
     }
 
+    /// The same of bytes that should be text: what is kept ends where they are none.
+    pub(super) fn push_bytes(&mut self, bytes: &[u8]) {
+        let beginning = bytes.get(..N).unwrap_or(bytes);
+        let text = beginning.utf8_chunks().next().map_or("", |chunk| chunk.valid());
+        self.push(text);
+        self.full |= text.len() < bytes.len();
+        self.pass(bytes.len() - text.len());
+    }
+
+    /// More of it, of which only the size is known.
+    pub(super) fn pass(&mut self, bytes: usize) {
+        self.bytes = self.bytes.saturating_add(bytes as u64);
+    }
+
+    /// The other one after this one.
+    pub(super) fn append(&mut self, other: &Self) {
+        self.push(&other.text);
+        self.full |= other.full;
+        self.bytes = self.bytes.saturating_add(other.bytes - other.text.len() as u64);
+    }
+
     /// The text's first bytes, cut at a character's end.
     #[must_use]
     pub fn text(&self) -> &str {
@@ -68,6 +89,24 @@ mod tests {
         sample.push("e");
         assert_eq!((sample.text(), sample.bytes()), ("abc", 7));
         assert!(!format!("{sample:?}").contains("abc"));
+    }
+
+    #[test]
+    fn what_is_not_read_counts_and_bytes_are_kept_as_far_as_they_are_text() {
+        let mut sample = Sample::<6>::default();
+        sample.push("a");
+        sample.pass(10);
+        sample.push_bytes(b"b\xffc");
+        sample.push("d");
+        assert_eq!((sample.text(), sample.bytes()), ("ab", 15));
+        let mut long = Sample::<6>::default();
+        long.push_bytes("aaaaaéb".as_bytes());
+        assert_eq!((long.text(), long.bytes()), ("aaaaa", 8));
+        let mut both = Sample::<6>::default();
+        both.push("x");
+        both.append(&sample);
+        both.append(&long);
+        assert_eq!((both.text(), both.bytes()), ("xab", 24));
     }
 
     proptest! {

@@ -9,7 +9,7 @@ use serde::{
 
 use super::super::{
     blocks::{self, Content, Pieces, ToolResult, ToolUse},
-    canonical::{Fields, Json},
+    canonical::{Fields, Json, Measured},
     json::{Text, given},
 };
 
@@ -35,7 +35,7 @@ struct Read<'a> {
     text: Option<Text<'a>>,
     id: Option<Text<'a>>,
     name: Option<Text<'a>>,
-    input: Option<Json>,
+    input: Option<Measured>,
     tool_use_id: Option<Text<'a>>,
     content: Pieces<'a>,
     is_error: Option<bool>,
@@ -73,7 +73,7 @@ impl<'a> Read<'a> {
                 fields.add_some("type", kind.map(Json::text));
                 fields.add_some("text", text.map(|Text(text)| Json::text(&text)));
                 fields.add_some("name", given(self.name.as_ref()).map(Json::text));
-                fields.add_some("input", self.input);
+                fields.add_some("input", self.input.map(|input| input.json));
                 fields.add_some("content", self.content.whole());
                 blocks::Block::Other(fields.hash())
             }

@@ -4,7 +4,7 @@
 use serde::Deserialize;
 
 use super::super::{
-    NotUnderstood,
+    Asking, NotUnderstood,
     blocks::{Block as Plain, Content, History, Messages, Turn},
     canonical::Json,
     cursor::{Cursor, Once},
@@ -23,6 +23,7 @@ use crate::{
 pub(in crate::dialect) fn parse(
     body: &[u8],
     operation: Operation,
+    sample: &mut Asking,
 ) -> Result<Prompt, NotUnderstood> {
     let mut fields = Fields::default();
     let mut cursor = Cursor::new(body, 0);
@@ -37,7 +38,7 @@ pub(in crate::dialect) fn parse(
     let mut signals = Vec::new();
     history.instruct(&fields.instructions(&mut signals));
     let mut prompt = fields.prompt(operation, signals);
-    history.tell(&mut prompt)?;
+    history.tell(&mut prompt, sample)?;
     Ok(prompt)
 }
 

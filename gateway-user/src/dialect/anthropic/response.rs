@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::super::{
-    NotUnderstood,
+    Answering, NotUnderstood,
     blocks::{Content, Told},
     json::{Count, ErrorReport, Maybe, Text, given},
 };
@@ -14,7 +14,10 @@ use super::{
 use crate::call::{Answer, Name};
 
 /// What the body answers.
-pub(in crate::dialect) fn parse(body: &[u8]) -> Result<Answer, NotUnderstood> {
+pub(in crate::dialect) fn parse(
+    body: &[u8],
+    sample: &mut Answering,
+) -> Result<Answer, NotUnderstood> {
     let message: Message<'_> = serde_json::from_slice(body)?;
     let usage = message.usage.and_then(Maybe::known).unwrap_or_default();
     let mut figures = Figures::default();
@@ -31,7 +34,11 @@ pub(in crate::dialect) fn parse(body: &[u8]) -> Result<Answer, NotUnderstood> {
     };
     match message.content {
         Some(content) => {
-            Told::of(plain(content).iter()).answer(given(message.role.as_ref()), &mut answer);
+            let blocks = plain(content);
+            for block in &blocks {
+                block.sample_into(sample);
+            }
+            Told::of(blocks.iter()).answer(given(message.role.as_ref()), &mut answer);
         }
         // Some servers report an error with status 200.
         None if message.error.is_some() => {}

@@ -7,7 +7,7 @@ use super::super::{
     Answering, NotUnderstood, Reading,
     blocks::{Pieces, Told},
     event_stream::Message,
-    json::{ErrorReport, Maybe, Text, given},
+    json::{ErrorReport, Maybe, Said, Text, given},
 };
 use super::{
     message::Block,
@@ -23,6 +23,7 @@ pub(in crate::dialect) struct Stream {
     model: Option<Name>,
     role: Option<String>,
     told: Told,
+    said: Answering,
     figures: Figures,
     /// Whether the figures are those of the end: until then they count the input, and little else.
     has_last_figures: bool,
@@ -72,6 +73,7 @@ impl Stream {
             }
             (Some("content_block_start"), _) => {
                 if let Some(block) = &event.content_block {
+                    block.0.sample_into(&mut self.said);
                     self.told.block(index, &block.0);
                 }
             }
@@ -110,9 +112,17 @@ impl Stream {
     }
 
     fn delta(&mut self, index: u64, delta: &Delta<'_>) {
-        self.told.text(given(delta.text.as_ref()).unwrap_or_default());
-        self.told.pieces(&delta.content);
+        let text = given(delta.text.as_ref()).unwrap_or_default();
         let part = given(delta.partial_json.as_ref()).unwrap_or_default();
+        // What of thinking is shown is paid for, though it is no part of the message.
+        if let Some(Said(thinking)) = &delta.thinking {
+            self.said.push(thinking);
+        }
+        self.said.push(text);
+        self.said.push(part);
+        delta.content.sample_into(&mut self.said);
+        self.told.text(text);
+        self.told.pieces(&delta.content);
         if let Err(reason) = self.told.arguments(index, part) {
             self.lose(reason);
         }
@@ -124,7 +134,7 @@ impl Stream {
 
     /// What it said so far, of which some is kept, and its size. To be called once.
     pub(in crate::dialect) fn said(&mut self) -> Answering {
-        self.told.said()
+        std::mem::take(&mut self.said)
     }
 
     pub(in crate::dialect) fn end(mut self, whole: bool) -> Reading {
@@ -189,6 +199,8 @@ struct Delta<'a> {
     content: Pieces<'a>,
     #[serde(borrow)]
     partial_json: Option<Text<'a>>,
+    #[serde(borrow)]
+    thinking: Option<Said<'a>>,
     #[serde(borrow)]
     stop_reason: Option<Text<'a>>,
 }

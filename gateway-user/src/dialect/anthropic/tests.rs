@@ -49,7 +49,7 @@ fn a_request_is_read() {
     assert_eq!(terms.max_output, Some(1024));
     assert!(terms.reports_usage && !terms.prewarms);
     assert_eq!(signals(&terms.signals), [("body.metadata.user_id", "user-1")]);
-    assert_eq!((terms.segments.system, terms.segments.messages), (9, 57));
+    assert_eq!((terms.segments.system, terms.segments.messages), (9, 57 + 15 + 3));
     assert!(terms.segments.tools > 0);
 }
 

@@ -9,7 +9,7 @@ use serde::{
 
 use super::super::{
     blocks::{self, Content, Pieces},
-    canonical::{Fields, Json},
+    canonical::{Fields, Json, Measured},
     content::Piece,
     json::{Text, given},
 };
@@ -45,7 +45,7 @@ struct ToolUse<'a> {
     id: Option<Text<'a>>,
     #[serde(borrow)]
     name: Option<Text<'a>>,
-    input: Option<Json>,
+    input: Option<Measured>,
     /// `server_tool_use`, if the server calls it itself.
     #[serde(borrow, rename = "type")]
     kind: Option<Text<'a>>,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, de::IgnoredAny};
 
 use super::super::{
-    NotUnderstood,
+    Asking, NotUnderstood,
     blocks::{Content, History, Messages, Turn},
     canonical::{Items, Json},
     cursor::{Cursor, Once},
@@ -16,7 +16,11 @@ use crate::{
 };
 
 /// What the body asks, of a stream or of a document.
-pub(in crate::dialect) fn parse(body: &[u8], stream: bool) -> Result<Prompt, NotUnderstood> {
+pub(in crate::dialect) fn parse(
+    body: &[u8],
+    stream: bool,
+    sample: &mut Asking,
+) -> Result<Prompt, NotUnderstood> {
     let mut fields = Fields::default();
     let mut cursor = Cursor::new(body, 0);
     cursor.object(|name, cursor| fields.read(name, cursor))?;
@@ -26,7 +30,7 @@ pub(in crate::dialect) fn parse(body: &[u8], stream: bool) -> Result<Prompt, Not
     let mut history = std::mem::take(&mut fields.messages.value.history);
     history.instruct(&plain(std::mem::take(&mut fields.system.value)));
     let mut prompt = fields.prompt(stream);
-    history.tell(&mut prompt)?;
+    history.tell(&mut prompt, sample)?;
     Ok(prompt)
 }
 

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::super::{
-    NotUnderstood,
+    Answering, NotUnderstood,
     blocks::Told,
     json::{Count, Maybe, Text, UpTo, given},
 };
@@ -17,7 +17,10 @@ use crate::{
 };
 
 /// What the body answers.
-pub(in crate::dialect) fn parse(body: &[u8]) -> Result<Answer, NotUnderstood> {
+pub(in crate::dialect) fn parse(
+    body: &[u8],
+    sample: &mut Answering,
+) -> Result<Answer, NotUnderstood> {
     let response: Response<'_> = serde_json::from_slice(body)?;
     let message = response.output.message.ok_or(NotUnderstood::NotThisShape)?;
     let reason = given(response.stop_reason.as_ref()).map(Name::shared);
@@ -29,7 +32,11 @@ pub(in crate::dialect) fn parse(body: &[u8]) -> Result<Answer, NotUnderstood> {
         complete: true,
         ..Answer::default()
     };
-    Told::of(plain(message.content).iter()).answer(given(message.role.as_ref()), &mut answer);
+    let blocks = plain(message.content);
+    for block in &blocks {
+        block.sample_into(sample);
+    }
+    Told::of(blocks.iter()).answer(given(message.role.as_ref()), &mut answer);
     Ok(answer)
 }
 

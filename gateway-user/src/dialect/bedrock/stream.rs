@@ -6,7 +6,7 @@ use super::super::{
     Answering, NotUnderstood, Reading,
     blocks::Told,
     event_stream::Message,
-    json::{Maybe, Text, given},
+    json::{Maybe, Said, Text, given},
 };
 use super::{message::Block, request::ServiceTier, response::Usage};
 use crate::call::{self, Answer, Name};
@@ -16,6 +16,7 @@ use crate::call::{self, Answer, Name};
 pub(in crate::dialect) struct Stream {
     role: Option<String>,
     told: Told,
+    said: Answering,
     finish_reason: Option<Name>,
     usage: Option<call::Usage>,
     service_tier: Option<Name>,
@@ -52,6 +53,7 @@ impl Stream {
             "contentBlockStart" => {
                 let start: BlockStart<'_> = serde_json::from_slice(payload)?;
                 if let Some(Block(block)) = start.start {
+                    block.sample_into(&mut self.said);
                     self.told.block(start.content_block_index.unwrap_or(0), &block);
                 }
             }
@@ -80,9 +82,17 @@ impl Stream {
 
     fn delta(&mut self, event: &BlockDelta<'_>) {
         let Some(delta) = &event.delta else { return };
-        self.told.text(given(delta.text.as_ref()).unwrap_or_default());
+        // What of reasoning is shown is paid for, though it is no part of the message.
+        if let Some(Maybe::Is(Reasoning { text: Some(Said(reasoning)) })) = &delta.reasoning_content
+        {
+            self.said.push(reasoning);
+        }
+        let text = given(delta.text.as_ref()).unwrap_or_default();
+        self.said.push(text);
+        self.told.text(text);
         let Some(part) = &delta.tool_use else { return };
         let part = given(part.input.as_ref()).unwrap_or_default();
+        self.said.push(part);
         if let Err(reason) = self.told.arguments(event.content_block_index.unwrap_or(0), part) {
             self.lose(reason);
         }
@@ -94,7 +104,7 @@ impl Stream {
 
     /// What it said so far, of which some is kept, and its size. To be called once.
     pub(in crate::dialect) fn said(&mut self) -> Answering {
-        self.told.said()
+        std::mem::take(&mut self.said)
     }
 
     pub(in crate::dialect) fn end(mut self, whole: bool) -> Reading {
@@ -146,6 +156,14 @@ struct Delta<'a> {
     text: Option<Text<'a>>,
     #[serde(borrow)]
     tool_use: Option<ToolUsePart<'a>>,
+    #[serde(borrow)]
+    reasoning_content: Option<Maybe<Reasoning<'a>>>,
+}
+
+#[derive(Deserialize)]
+struct Reasoning<'a> {
+    #[serde(borrow)]
+    text: Option<Said<'a>>,
 }
 
 #[derive(Deserialize)]

@@ -62,7 +62,7 @@ fn a_request_is_read() {
     assert_eq!(prompt.terms.max_output, Some(512));
     assert_eq!(prompt.terms.service_tier.as_deref(), Some("flex"));
     assert!(prompt.terms.reports_usage);
-    assert_eq!((prompt.terms.segments.system, prompt.terms.segments.messages), (9, 47));
+    assert_eq!((prompt.terms.segments.system, prompt.terms.segments.messages), (9, 47 + 14 + 3));
     assert!(prompt.terms.segments.tools > 0);
     assert!(!CONVERSE.ask(&json!({"messages": []})).stream);
 }

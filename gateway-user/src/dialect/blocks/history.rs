@@ -8,7 +8,7 @@ use serde::{
 };
 
 use super::{
-    super::{NotUnderstood, draft::Draft},
+    super::{Asking, NotUnderstood, draft::Draft},
     Block, Told,
 };
 use crate::{
@@ -24,6 +24,8 @@ pub(in crate::dialect) struct History {
     user_spoke: bool,
     too_many: bool,
     segments: Segments,
+    other_parts: u64,
+    sample: Asking,
 }
 
 /// A history, from an array of messages as one of the dialects writes them, or from `null`.
@@ -75,8 +77,12 @@ impl History {
         }
     }
 
-    /// Puts it into a prompt.
-    pub(in crate::dialect) fn tell(self, prompt: &mut Prompt) -> Result<(), NotUnderstood> {
+    /// Puts it into a prompt, and some of what it says into a sample.
+    pub(in crate::dialect) fn tell(
+        self,
+        prompt: &mut Prompt,
+        sample: &mut Asking,
+    ) -> Result<(), NotUnderstood> {
         if self.too_many {
             return Err(NotUnderstood::TooLarge);
         }
@@ -84,6 +90,8 @@ impl History {
         prompt.wish = self.wish;
         let Segments { system, messages, .. } = self.segments;
         prompt.terms.segments = Segments { system, messages, ..prompt.terms.segments };
+        prompt.terms.other_parts = self.other_parts;
+        *sample = self.sample;
         Ok(())
     }
 
@@ -100,10 +108,15 @@ impl History {
     }
 
     fn count(&mut self, role: Role, blocks: &[Block<'_>]) {
+        let before = self.sample.bytes();
+        for block in blocks {
+            block.sample_into(&mut self.sample);
+            self.other_parts += block.other_parts();
+        }
         let segments = &mut self.segments;
         let bytes =
             if role == Role::System { &mut segments.system } else { &mut segments.messages };
-        *bytes += blocks.iter().map(Block::size).sum::<u64>();
+        *bytes += self.sample.bytes() - before;
     }
 }
 

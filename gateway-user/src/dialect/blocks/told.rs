@@ -4,7 +4,7 @@
 
 use super::{
     super::{
-        Answering, NotUnderstood,
+        NotUnderstood,
         canonical::{self, Json},
         draft::Draft,
         json::{Text, given},
@@ -25,7 +25,6 @@ pub(in crate::dialect) struct Told {
     kept: usize,
     /// Whether anything was said, even if it is nothing but an empty text.
     has_blocks: bool,
-    said: Answering,
 }
 
 /// A call, as far as it has come.
@@ -80,7 +79,6 @@ impl Told {
     /// More text.
     pub(in crate::dialect) fn text(&mut self, text: &str) {
         self.has_blocks = true;
-        self.said.push(text);
         self.content.text(text);
     }
 
@@ -96,7 +94,7 @@ impl Told {
                 index,
                 id: text(&call.id),
                 name: text(&call.name).unwrap_or_default(),
-                input: call.input,
+                input: call.input.map(|input| input.json),
                 parts: String::new(),
             });
         }
@@ -116,14 +114,8 @@ impl Told {
             return Err(NotUnderstood::TooLarge);
         }
         self.kept += part.len();
-        self.said.push(part);
         call.parts.push_str(part);
         Ok(())
-    }
-
-    /// What it said so far, of which some is kept, and its size. To be called once.
-    pub(in crate::dialect) fn said(&mut self) -> Answering {
-        std::mem::take(&mut self.said)
     }
 
     pub(super) fn has_blocks(&self) -> bool {

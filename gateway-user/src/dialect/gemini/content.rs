@@ -8,7 +8,8 @@ use serde::{
 };
 
 use super::super::{
-    canonical::{self, Fields, Json},
+    Asking,
+    canonical::{self, Fields, Json, Measured},
     draft::Draft,
     json::{Gather, Gathered, Text, given},
 };
@@ -71,7 +72,7 @@ impl<'de: 'a, 'a> Gather<'de> for Parts<'a> {
 pub(super) enum Piece<'a> {
     Text(Cow<'a, str>),
     /// What the model thought. Clients send it back or don't.
-    Thought,
+    Thought(Cow<'a, str>),
     Call(Call<'a>),
     /// The result of a call.
     Outcome(Outcome<'a>),
@@ -89,7 +90,7 @@ pub(super) struct Call<'a> {
     pub(super) id: Option<Text<'a>>,
     #[serde(borrow)]
     pub(super) name: Option<Text<'a>>,
-    args: Option<Json>,
+    args: Option<Measured>,
     /// Only a part of the arguments is there: the model streams them.
     #[serde(rename = "partialArgs", alias = "partial_args")]
     partial_args: Option<IgnoredAny>,
@@ -99,7 +100,12 @@ pub(super) struct Call<'a> {
 
 impl Call<'_> {
     pub(super) fn arguments(&self) -> Json {
-        self.args.unwrap_or_else(|| Json::in_text(""))
+        self.args.map_or_else(|| Json::in_text(""), |args| args.json)
+    }
+
+    /// How much they say.
+    pub(super) fn size(&self) -> usize {
+        self.args.map_or(0, |args| args.bytes)
     }
 
     /// Whether its arguments come piece by piece.
@@ -189,7 +195,7 @@ impl Turn {
     pub(super) fn add(&mut self, piece: &Piece<'_>) {
         match piece {
             Piece::Text(text) => self.content.text(text),
-            Piece::Thought | Piece::Outcome(_) => return,
+            Piece::Thought(_) | Piece::Outcome(_) => return,
             Piece::Call(call) => {
                 let name = given(call.name.as_ref()).unwrap_or_default();
                 self.draft.call_by_name(given(call.id.as_ref()), name, call.arguments());
@@ -216,6 +222,8 @@ pub(super) struct History {
     pub(super) too_many: bool,
     /// Bytes of images, files and the like.
     pub(super) media_bytes: u64,
+    pub(super) other_parts: u64,
+    pub(super) sample: Asking,
 }
 
 impl History {
@@ -269,8 +277,13 @@ impl<'de> Gather<'de> for History {
 
     fn push(&mut self, content: Content<'de>) {
         for piece in content.pieces() {
-            if let Piece::Media(_, size) = piece {
-                self.media_bytes += size;
+            match piece {
+                Piece::Text(text) => self.sample.push(text),
+                Piece::Media(_, size) => {
+                    self.media_bytes += size;
+                    self.other_parts += 1;
+                }
+                _ => {}
             }
         }
         if content.is_models() {
@@ -322,7 +335,9 @@ impl<'de> Deserialize<'de> for Piece<'de> {
                 let others = Some(others.hash()).filter(|it| *it != Fields::default().hash());
                 Ok(match (said, text, others) {
                     (Some(said), _, _) => said,
-                    (None, _, _) if thought => Piece::Thought,
+                    (None, text, _) if thought => {
+                        Piece::Thought(text.map(|Text(text)| text).unwrap_or_default())
+                    }
                     (None, Some(Text(text)), _) => Piece::Text(text),
                     (None, None, Some(others)) => Piece::Other(others),
                     (None, None, None) => Piece::Text(Cow::default()),

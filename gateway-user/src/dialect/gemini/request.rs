@@ -3,14 +3,14 @@
 use serde::{Deserialize, de::IgnoredAny};
 
 use super::super::{
-    NotUnderstood,
+    Asking, NotUnderstood,
     canonical::Json,
     cursor::Cursor,
     json::{Count, Gathered, Maybe, Text, given},
 };
 use super::{
     Method,
-    content::{Content, History, Turn},
+    content::{Content, History, Piece, Turn},
 };
 use crate::{
     call::{self, Dialect, Name, Prompt, Segments, Signal, Terms},
@@ -18,7 +18,11 @@ use crate::{
 };
 
 /// What the body asks of this method.
-pub(in crate::dialect) fn parse(method: Method, body: &[u8]) -> Result<Prompt, NotUnderstood> {
+pub(in crate::dialect) fn parse(
+    method: Method,
+    body: &[u8],
+    sample: &mut Asking,
+) -> Result<Prompt, NotUnderstood> {
     let mut request = Request::default();
     let mut cursor = Cursor::new(body, 0);
     if !cursor.takes(b'{') {
@@ -36,6 +40,8 @@ pub(in crate::dialect) fn parse(method: Method, body: &[u8]) -> Result<Prompt, N
     if request.history.too_many {
         return Err(NotUnderstood::TooLarge);
     }
+    *sample = std::mem::take(&mut request.sample);
+    sample.append(&request.history.sample);
     Ok(request.prompt(method))
 }
 
@@ -52,6 +58,8 @@ struct Request {
     service_tier: Option<Name>,
     signals: Vec<Signal>,
     segments: Segments,
+    /// Of what is no message.
+    sample: Asking,
 }
 
 /// Where a field stands.
@@ -142,7 +150,7 @@ impl Request {
                 self.segments.messages += bytes.saturating_sub(self.history.media_bytes);
             }
             Field::Input => {
-                cursor.value::<IgnoredAny>()?;
+                self.sample.push_bytes(cursor.raw()?);
                 self.segments.messages += (cursor.at() - start) as u64;
             }
             Field::Instructions => {
@@ -150,7 +158,12 @@ impl Request {
                 self.segments.system = (cursor.at() - start) as u64;
                 self.instructions = content.map(|content| {
                     let mut turn = Turn::of("system");
-                    content.pieces().iter().for_each(|piece| turn.add(piece));
+                    for piece in content.pieces() {
+                        if let Piece::Text(text) = piece {
+                            self.sample.push(text);
+                        }
+                        turn.add(piece);
+                    }
                     turn.finish()
                 });
             }
@@ -186,6 +199,7 @@ impl Request {
 
     fn prompt(mut self, method: Method) -> Prompt {
         let wish = self.history.wish.take();
+        let other_parts = self.history.other_parts;
         let count = |count: Option<Count>| count.and_then(Count::get);
         Prompt {
             dialect: Dialect::Gemini,
@@ -203,6 +217,7 @@ impl Request {
                 reports_usage: true,
                 signals: self.signals,
                 segments: self.segments,
+                other_parts,
                 ..Terms::default()
             }),
         }

@@ -94,8 +94,13 @@ impl Stream {
         };
         first(&mut self.candidates[at].finish_reason, part.finish_reason.as_ref());
         for piece in part.content.iter().flat_map(Content::pieces) {
+            if let Piece::Text(text) | Piece::Thought(text) = piece {
+                self.said.push(text);
+            }
             if let Piece::Call(call) = piece {
                 let (id, name) = (given(call.id.as_ref()), given(call.name.as_ref()));
+                self.said.push(name.unwrap_or_default());
+                self.said.pass(call.size());
                 self.kept += id.map_or(0, str::len) + name.map_or(0, str::len);
                 self.calls += 1;
                 if call.is_partial() {
@@ -114,9 +119,6 @@ impl Stream {
                     name: name.unwrap_or_default().to_owned(),
                     arguments: call.arguments().get(),
                 });
-            }
-            if let Piece::Text(text) = piece {
-                self.said.push(text);
             }
             self.candidates[at].turn.add(piece);
         }

@@ -67,20 +67,20 @@ impl Api {
                 return openai_chat::request(body, known, sample).map(Box::new).map(Question::Chat);
             }
             Self::OpenaiResponse => return Ok(Question::Earlier),
-            Self::Ollama(method) => match ollama::request(method, body)? {
+            Self::Ollama(method) => match ollama::request(method, body, sample)? {
                 Some(prompt) => prompt,
                 None => return Ok(Question::Other),
             },
-            Self::OpenaiCompletions => openai_completions::request(body)?,
-            Self::OpenaiEmbeddings => openai_embeddings::request(body)?,
-            Self::OpenaiResponses(operation) => openai_responses::request(body, operation)?,
-            Self::AnthropicMessages => anthropic::request(body, Operation::Chat)?,
-            Self::AnthropicCountTokens => anthropic::request(body, Operation::CountTokens)?,
+            Self::OpenaiCompletions => openai_completions::request(body, sample)?,
+            Self::OpenaiEmbeddings => openai_embeddings::request(body, sample)?,
+            Self::OpenaiResponses(operation) => openai_responses::request(body, operation, sample)?,
+            Self::AnthropicMessages => anthropic::request(body, Operation::Chat, sample)?,
+            Self::AnthropicCountTokens => anthropic::request(body, Operation::CountTokens, sample)?,
             Self::AnthropicInBedrock { stream } => {
-                Prompt { stream, ..anthropic::request(body, Operation::Chat)? }
+                Prompt { stream, ..anthropic::request(body, Operation::Chat, sample)? }
             }
-            Self::BedrockConverse { stream } => bedrock::request(body, stream)?,
-            Self::Gemini(method) => gemini::request(method, body)?,
+            Self::BedrockConverse { stream } => bedrock::request(body, stream, sample)?,
+            Self::Gemini(method) => gemini::request(method, body, sample)?,
         };
         Ok(Question::Plain(Box::new(prompt)))
     }
@@ -93,14 +93,18 @@ impl Api {
     ) -> Result<Answer, NotUnderstood> {
         match self {
             Self::OpenaiChat => openai_chat::response(body, sample),
-            Self::OpenaiCompletions => openai_completions::response(body),
+            Self::OpenaiCompletions => openai_completions::response(body, sample),
             Self::OpenaiEmbeddings => openai_embeddings::response(body),
-            Self::OpenaiResponses(_) | Self::OpenaiResponse => openai_responses::response(body),
-            Self::AnthropicMessages | Self::AnthropicInBedrock { .. } => anthropic::response(body),
+            Self::OpenaiResponses(_) | Self::OpenaiResponse => {
+                openai_responses::response(body, sample)
+            }
+            Self::AnthropicMessages | Self::AnthropicInBedrock { .. } => {
+                anthropic::response(body, sample)
+            }
             Self::AnthropicCountTokens => anthropic::counted(body),
-            Self::BedrockConverse { .. } => bedrock::response(body),
-            Self::Gemini(_) => gemini::response(body),
-            Self::Ollama(_) => ollama::response(body),
+            Self::BedrockConverse { .. } => bedrock::response(body, sample),
+            Self::Gemini(_) => gemini::response(body, sample),
+            Self::Ollama(_) => ollama::response(body, sample),
         }
     }
 

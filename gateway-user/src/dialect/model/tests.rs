@@ -1,3 +1,5 @@
+mod samples;
+
 use std::io::Write as _;
 
 use flate2::{Compression, write::GzEncoder};
@@ -16,13 +18,9 @@ const EVENTS: [&str; 3] = [
 ];
 
 fn observer(content_encoding: Option<&str>) -> Observer {
-    observer_of("/v1/chat/completions", content_encoding)
-}
-
-fn observer_of(target: &str, content_encoding: Option<&str>) -> Observer {
     detect(&RequestInfo {
         method: "POST",
-        target,
+        target: "/v1/chat/completions",
         host: None,
         content_type: Some("application/json"),
         content_encoding,
@@ -30,7 +28,7 @@ fn observer_of(target: &str, content_encoding: Option<&str>) -> Observer {
         client_retry: None,
         signals: &[],
     })
-    .expect("an API that is known")
+    .expect("a chat completion")
 }
 
 fn gzip(pieces: &[&str]) -> Vec<u8> {
@@ -110,69 +108,4 @@ fn an_encoded_document_that_was_cut_is_not_broken() {
     assert_eq!(document(&body, true).not_understood, None);
     assert_eq!(document(&body[..20], false), Reading::default());
     assert_eq!(document(&body[..20], true), Reading::lost(NotUnderstood::BrokenCoding));
-}
-
-#[test]
-fn of_a_stream_that_is_cut_some_text_and_its_size_are_known() {
-    let events = |events: &[&str]| {
-        events.iter().map(|event| format!("data: {event}\n\n")).collect::<Vec<_>>().concat()
-    };
-    let sse = "text/event-stream";
-    let cases = [
-        ("/v1/chat/completions", REQUEST, sse, EVENTS[0].replace("Hi", "Hi there")),
-        (
-            "/v1/completions",
-            r#"{"model":"m","prompt":"x","stream":true}"#,
-            sse,
-            events(&[
-                r#"{"choices":[{"index":0,"text":"Hi "}]}"#,
-                r#"{"choices":[{"index":0,"text":"there"}]}"#,
-            ]),
-        ),
-        (
-            "/v1/responses",
-            r#"{"model":"m","input":"x","stream":true}"#,
-            sse,
-            events(&[
-                r#"{"type":"response.output_text.delta","output_index":0,"delta":"Hi "}"#,
-                r#"{"type":"response.output_text.delta","output_index":0,"delta":"there"}"#,
-            ]),
-        ),
-        (
-            "/v1/messages",
-            REQUEST,
-            sse,
-            events(&[
-                r#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}"#,
-                r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"Hi there"}}"#,
-            ]),
-        ),
-        (
-            "/v1beta/models/m:streamGenerateContent?alt=sse",
-            r#"{"contents":[{"parts":[{"text":"x"}]}]}"#,
-            sse,
-            events(&[
-                r#"{"candidates":[{"content":{"role":"model","parts":[{"text":"Hi there"}]}}]}"#,
-            ]),
-        ),
-        (
-            "/api/chat",
-            REQUEST,
-            "application/x-ndjson",
-            "{\"message\":{\"role\":\"assistant\",\"content\":\"Hi there\"},\"done\":false}\n"
-                .to_owned(),
-        ),
-    ];
-    for (target, request, content_type, stream) in cases {
-        let mut observer = observer_of(target, None);
-        observer.request_body(request.as_bytes());
-        assert!(observer.request_end(&mut Known::default()).is_ok(), "{target}");
-        let content_type = Some(content_type);
-        let head = ResponseInfo { status: 200, content_type, content_encoding: None, signals: &[] };
-        observer.response_head(&head);
-        observer.response_body(stream.as_bytes());
-        let answered = observer.response_end(false, &mut Known::default()).remove(0);
-        assert_eq!((answered.sample.text(), answered.sample.bytes()), ("Hi there", 8), "{target}");
-        assert!(!answered.reading.answer.complete, "{target}");
-    }
 }

@@ -3,9 +3,11 @@
 use serde::Deserialize;
 
 use super::super::{
-    canonical::{self, Json},
+    Asking,
+    canonical::{self, Json, Measured},
     draft::Draft,
-    json::{Gather, Text, UpTo, given},
+    json::{Gather, Said, Text, UpTo, given},
+    sample::Sample,
 };
 use crate::{
     call::{self, Role},
@@ -21,6 +23,8 @@ pub(super) struct Message<'a> {
     role: Option<Text<'a>>,
     #[serde(borrow)]
     pub(super) content: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(super) thinking: Option<Said<'a>>,
     #[serde(borrow)]
     images: Images<'a>,
     #[serde(borrow)]
@@ -49,7 +53,7 @@ pub(super) struct ToolCall<'a> {
 struct Function<'a> {
     #[serde(borrow)]
     name: Option<Text<'a>>,
-    arguments: Option<Json>,
+    arguments: Option<Measured>,
 }
 
 impl Message<'_> {
@@ -90,7 +94,12 @@ impl ToolCall<'_> {
     }
 
     pub(super) fn arguments(&self) -> Json {
-        self.function.arguments.unwrap_or_else(|| Json::in_text(""))
+        self.function.arguments.map_or_else(|| Json::in_text(""), |arguments| arguments.json)
+    }
+
+    pub(super) fn sample_into<const N: usize>(&self, sample: &mut Sample<N>) {
+        sample.push(self.name());
+        sample.pass(self.function.arguments.map_or(0, |arguments| arguments.bytes));
     }
 }
 
@@ -103,6 +112,8 @@ pub(super) struct History {
     pub(super) too_many: bool,
     pub(super) system_bytes: u64,
     pub(super) message_bytes: u64,
+    pub(super) other_parts: u64,
+    pub(super) sample: Asking,
 }
 
 impl<'de> Gather<'de> for History {
@@ -114,11 +125,15 @@ impl<'de> Gather<'de> for History {
 
     fn push(&mut self, message: Message<'de>) {
         let draft = message.draft();
+        let before = self.sample.bytes();
+        self.sample.push(message.text());
+        message.tool_calls.0.iter().for_each(|call| call.sample_into(&mut self.sample));
         let bytes = match draft.role() {
             Role::System => &mut self.system_bytes,
             _ => &mut self.message_bytes,
         };
-        *bytes += message.text().len() as u64;
+        *bytes += self.sample.bytes() - before;
+        self.other_parts += message.images.0.len() as u64;
         if draft.role() == Role::User && !self.user_spoke {
             self.user_spoke = true;
             self.wish = wish(message.text());

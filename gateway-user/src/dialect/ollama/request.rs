@@ -8,7 +8,7 @@ use serde::{
 };
 
 use super::super::{
-    NotUnderstood,
+    Asking, NotUnderstood,
     canonical::Json,
     draft::Draft,
     json::{Count, Gathered, Maybe, Text, given},
@@ -23,6 +23,7 @@ use crate::call::{Dialect, Name, Prompt, Segments, Terms};
 pub(in crate::dialect) fn parse(
     method: Method,
     body: &[u8],
+    sample: &mut Asking,
 ) -> Result<Option<Prompt>, NotUnderstood> {
     let names: Names = serde_json::from_slice(body).unwrap_or_default();
     let has = |name| names.0.contains(&name);
@@ -35,9 +36,20 @@ pub(in crate::dialect) fn parse(
     if !is_ollamas {
         return Ok(None);
     }
-    let request: Request<'_> = serde_json::from_slice(body)?;
+    let mut request: Request<'_> = serde_json::from_slice(body)?;
     if request.messages.0.too_many {
         return Err(NotUnderstood::TooLarge);
+    }
+    *sample = std::mem::take(&mut request.messages.0.sample);
+    match method {
+        Method::Chat => {}
+        Method::Generate => {
+            for Text(text) in [&request.system, &request.prompt].into_iter().flatten() {
+                sample.push(text);
+            }
+        }
+        // Its size is that of the body, and so is what is read of it.
+        Method::Embed => sample.push_bytes(body),
     }
     Ok(Some(request.prompt(method, body.len())))
 }
@@ -92,6 +104,7 @@ impl Request<'_> {
                 history.wish = wish(prompt);
                 segments.system = system.map_or(0, str::len) as u64;
                 segments.messages = prompt.len() as u64;
+                history.other_parts = self.images.0.len() as u64;
             }
             // What is embedded is no conversation.
             Method::Embed => segments.messages = size as u64,
@@ -109,6 +122,7 @@ impl Request<'_> {
                 max_output: options.and_then(|it| it.num_predict).and_then(Count::get),
                 reports_usage: true,
                 segments,
+                other_parts: history.other_parts,
                 ..Terms::default()
             }),
         }

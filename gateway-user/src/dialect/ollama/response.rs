@@ -5,7 +5,7 @@ use serde::{Deserialize, de::IgnoredAny};
 use super::super::{
     Answering, NotUnderstood, Reading, canonical,
     draft::Draft,
-    json::{Count, ErrorReport, Text, given},
+    json::{Count, ErrorReport, Said, Text, given},
 };
 use super::message::{Message, ToolCall};
 use crate::{
@@ -61,6 +61,11 @@ impl Stream {
         self.error = self.error.take().or(error);
         self.usage = line.usage().or(self.usage);
         self.answered |= line.message.is_some() || line.response.is_some();
+        // What of thinking is shown is paid for, though it is no part of the message.
+        let of_message = line.message.as_ref().and_then(|message| message.thinking.as_ref());
+        for Said(thinking) in [line.thinking.as_ref(), of_message].into_iter().flatten() {
+            self.said.push(thinking);
+        }
         self.text(given(line.response.as_ref()).unwrap_or_default());
         if let Some(message) = &line.message {
             self.text(given(message.content.as_ref()).unwrap_or_default());
@@ -75,6 +80,7 @@ impl Stream {
 
     /// Each line has whole calls, other ones than the lines before.
     fn call(&mut self, call: &ToolCall<'_>) {
+        call.sample_into(&mut self.said);
         let id = given(call.id.as_ref());
         self.kept += id.map_or(0, str::len) + call.name().len();
         if self.kept > OBSERVED_RESPONSE_BYTES {
@@ -131,6 +137,9 @@ struct Line<'a> {
     /// The text, of `/api/generate`.
     #[serde(borrow)]
     response: Option<Text<'a>>,
+    /// Of `/api/generate`, too.
+    #[serde(borrow)]
+    thinking: Option<Said<'a>>,
     done: Option<bool>,
     #[serde(borrow)]
     done_reason: Option<Text<'a>>,

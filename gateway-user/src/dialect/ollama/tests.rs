@@ -87,7 +87,7 @@ fn a_chat_with_tools_is_read() {
     assert_eq!(roles, [Role::System, Role::User, Role::Assistant, Role::Tool]);
     assert!(prompt.tools_hash.is_some());
     assert_eq!(prompt.terms.max_output, Some(100));
-    assert_eq!(prompt.terms.segments, Segments { tools: 0, system: 9, messages: 33 });
+    assert_eq!(prompt.terms.segments, Segments { tools: 0, system: 9, messages: 33 + 15 });
     let with_id = json!({"role": "tool", "content": "x", "tool_call_id": "call_x"});
     assert_eq!(message(&with_id).tool_result.as_deref(), Some("call_x"));
 }

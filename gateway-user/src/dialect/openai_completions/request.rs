@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::super::{
-    NotUnderstood,
+    Asking, NotUnderstood,
     draft::Draft,
     input::Input,
     json::{Count, Maybe, Text, given},
@@ -34,7 +34,7 @@ struct StreamOptions {
 }
 
 /// What the body asks.
-pub(in crate::dialect) fn parse(body: &[u8]) -> Result<Prompt, NotUnderstood> {
+pub(in crate::dialect) fn parse(body: &[u8], sample: &mut Asking) -> Result<Prompt, NotUnderstood> {
     let request: Request<'_> = serde_json::from_slice(body)?;
     let input = request.prompt.ok_or(NotUnderstood::NotThisShape)?;
     let stream = request.stream.unwrap_or(false);
@@ -44,7 +44,7 @@ pub(in crate::dialect) fn parse(body: &[u8]) -> Result<Prompt, NotUnderstood> {
     let choices = each.or((texts > 1).then_some(1)).map(|each| each.saturating_mul(texts.max(1)));
     let mut draft = Draft::new("user");
     draft.said(input.hash());
-    Ok(Prompt {
+    let prompt = Prompt {
         dialect: Dialect::OpenaiCompletions,
         operation: Operation::TextCompletion,
         model: given(request.model.as_ref()).map(Name::shared),
@@ -61,5 +61,7 @@ pub(in crate::dialect) fn parse(body: &[u8]) -> Result<Prompt, NotUnderstood> {
             segments: Segments { messages: input.size(), ..Segments::default() },
             ..Terms::default()
         }),
-    })
+    };
+    *sample = input.into_sample();
+    Ok(prompt)
 }

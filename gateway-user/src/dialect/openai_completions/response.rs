@@ -14,13 +14,17 @@ use crate::{
 };
 
 /// What the body answers.
-pub(in crate::dialect) fn parse(body: &[u8]) -> Result<Answer, NotUnderstood> {
+pub(in crate::dialect) fn parse(
+    body: &[u8],
+    sample: &mut Answering,
+) -> Result<Answer, NotUnderstood> {
     let completion: Completion<'_> = serde_json::from_slice(body)?;
     if completion.choices.is_none() && completion.error.is_none() {
         return Err(NotUnderstood::NotThisShape);
     }
     let mut stream = Stream::default();
     stream.take(completion);
+    *sample = stream.said();
     let complete = stream.error.is_none();
     Ok(Answer { complete, ..stream.answer() })
 }

@@ -3,25 +3,28 @@ use serde_json::{Value, json};
 use super::{request, response};
 use crate::{
     call::{Operation, Usage},
-    dialect::NotUnderstood,
+    dialect::{Asking, NotUnderstood},
 };
 
 #[test]
 fn a_request_is_read() {
     let body = json!({"model": "e", "input": ["a", "bc"], "dimensions": 8}).to_string();
-    let prompt = request(body.as_bytes()).expect("a prompt");
+    let mut sample = Asking::default();
+    let prompt = request(body.as_bytes(), &mut sample).expect("a prompt");
+    assert_eq!((sample.text(), sample.bytes()), ("abc", 3));
     assert_eq!((prompt.operation, prompt.model.as_deref()), (Operation::Embeddings, Some("e")));
     assert_eq!((prompt.messages.len(), prompt.wish), (1, None));
     assert_eq!((prompt.terms.max_output, prompt.terms.segments.messages), (Some(0), 3));
     let hash = |input: Value| {
         let body = json!({"input": input}).to_string();
-        request(body.as_bytes()).map(|prompt| prompt.messages[0].hash)
+        request(body.as_bytes(), &mut Asking::default()).map(|prompt| prompt.messages[0].hash)
     };
     assert_eq!(hash(json!("a")), hash(json!(["a"])));
     assert_ne!(hash(json!([1, 2])), hash(json!([[1, 2]])));
     // What another server means by the same path.
     let other = json!({"model": "e", "prompt": "a"}).to_string();
-    assert_eq!(request(other.as_bytes()).map(drop), Err(NotUnderstood::NotThisShape));
+    let other = request(other.as_bytes(), &mut Asking::default());
+    assert_eq!(other.map(drop), Err(NotUnderstood::NotThisShape));
 }
 
 #[test]

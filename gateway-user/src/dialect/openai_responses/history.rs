@@ -7,7 +7,10 @@ use serde::{
     de::{IgnoredAny, SeqAccess, Visitor},
 };
 
-use super::super::content::{Content, Piece};
+use super::super::{
+    Asking,
+    content::{Content, Piece},
+};
 use super::{item::Item, turn::Turn};
 use crate::{
     call::{Message, Role},
@@ -21,6 +24,8 @@ pub(super) struct History {
     pub(super) wish: Option<String>,
     pub(super) system_bytes: u64,
     pub(super) message_bytes: u64,
+    pub(super) other_parts: u64,
+    pub(super) sample: Asking,
     user_spoke: bool,
     too_many: bool,
 }
@@ -43,7 +48,7 @@ impl History {
                 return Ok(history);
             };
             if turn.take(item.part()) {
-                history.message_bytes += item.size();
+                history.message_bytes += history.count(&item);
             } else {
                 history.end(std::mem::take(&mut turn));
                 history.push(&item);
@@ -65,6 +70,8 @@ impl History {
         }
         self.system_bytes += other.system_bytes;
         self.message_bytes += other.message_bytes;
+        self.other_parts += other.other_parts;
+        self.sample.append(&other.sample);
         self.too_many |= other.too_many;
     }
 
@@ -83,10 +90,19 @@ impl History {
         }
     }
 
+    /// Bytes of what it says and calls for, of which some are kept.
+    fn count(&mut self, item: &Item<'_>) -> u64 {
+        let before = self.sample.bytes();
+        item.sample_into(&mut self.sample);
+        self.other_parts += item.other_parts();
+        self.sample.bytes() - before
+    }
+
     fn push(&mut self, item: &Item<'_>) {
         let draft = item.draft();
         let is_system = draft.role() == Role::System;
-        *(if is_system { &mut self.system_bytes } else { &mut self.message_bytes }) += item.size();
+        let bytes = self.count(item);
+        *(if is_system { &mut self.system_bytes } else { &mut self.message_bytes }) += bytes;
         if draft.role() == Role::User && !self.user_spoke {
             self.user_spoke = true;
             self.wish = Some(item.text(limits::WISH_BYTES)).filter(|it| !it.is_empty());

@@ -12,6 +12,7 @@ use super::super::{
     content::{Arguments, Content},
     draft::Draft,
     json::{Maybe, Text, given},
+    sample::Sample,
 };
 use super::turn::{Call, Part};
 
@@ -102,9 +103,16 @@ impl<'a> Item<'a> {
         draft
     }
 
-    /// Bytes of what it says.
-    pub(super) fn size(&self) -> u64 {
-        self.content.size() + self.output.size()
+    /// Adds what it says and calls for.
+    pub(super) fn sample_into<const N: usize>(&self, sample: &mut Sample<N>) {
+        self.content.texts().chain(self.output.texts()).for_each(|text| sample.push(text));
+        sample.push(given(self.name.as_ref()).unwrap_or_default());
+        sample.pass(self.arguments.as_ref().map_or(0, Arguments::size));
+    }
+
+    /// Parts of it that are no text.
+    pub(super) fn other_parts(&self) -> u64 {
+        self.content.other_parts() + self.output.other_parts()
     }
 
     /// The text that it says, up to `limit` bytes.

@@ -8,7 +8,7 @@ use serde::{
 };
 
 use super::super::{
-    NotUnderstood,
+    Asking, NotUnderstood,
     canonical::Json,
     content::{Content, Piece},
     cursor::Cursor,
@@ -21,7 +21,7 @@ use super::{
 use crate::call::{Anchor, Dialect, Name, Operation, Prompt, Segments, Signal, Terms};
 
 /// Reads a body, or a message over WebSocket.
-pub(super) fn parse(body: &[u8]) -> Result<Prompt, NotUnderstood> {
+pub(super) fn parse(body: &[u8], sample: &mut Asking) -> Result<Prompt, NotUnderstood> {
     let mut cursor = Cursor::new(body, 0);
     if !cursor.takes(b'{') {
         cursor.value::<IgnoredAny>()?;
@@ -37,7 +37,7 @@ pub(super) fn parse(body: &[u8]) -> Result<Prompt, NotUnderstood> {
     if !cursor.is_at_end() {
         return Err(NotUnderstood::NotJson);
     }
-    fields.prompt()
+    fields.prompt(sample)
 }
 
 /// What the fields say.
@@ -173,7 +173,7 @@ impl Fields {
         Ok(())
     }
 
-    fn prompt(self) -> Result<Prompt, NotUnderstood> {
+    fn prompt(self, sample: &mut Asking) -> Result<Prompt, NotUnderstood> {
         if !self.seen.iter().any(|field| field.asks()) {
             return Err(NotUnderstood::NotThisShape);
         }
@@ -184,6 +184,7 @@ impl Fields {
         if history.is_over() {
             return Err(NotUnderstood::TooLarge);
         }
+        *sample = history.sample;
         let previous = self.previous.map(Anchor::Response);
         let goes_on_from = previous.or_else(|| self.conversation.map(Anchor::Conversation));
         let segments = Segments {
@@ -210,6 +211,7 @@ impl Fields {
                 prewarms: self.prewarm || self.generate == Some(false),
                 signals: self.signals,
                 segments,
+                other_parts: history.other_parts,
                 ..Terms::default()
             }),
         })

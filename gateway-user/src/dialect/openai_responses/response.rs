@@ -8,21 +8,27 @@ use serde::{
 };
 
 use super::super::{
-    NotUnderstood,
+    Answering, NotUnderstood,
     json::{Count, ErrorReport, Maybe, Text, given},
 };
 use super::{item::Item, turn::Turn};
 use crate::call::{self, Answer, Name, ToolCall};
 
 /// What the body answers.
-pub(in crate::dialect) fn parse(body: &[u8]) -> Result<Answer, NotUnderstood> {
-    let document: Document<'_> = serde_json::from_slice(body)?;
+pub(in crate::dialect) fn parse(
+    body: &[u8],
+    sample: &mut Answering,
+) -> Result<Answer, NotUnderstood> {
+    let mut document: Document<'_> = serde_json::from_slice(body)?;
     if document.output.is_none() && document.status.is_none() && document.error.is_none() {
         return match given(document.object.as_ref()) {
             // What was asked is only how many tokens the input has.
             Some("response.input_tokens") => Ok(Answer { complete: true, ..Answer::default() }),
             _ => Err(NotUnderstood::NotThisShape),
         };
+    }
+    if let Some(output) = &mut document.output {
+        *sample = std::mem::take(&mut output.said);
     }
     Ok(document.answer(Turn::default(), None))
 }
@@ -85,7 +91,7 @@ impl Document<'_> {
     pub(super) fn answer(self, streamed: Turn, event: Option<&str>) -> Answer {
         let (model, response_id) = (self.model(), self.id());
         let service_tier = self.service_tier();
-        let turn = self.output.map(|Output(turn)| turn).filter(Turn::has_begun);
+        let turn = self.output.map(|output| output.turn).filter(Turn::has_begun);
         let turn = turn.unwrap_or(streamed);
         let has_turn = turn.has_begun();
         let (message, tool_calls) = turn.finish();
@@ -146,8 +152,11 @@ impl Ending {
 }
 
 /// The items of an answer, each reduced as soon as it is parsed.
-#[derive(Debug)]
-struct Output(Turn);
+#[derive(Debug, Default)]
+struct Output {
+    turn: Turn,
+    said: Answering,
+}
 
 impl<'de> Deserialize<'de> for Output {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -161,11 +170,12 @@ impl<'de> Deserialize<'de> for Output {
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Output, A::Error> {
-                let mut turn = Turn::default();
+                let mut output = Output::default();
                 while let Some(item) = items.next_element::<Item<'_>>()? {
-                    turn.take(item.part());
+                    item.sample_into(&mut output.said);
+                    output.turn.take(item.part());
                 }
-                Ok(Output(turn))
+                Ok(output)
             }
         }
 

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     call::{Anchor, Digest, Prompt, Role, Signal},
     dialect::{
-        Answered, Asked, CallKey, Known, NotUnderstood, RequestInfo, What,
+        Answered, Asked, Asking, CallKey, Known, NotUnderstood, RequestInfo, What,
         canonical::Json,
         json::{Text, given},
     },
@@ -69,10 +69,20 @@ struct Running {
 #[derive(Debug)]
 struct Steer {
     prompt: Prompt,
+    sample: Asking,
     sha256: Digest,
 }
 
 impl Steer {
+    /// What was said after it.
+    fn add(&mut self, other: Self) {
+        let (terms, more) = (&mut self.prompt.terms, &other.prompt.terms);
+        terms.segments.messages += more.segments.messages;
+        terms.other_parts += more.other_parts;
+        self.prompt.messages.extend(other.prompt.messages);
+        self.sample.append(&other.sample);
+    }
+
     fn is_into(&self, answer: &str) -> bool {
         let into = &self.prompt.terms.goes_on_from;
         matches!(into, Some(Anchor::Response(id)) if id == answer)
@@ -102,9 +112,12 @@ impl Socket {
         };
         let lane = given(envelope.stream_id.as_ref());
         let digest = || Digest(Sha256::digest(message).into());
-        let request = request::parse(message).map(|prompt| (prompt, digest()));
+        let mut sample = Asking::default();
+        let request = request::parse(message, &mut sample).map(|prompt| (prompt, digest()));
         match (given(envelope.kind.as_ref()), request) {
-            (Some("response.create"), Ok(request)) => Some(self.create(lane, request, known)),
+            (Some("response.create"), Ok(request)) => {
+                Some(self.create(lane, request, sample, known))
+            }
             (Some("response.create"), Err(reason)) => Some(self.miss(lane, reason)),
             (Some("response.steer"), Ok((mut prompt, sha256))) => {
                 // No others are taken.
@@ -112,7 +125,7 @@ impl Socket {
                 if self.steers.len() == STEERS_PER_SOCKET {
                     self.steers.pop_front();
                 }
-                self.steers.push_back(Steer { prompt, sha256 });
+                self.steers.push_back(Steer { prompt, sample, sha256 });
                 None
             }
             _ => None,
@@ -150,6 +163,7 @@ impl Socket {
         &mut self,
         lane: Option<&str>,
         (mut prompt, sha256): (Prompt, Digest),
+        mut sample: Asking,
         known: &mut Known,
     ) -> Heard {
         let key = known.key();
@@ -160,24 +174,20 @@ impl Socket {
         if let Some(Anchor::Response(previous)) = &prompt.terms.goes_on_from
             && let Some(steer) = take_steers(&mut self.steers, previous)
         {
+            sample.append(&steer.sample);
+            prompt.terms.segments.messages += steer.prompt.terms.segments.messages;
+            prompt.terms.other_parts += steer.prompt.terms.other_parts;
             prompt.messages.splice(0..0, steer.prompt.messages);
         }
-        Heard::Asked(Box::new(self.asked(key, prompt, sha256)))
+        Heard::Asked(Box::new(self.asked(key, (prompt, sha256), sample)))
     }
 
-    fn asked(&self, key: CallKey, mut prompt: Prompt, sha256: Digest) -> Asked {
+    fn asked(&self, key: CallKey, (mut prompt, sha256): (Prompt, Digest), sample: Asking) -> Asked {
         // A stream without being asked for one.
         prompt.stream = true;
         prompt.terms.signals.extend_from_slice(&self.signals);
         let what = What::Model(prompt);
-        Asked {
-            key,
-            what,
-            sha256,
-            unmetered: None,
-            sample: super::super::Asking::default(),
-            end: None,
-        }
+        Asked { key, what, sha256, unmetered: None, sample, end: None }
     }
 
     /// A call that is not understood.
@@ -228,13 +238,13 @@ impl Socket {
     fn taken_up(&mut self, at: usize, event: &Event<'_>, known: &mut Known) -> Option<Heard> {
         let response = event.response()?;
         let previous = given(response.previous_response_id.as_ref())?;
-        let Steer { mut prompt, sha256 } = take_steers(&mut self.steers, previous)?;
+        let Steer { mut prompt, sample, sha256 } = take_steers(&mut self.steers, previous)?;
         prompt.model = response.model();
         let key = known.key();
         let stream = Stream::default();
         let lane = self.lanes.get_mut(at)?;
         lane.calls.push_front(Running { key: Some(key), begun: false, stream });
-        Some(Heard::Asked(Box::new(self.asked(key, prompt, sha256))))
+        Some(Heard::Asked(Box::new(self.asked(key, (prompt, sha256), sample))))
     }
 }
 
@@ -244,7 +254,7 @@ fn take_steers(steers: &mut VecDeque<Steer>, previous: &str) -> Option<Steer> {
     for steer in std::mem::take(steers) {
         match &mut taken {
             _ if !steer.is_into(previous) => steers.push_back(steer),
-            Some(first) => first.prompt.messages.extend(steer.prompt.messages),
+            Some(first) => first.add(steer),
             None => taken = Some(steer),
         }
     }

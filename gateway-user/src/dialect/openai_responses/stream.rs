@@ -117,6 +117,10 @@ impl Stream {
                     matches!(kind, "response.output_text.delta" | "response.refusal.delta");
                 self.delta(index, is_text, delta);
             }
+            // What of reasoning is shown is paid for, though it is no part of the answer.
+            "response.reasoning_text.delta" | "response.reasoning_summary_text.delta" => {
+                self.said.push(given(event.delta.0.as_ref()).unwrap_or_default());
+            }
             "response.output_item.added" => {
                 if let Some(item) = &event.item {
                     self.added(index, item);
@@ -228,6 +232,7 @@ impl Stream {
         let state = match item.part() {
             Part::Says(_) => State::Said(canonical::Content::default()),
             Part::Calls(Call { id, name, .. }) if item.streams_arguments() => {
+                self.said.push(&name);
                 self.kept += id.as_ref().map_or(0, String::len) + name.len();
                 State::Called { id, name, arguments: String::new() }
             }

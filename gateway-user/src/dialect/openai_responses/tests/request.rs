@@ -42,7 +42,7 @@ fn a_request_with_tools_is_read() {
             ("body.prompt_cache_key", "thread-1"),
         ]
     );
-    assert_eq!((terms.segments.system, terms.segments.messages), (14, 12 + 13));
+    assert_eq!((terms.segments.system, terms.segments.messages), (14, 12 + 13 + 5));
     assert!(terms.segments.tools > 60);
 }
 

@@ -318,3 +318,20 @@ proptest! {
         prop_assert!(waiting.is_empty());
     }
 }
+
+#[test]
+fn some_of_what_is_said_is_kept_with_its_size() {
+    let mut bench = Bench::new();
+    let input = json!([{"role": "user", "content": "Hello"}]);
+    let asked = bench.client(&create(&json!({"instructions": "Be kind. ", "input": input})));
+    let Some(Heard::Asked(asked)) = asked else { panic!("{asked:?}") };
+    assert_eq!((asked.sample.text(), asked.sample.bytes()), ("Be kind. Hello", 14));
+    bench.server(&created("resp_1"));
+    for text in ["Hi ", "there"] {
+        let delta = json!({"type": "response.output_text.delta", "output_index": 0, "delta": text});
+        bench.server(&delta);
+    }
+    let answered = bench.socket.end().remove(0);
+    assert_eq!((answered.sample.text(), answered.sample.bytes()), ("Hi there", 8));
+    assert!(!answered.reading.answer.complete);
+}
