@@ -80,9 +80,10 @@ impl Order {
             None if how.ended == Ended::ClientGone => return Due::Estimate,
             Some(_) | None => return Due::Nothing,
         }
-        let is_final = answer.complete || !answer.finish_reasons.is_empty();
+        let has_ended = answer.complete || !answer.finish_reasons.is_empty();
         match answer.usage {
-            Some(usage) if is_final => Due::Reported(usage),
+            // An answer may have ended without its last report.
+            Some(usage) if has_ended && !usage.estimated => Due::Reported(usage),
             // An error instead of an answer, or one that can't be read: there is nothing to go by.
             None if said.bytes() == 0 && (answer.error.is_some() || !read) => Due::Nothing,
             Some(_) | None => Due::Estimate,

@@ -123,3 +123,35 @@ fn what_is_refused_costs_nothing() {
     assert!(step.settled && step.usage.is_none());
     assert_eq!(bed.agent.coverage.snapshot().calls_estimated, 0);
 }
+
+#[test]
+fn a_message_that_is_cut_has_its_reported_input_and_an_estimate_of_its_output() {
+    let bed = Bed::start();
+    let (mut client, mut server) = bed.pair();
+    let messages = json!([{ "role": "user", "content": TEXT }]);
+    let body = json!({ "model": "claude-3-5-haiku-latest", "max_tokens": 100, "stream": true,
+        "messages": messages });
+    let body = body.to_string();
+    let length = body.len();
+    let request = format!(
+        "POST /v1/messages HTTP/1.1\r\nHost: api.anthropic.com\r\n\
+         Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+    );
+    pass(&mut client, &mut server, &request);
+    let usage = json!({ "input_tokens": 20, "cache_read_input_tokens": 1000, "output_tokens": 1 });
+    let message = json!({ "id": "msg_1", "role": "assistant", "model": "claude-3-5-haiku-20241022",
+        "content": [], "usage": usage });
+    let delta = json!({ "type": "text_delta", "text": TEXT });
+    let begun = [
+        json!({ "type": "message_start", "message": message }),
+        json!({ "type": "content_block_start", "content_block": { "type": "text", "text": "" } }),
+        json!({ "type": "content_block_delta", "delta": delta }),
+    ];
+    let events: Vec<_> = begun.iter().map(|it| event(&it.to_string())).collect();
+    pass(&mut server, &mut client, &(HEAD.to_owned() + &events.concat()));
+    reset(server);
+    let step = bed.steps.settled(1).remove(0).step;
+    let usage = Usage { input: 1020, cache_read: Some(1000), ..ESTIMATE };
+    assert_eq!((step.usage, step.unpriced), (Some(usage), false));
+    assert_eq!(bed.agent.coverage.snapshot().calls_estimated, 1);
+}

@@ -215,11 +215,13 @@ fn what_is_due_is_told_by_how_a_call_ended() {
     let partly = Answer { usage: Some(usage), ..Answer::default() };
     let whole = Answer { complete: true, ..partly.clone() };
     let finished = Answer { finish_reasons: vec!["stop".into()], ..partly.clone() };
+    let begun = Answer { usage: Some(Usage { estimated: true, ..usage }), ..whole.clone() };
     let failed = Answer { error: Some("overloaded".into()), ..Answer::default() };
     let (ok, cut, gone) = (Ended::Whole, Ended::Cut, Ended::ClientGone);
     for (what, answer, text, read, ended, status, due) in [
         ("reported", &whole, HELLO, true, ok, Some(200), Due::Reported(usage)),
         ("cut after its report", &finished, HELLO, true, cut, Some(200), Due::Reported(usage)),
+        ("ended without its report", &begun, HELLO, true, ok, Some(200), Due::Estimate),
         ("cut before", &partly, HELLO, true, cut, Some(200), Due::Estimate),
         ("not reported", &nothing, HELLO, true, ok, Some(200), Due::Estimate),
         ("given up", &nothing, "", true, gone, None, Due::Estimate),
@@ -243,7 +245,12 @@ fn what_is_due_is_told_by_how_a_call_ended() {
     background.terms.background = true;
     let mut prewarming = prompt(HELLO);
     prewarming.terms.prewarms = true;
-    for prompt in [free, background, prewarming] {
-        assert_eq!(order(&prompt, HELLO).due(&nothing, &said(""), true, how), Due::Nothing);
+    for prompt in [&free, &background, &prewarming] {
+        assert_eq!(order(prompt, HELLO).due(&nothing, &said(""), true, how), Due::Nothing);
+    }
+    // What was made in the background is reported by another exchange.
+    for fetched in [&whole, &finished] {
+        let due = order(&background, HELLO).due(fetched, &said(""), true, how);
+        assert_eq!(due, Due::Reported(usage));
     }
 }
