@@ -10,6 +10,8 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
+
 use crate::call::{Dialect, Glob, NanoUsd, Timestamp, Usage};
 
 use table::Table;
@@ -73,7 +75,7 @@ impl Prices {
     /// What it costs. `None`: nobody knows.
     #[must_use]
     pub fn rates(&self, purchase: &Purchase<'_>) -> Option<Rates> {
-        let host = purchase.host.map(|host| without_port(host).to_lowercase());
+        let host = purchase.host.map(|host| lowercase(without_port(host)));
         let models = [purchase.response_model, purchase.request_model];
         let fits = |rule: &&Rule| {
             let model = rule
@@ -90,8 +92,7 @@ impl Prices {
             return Some(rule.rates.clone());
         }
         let found = models.into_iter().flatten().find_map(|model| {
-            let model = model.trim().to_lowercase();
-            Table::shipped().find(host.as_deref(), purchase.dialect, &model)
+            Table::shipped().find(host.as_deref(), purchase.dialect, &lowercase(model.trim()))
         });
         found.map(|price| price.at(purchase.service_tier, purchase.at))
     }
@@ -100,6 +101,15 @@ impl Prices {
     #[must_use]
     pub fn cost(&self, purchase: &Purchase<'_>, usage: &Usage) -> Option<NanoUsd> {
         self.rates(purchase).map(|rates| rates.cost(usage))
+    }
+}
+
+/// Names nearly always are already.
+fn lowercase(name: &str) -> Cow<'_, str> {
+    if name.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase()) {
+        Cow::Borrowed(name)
+    } else {
+        Cow::Owned(name.to_lowercase())
     }
 }
 

@@ -1,27 +1,67 @@
 //! Which names an entry of the table is for.
 
+use std::collections::HashMap;
+
 /// Patterns for a whole name in lower case, all of which must fit, with spaces between them: `*`
 /// stands for any characters, `#` for a digit, everything else for itself; `!` in front turns a
 /// pattern round.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Pattern(Box<str>);
+pub(super) struct Pattern(Box<[Part]>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Part {
+    text: Box<str>,
+    turned: bool,
+}
+
+/// Places under the patterns of their names.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    /// Names that are for one place.
+    names: HashMap<Box<str>, usize>,
+    /// In the order of their places.
+    patterns: Vec<(Pattern, usize)>,
+}
 
 impl Pattern {
     pub(super) fn new(text: &str) -> Self {
-        Self(text.into())
+        let part = |text: &str| match text.strip_prefix('!') {
+            Some(text) => Part { text: text.into(), turned: true },
+            None => Part { text: text.into(), turned: false },
+        };
+        Self(text.split(' ').map(part).collect())
     }
 
     /// The one name that it fits, if it is for one.
-    pub(super) fn one(&self) -> Option<&str> {
-        (!self.0.contains(['*', '#', '!', ' '])).then_some(&*self.0)
+    fn one(&self) -> Option<&str> {
+        match &*self.0 {
+            [Part { text, turned: false }] if !text.contains(['*', '#']) => Some(text),
+            _ => None,
+        }
     }
 
     /// Takes time in proportion to the product of both lengths at worst.
     pub(super) fn fits(&self, name: &str) -> bool {
-        self.0.split(' ').all(|pattern| match pattern.strip_prefix('!') {
-            Some(pattern) => !fits(pattern.as_bytes(), name.as_bytes()),
-            None => fits(pattern.as_bytes(), name.as_bytes()),
-        })
+        let fits = |part: &Part| fits(part.text.as_bytes(), name.as_bytes()) != part.turned;
+        self.0.iter().all(fits)
+    }
+}
+
+impl Index {
+    /// Adds a pattern. Those of earlier places come first.
+    pub(super) fn add(&mut self, pattern: Pattern, at: usize) {
+        match pattern.one() {
+            Some(name) => drop(self.names.entry(name.into()).or_insert(at)),
+            None => self.patterns.push((pattern, at)),
+        }
+    }
+
+    /// The first place that the name fits.
+    pub(super) fn first(&self, name: &str) -> Option<usize> {
+        let named = self.names.get(name).copied();
+        let earlier = self.patterns.iter().take_while(|(_, at)| named.is_none_or(|it| *at < it));
+        let fits = earlier.into_iter().find(|(pattern, _)| pattern.fits(name));
+        fits.map(|(_, at)| *at).or(named)
     }
 }
 
@@ -78,6 +118,19 @@ mod tests {
         assert_eq!(Pattern::new("gpt-6").one(), Some("gpt-6"));
         assert_eq!(Pattern::new("gpt-6*").one(), None);
         assert!(!Pattern::new(&"*a".repeat(200)).fits(&"a".repeat(199)));
+    }
+
+    #[test]
+    fn of_the_places_that_a_name_fits_the_first_counts() {
+        let mut index = Index::default();
+        for (at, pattern) in ["gpt-6", "gpt-* !*-tts", "gpt-6-mini", "gpt-6"].iter().enumerate() {
+            index.add(Pattern::new(pattern), at);
+        }
+        for (name, place) in
+            [("gpt-6", Some(0)), ("gpt-6-mini", Some(1)), ("gpt-7", Some(1)), ("gpt-tts", None)]
+        {
+            assert_eq!(index.first(name), place, "{name}");
+        }
     }
 
     /// The definition, as slow as it is plain.

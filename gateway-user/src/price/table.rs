@@ -1,16 +1,25 @@
 //! The table that is shipped: what providers ask for their models.
 
-use std::{collections::HashMap, sync::LazyLock};
+use std::{iter, sync::LazyLock};
 
 use serde::{Deserialize, Deserializer};
 
-use super::{pattern::Pattern, rates::Rates};
+use super::{
+    pattern::{Index, Pattern},
+    rates::Rates,
+};
 use crate::call::{Dialect, Timestamp};
 
 /// All providers.
 #[derive(Debug, Default, Deserialize)]
-#[serde(transparent)]
-pub(super) struct Table(Vec<Provider>);
+#[serde(from = "Vec<Provider>")]
+pub(super) struct Table {
+    providers: Vec<Provider>,
+    /// By the hosts that are theirs.
+    hosts: Index,
+    /// By the models that are theirs.
+    owners: Index,
+}
 
 #[derive(Debug, Deserialize)]
 struct Provider {
@@ -27,13 +36,10 @@ struct Provider {
 }
 
 /// A provider's models. Of those that a name fits, the first counts.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Models {
     prices: Vec<Prices>,
-    /// Names that are for one.
-    names: HashMap<Box<str>, usize>,
-    /// Patterns, in their order.
-    patterns: Vec<(Pattern, usize)>,
+    names: Index,
 }
 
 #[derive(Debug)]
@@ -71,25 +77,16 @@ impl Table {
         dialect: Option<Dialect>,
         model: &str,
     ) -> Option<PriceOf<'_>> {
-        let by_host = host.and_then(|host| {
-            self.0.iter().find(|it| it.hosts.iter().any(|pattern| pattern.fits(host)))
-        });
-        match by_host {
+        match host.and_then(|host| self.providers.get(self.hosts.first(host)?)) {
             Some(provider) => self.sold_by(provider, model),
             None => self.made_by(dialect, model),
         }
     }
 
     /// The model as this provider sells it.
-    fn sold_by(&self, provider: &Provider, model: &str) -> Option<PriceOf<'_>> {
-        let of = |provider: &Provider| provider.models.position(model);
-        if let Some(at) = of(provider) {
-            return self.price(&provider.id, at);
-        }
-        provider.falls_back.iter().find_map(|id| {
-            let other = self.0.iter().find(|other| other.id == *id)?;
-            self.price(&other.id, of(other)?)
-        })
+    fn sold_by<'t>(&'t self, provider: &'t Provider, model: &str) -> Option<PriceOf<'t>> {
+        let others = provider.falls_back.iter().filter_map(|id| self.provider(id));
+        iter::once(provider).chain(others).find_map(|it| it.models.find(model))
     }
 
     /// The model as its maker sells it: who serves it is not known, only in which API. A gateway
@@ -109,22 +106,35 @@ impl Table {
         if native == Some(None) {
             return None;
         }
-        let native = native.flatten();
-        let is_native = |provider: &&Provider| native == Some(&*provider.id);
-        let owns = |it: &&Provider| it.owns.iter().any(|pattern| pattern.fits(model));
-        let native = self.0.iter().find(is_native).filter(|it| it.owns.is_empty() || owns(it));
-        let owner = self.0.iter().find(owns);
-        let found = native.into_iter().chain(owner).find_map(|it| self.sold_by(it, model));
-        found.or_else(|| {
+        let native = native.flatten().and_then(|id| self.provider(id));
+        let native = native.filter(|it| it.owns.is_empty() || it.owns(model));
+        let by_native = native.and_then(|it| self.sold_by(it, model));
+        let by_owner = || self.sold_by(self.providers.get(self.owners.first(model)?)?, model);
+        by_native.or_else(by_owner).or_else(|| {
             let (vendor, model) = model.split_once('/')?;
-            let vendor = self.0.iter().find(|provider| *provider.id == *vendor)?;
-            self.sold_by(vendor, model)
+            self.sold_by(self.provider(vendor)?, model)
         })
     }
 
-    fn price(&self, provider: &str, at: usize) -> Option<PriceOf<'_>> {
-        let provider = self.0.iter().find(|it| *it.id == *provider)?;
-        provider.models.prices.get(at).map(PriceOf)
+    fn provider(&self, id: &str) -> Option<&Provider> {
+        self.providers.iter().find(|provider| *provider.id == *id)
+    }
+}
+
+impl From<Vec<Provider>> for Table {
+    fn from(providers: Vec<Provider>) -> Self {
+        let (mut hosts, mut owners) = (Index::default(), Index::default());
+        for (at, provider) in providers.iter().enumerate() {
+            provider.hosts.iter().for_each(|pattern| hosts.add(pattern.clone(), at));
+            provider.owns.iter().for_each(|pattern| owners.add(pattern.clone(), at));
+        }
+        Self { providers, hosts, owners }
+    }
+}
+
+impl Provider {
+    fn owns(&self, model: &str) -> bool {
+        self.owns.iter().any(|pattern| pattern.fits(model))
     }
 }
 
@@ -163,15 +173,9 @@ impl Special {
 }
 
 impl Models {
-    fn position(&self, model: &str) -> Option<usize> {
-        self.exactly(model).or_else(|| self.exactly(&dashed(model)?))
-    }
-
-    fn exactly(&self, model: &str) -> Option<usize> {
-        let named = self.names.get(model).copied();
-        let earlier = self.patterns.iter().take_while(|(_, at)| named.is_none_or(|it| *at < it));
-        let fits = earlier.into_iter().find(|(pattern, _)| pattern.fits(model));
-        fits.map(|(_, at)| *at).or(named)
+    fn find(&self, model: &str) -> Option<PriceOf<'_>> {
+        let at = self.names.first(model).or_else(|| self.names.first(&dashed(model)?))?;
+        self.prices.get(at).map(PriceOf)
     }
 }
 
@@ -201,19 +205,10 @@ fn models<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Models, D::Error
     }
 
     let all = Vec::<Model>::deserialize(deserializer)?;
-    let mut models = Models {
-        prices: Vec::with_capacity(all.len()),
-        names: HashMap::new(),
-        patterns: Vec::new(),
-    };
+    let mut models = Models::default();
     for (at, model) in all.into_iter().enumerate() {
         let own = model.matches.is_empty().then(|| Pattern::new(&model.id.to_lowercase()));
-        for pattern in own.into_iter().chain(model.matches) {
-            match pattern.one() {
-                Some(name) => drop(models.names.entry(name.into()).or_insert(at)),
-                None => models.patterns.push((pattern, at)),
-            }
-        }
+        own.into_iter().chain(model.matches).for_each(|pattern| models.names.add(pattern, at));
         models.prices.push(Prices { rates: model.rates, but: model.but });
     }
     Ok(models)
