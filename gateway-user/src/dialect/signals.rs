@@ -53,8 +53,28 @@ const FIELDS: &[&str] = &[
     "a2a-version",
 ];
 
+/// For each length of a name, what names of that length begin with: a bit for each letter. Most
+/// fields of a request are told by it.
+const BEGINNINGS: [u32; 32] = {
+    let mut beginnings = [0; 32];
+    let mut at = 0;
+    while at < FIELDS.len() {
+        beginnings[FIELDS[at].len()] |= letter(FIELDS[at].as_bytes()[0]);
+        at += 1;
+    }
+    beginnings
+};
+
+const fn letter(byte: u8) -> u32 {
+    1 << (byte & 31)
+}
+
 /// Adds the field to the signals, if it is one, while there is room.
 pub fn note(signals: &mut Vec<Signal>, name: &[u8], value: &[u8]) {
+    let beginnings = BEGINNINGS.get(name.len()).copied().unwrap_or(0);
+    if name.first().is_none_or(|first| beginnings & letter(*first) == 0) {
+        return;
+    }
     let Some(name) = FIELDS.iter().find(|field| field.as_bytes().eq_ignore_ascii_case(name)) else {
         return;
     };
@@ -67,6 +87,19 @@ pub fn note(signals: &mut Vec<Signal>, name: &[u8], value: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_field_is_told_by_its_beginning_in_any_case() {
+        for field in FIELDS {
+            let mut signals = Vec::new();
+            note(&mut signals, field.to_ascii_uppercase().as_bytes(), b"1");
+            assert_eq!(signals, [Signal { name: field, value: "1".to_owned() }]);
+        }
+        let mut signals = Vec::new();
+        note(&mut signals, b"", b"1");
+        note(&mut signals, &[b'x'; 40], b"1");
+        assert!(signals.is_empty());
+    }
 
     #[test]
     fn fields_are_known_in_any_case_and_bounded() {
