@@ -33,6 +33,7 @@ mod splice;
 mod tap;
 pub mod tls;
 mod way;
+mod wishes;
 mod worker;
 pub mod ws;
 

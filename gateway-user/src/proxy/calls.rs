@@ -2,17 +2,14 @@
 
 use std::{collections::BTreeMap, mem::take, sync::Arc};
 
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use sha2::Sha256;
-
 use super::{
     agent::add,
     estimate::Open,
-    exchange::{Connection, Ended, Recording},
-    spend::{Due, Order},
+    exchange::{Connection, Ended},
+    spend::{Bill, Due, Order},
 };
 use crate::{
-    call::{CallKind, Digest, Name, Settlement, Spent, Step, StepId, Timestamp, Tool, WorkflowId},
+    call::{CallKind, Name, Settlement, Spent, Step, StepId, Timestamp, Tool, WorkflowId},
     dialect::{Answered, Answering, Asked, CallKey, Reading, What},
     limits::{self, Bound},
     lineage::{Failure, Outcome, Placement},
@@ -29,13 +26,19 @@ pub(super) struct Calls {
 #[derive(Debug, Default)]
 pub(super) struct Waiting(BTreeMap<CallKey, Running>);
 
-/// A call's place, until it is answered.
+/// A call, until it is answered.
 #[derive(Debug)]
 struct Running {
+    place: Place,
+    call: Called,
+}
+
+/// Where a call belongs, and since when it is there.
+#[derive(Clone, Copy, Debug)]
+struct Place {
     workflow: WorkflowId,
     step: StepId,
     started: Timestamp,
-    call: Called,
     /// When the first of its answer came, where it does not come alone.
     first_byte: Option<Timestamp>,
 }
@@ -45,6 +48,14 @@ struct Running {
 enum Called {
     Model(Box<Order>),
     /// A tool, after this step.
+    Tool(Option<StepId>),
+}
+
+/// What was called.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Model,
+    /// After this step.
     Tool(Option<StepId>),
 }
 
@@ -107,14 +118,14 @@ impl Calls {
     /// The first of a call's answer has come.
     pub(super) fn begun(&mut self, key: CallKey, at: Timestamp) {
         if let Some((_, running)) = self.running.iter_mut().find(|(running, _)| *running == key) {
-            running.first_byte.get_or_insert(at);
+            running.place.first_byte.get_or_insert(at);
         }
     }
 
     /// Whether the first of a call's answer has come.
     pub(super) fn has_begun(&self, key: CallKey) -> bool {
         let mut running = self.running.iter();
-        running.any(|(running, call)| *running == key && call.first_byte.is_some())
+        running.any(|(running, call)| *running == key && call.place.first_byte.is_some())
     }
 
     /// The exchange has ended: what it did not answer another one will.
@@ -163,7 +174,7 @@ fn place(connection: &Connection, asking: &Asking, asked: &mut Asked) -> Option<
     };
     let wish = wish
         .filter(|_| placement.opens_workflow)
-        .map(|wish| keyed(&connection.recording.key, wish));
+        .map(|wish| connection.recording.wishes.hash(wish));
     let call = match &asked.what {
         What::Model(prompt) => {
             Called::Model(Box::new(Order::new(asking.host.clone(), prompt, sample)))
@@ -173,7 +184,8 @@ fn place(connection: &Connection, asking: &Asking, asked: &mut Asked) -> Option<
     let step = step(connection, asking, asked, &mut placement);
     connection.recording.recorder.placed(&agent.reference(), &placement, step, wish);
     let (workflow, step) = (placement.workflow, placement.step);
-    Some(Running { workflow, step, started: asking.started, call, first_byte: None })
+    let place = Place { workflow, step, started: asking.started, first_byte: None };
+    Some(Running { place, call })
 }
 
 fn step(
@@ -233,6 +245,7 @@ fn step(
     }
 }
 
+/// A call has been answered, or will not be.
 fn settle(
     connection: &Connection,
     arrival: Arrival,
@@ -241,42 +254,78 @@ fn settle(
 ) {
     let agent = &connection.agent;
     let at = connection.recording.clock.now();
+    let understood = count(connection, arrival, &reading);
+    let Running { mut place, call } = running;
+    // What answers in a stream that was there before has no first byte of its own.
+    place.first_byte = place.first_byte.or(arrival.first_byte);
+    let (kind, charged) = match call {
+        Called::Tool(from) => (Kind::Tool(from), Ok(Spent::default())),
+        Called::Model(order) => {
+            let due = order.due(&reading.answer, &sample, understood, arrival);
+            (Kind::Model, charge(connection, due, order.bill(&reading.answer, sample, at)))
+        }
+    };
+    let failure = failure(arrival);
+    let outcome = Outcome { answer: reading.answer, status: arrival.status, failure };
+    close(connection, place, kind, at, outcome, charged.as_ref().ok().copied());
+    // After its end: the recorder has to know of that first.
+    if let Err(bill) = charged {
+        let Place { workflow, step, .. } = place;
+        let open = Open { agent: Arc::clone(agent), workflow, step, bill: *bill };
+        connection.recording.estimator.estimate(open);
+    }
+}
+
+/// Counts the call as what became of it: whether its answer was understood.
+fn count(connection: &Connection, arrival: Arrival, reading: &Reading) -> bool {
+    let coverage = &connection.agent.coverage;
     let understood = reading.not_understood.is_none() && arrival.ended != Ended::Unseen;
-    if let Some(reason) = reading.not_understood {
+    if let Some(reason) = &reading.not_understood {
         tracing::debug!(connection = %connection.id, %reason, "answer not understood");
     }
-    let counter =
-        if understood { &agent.coverage.calls } else { &agent.coverage.calls_not_understood };
-    add(counter, 1);
-    let failure = match (arrival.ended, arrival.status) {
+    add(if understood { &coverage.calls } else { &coverage.calls_not_understood }, 1);
+    understood
+}
+
+/// What a call of a model spent, or the bill by which that is still to be estimated.
+fn charge(connection: &Connection, due: Due, bill: Bill) -> Result<Spent, Box<Bill>> {
+    match due {
+        Due::Nothing => Ok(Spent::default()),
+        Due::Reported(usage) => {
+            Ok(connection.recording.estimator.reported(&connection.agent, bill, usage))
+        }
+        Due::Estimate => Err(Box::new(bill)),
+    }
+}
+
+fn failure(arrival: Arrival) -> Option<Failure> {
+    match (arrival.ended, arrival.status) {
         (Ended::Whole, _) => None,
         (Ended::ClientGone, _) => Some(Failure::ClientGone),
         (_, None) => Some(Failure::ConnReset),
         (_, Some(_)) => Some(Failure::Truncated),
-    };
-    let Running { workflow, step, started, call, first_byte } = running;
-    let Recording { recorder, estimator, .. } = &*connection.recording;
-    let (from, due) = match call {
-        Called::Tool(from) => (Some(from), None),
-        Called::Model(order) => {
-            let due = order.due(&reading.answer, &sample, understood, arrival);
-            (None, Some((due, order.bill(&reading.answer, sample, at))))
-        }
-    };
-    let (spent, open) = match due {
-        None | Some((Due::Nothing, _)) => (Some(Spent::default()), None),
-        Some((Due::Reported(usage), bill)) => (Some(estimator.reported(agent, bill, usage)), None),
-        Some((Due::Estimate, bill)) => {
-            (None, Some(Open { agent: Arc::clone(agent), workflow, step, bill }))
-        }
-    };
-    let outcome = Outcome { answer: reading.answer, status: arrival.status, failure };
+    }
+}
+
+/// Tells lineage and the recorder of the call's end.
+fn close(
+    connection: &Connection,
+    place: Place,
+    kind: Kind,
+    at: Timestamp,
+    outcome: Outcome,
+    spent: Option<Spent>,
+) {
+    let Place { workflow, step, started, first_byte } = place;
+    let agent = &connection.agent;
+    // Held until the recorder knows, as when it was placed.
     let mut lineage = agent.lineage();
-    let completion = match from {
-        None => lineage.finish(step, at, &outcome),
-        Some(from) => lineage.finish_tool(workflow, step, from, &outcome),
+    let completion = match kind {
+        Kind::Model => lineage.finish(step, at, &outcome),
+        Kind::Tool(from) => lineage.finish_tool(workflow, step, from, &outcome),
     };
-    let Outcome { answer, .. } = outcome;
+    let Outcome { answer, status, .. } = outcome;
+    let first_byte = first_byte.filter(|first| *first >= started);
     let settlement = Settlement {
         step_id: step,
         kind: completion.kind,
@@ -285,41 +334,10 @@ fn settle(
         finish_reasons: answer.finish_reasons,
         error: answer.error,
         spent,
-        status: arrival.status,
-        // What answers in a stream that was there before has no first byte of its own.
-        ttft_ms: first_byte
-            .or(arrival.first_byte)
-            .filter(|first| *first >= started)
-            .map(|first| first.since(started)),
+        status,
+        ttft_ms: first_byte.map(|first| first.since(started)),
         duration_ms: Some(at.since(started)),
     };
+    let recorder = &connection.recording.recorder;
     recorder.finished(&agent.reference(), workflow, settlement, &completion, at);
-    drop(lineage);
-    // After its end: the recorder has to know of that first.
-    if let Some(open) = open {
-        estimator.estimate(open);
-    }
-}
-
-fn keyed(key: &[u8; 32], text: &str) -> String {
-    // HMAC takes keys of every length, so this one is never refused.
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return String::new() };
-    mac.update(text.as_bytes());
-    Digest(mac.finalize().into_bytes().into()).to_string()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_wish_is_hashed_under_the_key() {
-        // RFC 4231 has no case with a key of 32 bytes; this one was computed with OpenSSL:
-        // printf hello | openssl dgst -sha256 -mac HMAC -macopt hexkey:0101…01
-        assert_eq!(
-            keyed(&[1; 32], "hello"),
-            "3a4d75699f355339725ecf666241ddd9c5ca105542c40a7f5607efc7ece5f67e"
-        );
-        assert_ne!(keyed(&[2; 32], "hello"), keyed(&[1; 32], "hello"));
-    }
 }

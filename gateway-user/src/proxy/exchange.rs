@@ -17,6 +17,7 @@ use super::{
     estimate::{Estimates, Estimator},
     gate::CallAdmission,
     others::Passing,
+    wishes::Wishes,
 };
 use crate::{
     call::{
@@ -64,9 +65,9 @@ pub(super) struct Server {
 /// What every exchange of the gateway shares.
 pub struct Recording {
     pub clock: Clock,
-    /// The node's key, under which wishes are hashed.
-    pub key: [u8; 32],
     pub recorder: Arc<dyn Recorder>,
+    /// Hashes them under the node's key.
+    pub(super) wishes: Wishes,
     pub(super) estimator: Estimator,
 }
 
@@ -74,7 +75,7 @@ impl Recording {
     /// Wishes are hashed under the key.
     pub fn new(clock: Clock, key: [u8; 32], recorder: Arc<dyn Recorder>, prices: Prices) -> Self {
         let estimator = Estimator::new(prices, Arc::clone(&recorder));
-        Self { clock, key, recorder, estimator }
+        Self { clock, recorder, wishes: Wishes::under(&key), estimator }
     }
 
     /// Waits until the recorder knows what the calls spent that have ended, or until it takes too
