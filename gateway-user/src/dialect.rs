@@ -36,6 +36,7 @@ pub mod hiding;
 mod input;
 mod json;
 mod kept;
+mod keys;
 mod known;
 mod lines;
 mod mcp;

@@ -13,7 +13,7 @@ use serde::{
 };
 use xxhash_rust::xxh3::{Xxh3, xxh3_128_with_seed};
 
-use super::json::Text;
+use super::{json::Text, keys::Keys};
 
 /// The hash of a JSON value. Equal whatever the order of keys, the spacing, the escapes and the
 /// spelling of numbers (`1`, `1.0`, `1e0`). A field that is `null` counts as absent, as does
@@ -272,7 +272,8 @@ impl<'de> Visitor<'de> for JsonVisitor<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Json, A::Error> {
         let mut fields = Fields::default();
-        while let Some(Text(name)) = map.next_key()? {
+        let mut keys = Keys::default();
+        while let Some(Text(name)) = keys.next_of(&mut map)? {
             if name == "cache_control" {
                 map.next_value::<IgnoredAny>()?;
             } else {

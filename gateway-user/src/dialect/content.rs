@@ -1,15 +1,16 @@
 //! What a message says and calls for, as `OpenAI`'s APIs write it, and those that took theirs over.
 
-use std::{borrow::Cow, fmt, mem::replace, slice};
+use std::{borrow::Cow, fmt, slice};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{Error as _, MapAccess, SeqAccess, Visitor, value::SeqAccessDeserializer},
+    de::{MapAccess, SeqAccess, Visitor, value::SeqAccessDeserializer},
 };
 
 use super::{
     canonical::{self, Fields, Json, JsonVisitor},
     json::{Text, UpTo, given},
+    keys::Keys,
 };
 use crate::limits;
 
@@ -147,14 +148,10 @@ impl<'de> Visitor<'de> for PartVisitor {
         let mut kind = None;
         let (mut text, mut refusal) = (None, None);
         let mut image = None;
-        let mut has_text = false;
         let mut fields = Fields::default();
-        while let Some(Text(name)) = map.next_key()? {
+        let mut keys = Keys::default();
+        while let Some(Text(name)) = keys.next_of(&mut map)? {
             match &*name {
-                "type" if kind.is_some() => return Err(A::Error::duplicate_field("type")),
-                "text" if replace(&mut has_text, true) => {
-                    return Err(A::Error::duplicate_field("text"));
-                }
                 "type" => kind = map.next_value::<Option<Text<'de>>>()?,
                 "text" => text = map.next_value::<Option<Text<'de>>>()?,
                 "refusal" => refusal = map.next_value::<Option<Text<'de>>>()?,

@@ -11,6 +11,7 @@ use super::super::{
     blocks::{self, Content, Pieces, ToolResult, ToolUse},
     canonical::{Fields, Json, Measured},
     json::{Text, given},
+    keys::Keys,
 };
 
 /// A block of a request's history, of an answer, or the beginning of one in a stream.
@@ -94,7 +95,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Block<'a> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Block<'de>, A::Error> {
                 let mut read = Read::default();
-                while let Some(Text(name)) = map.next_key()? {
+                let mut keys = Keys::default();
+                while let Some(Text(name)) = keys.next_of(&mut map)? {
                     match &*name {
                         "type" => read.kind = map.next_value()?,
                         "text" => read.text = map.next_value()?,

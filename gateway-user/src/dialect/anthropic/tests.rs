@@ -32,6 +32,31 @@ fn signals(signals: &[Signal]) -> Vec<(&str, &str)> {
 }
 
 #[test]
+fn a_field_that_comes_twice_could_be_read_either_way() {
+    let block = |block: &str| format!(r#"{{"messages":[{{"role":"user","content":[{block}]}}]}}"#);
+    for body in [
+        r#"{"messages":[{"role":"user","role":"assistant","content":"x"}]}"#.to_owned(),
+        r#"{"messages":[],"system":[{"type":"text","text":"a","text":"b"}]}"#.to_owned(),
+        r#"{"messages":[],"metadata":{"user_id":"a","user_id":"b"}}"#.to_owned(),
+        r#"{"messages":[],"tools":[{"name":"a","input_schema":{"type":1,"type":2}}]}"#.to_owned(),
+        block(r#"{"type":"text","type":"image","text":"a"}"#),
+        block(r#"{"type":"text","text":"a","t\u0065xt":"b"}"#),
+        block(r#"{"type":"text","text":null,"text":"b"}"#),
+        block(r#"{"type":"image","source":{"type":"url"},"source":{"type":"base64"}}"#),
+        block(r#"{"type":"image","source":{"type":"url","url":"a","url":"b"}}"#),
+        block(r#"{"type":"tool_use","id":"a","name":"b","input":{"x":1,"x":2}}"#),
+        block(r#"{"type":"tool_result","tool_use_id":"a","tool_use_id":"b"}"#),
+        block(r#"{"type":"tool_result","content":[{"type":"text","text":"a","text":"b"}]}"#),
+        block(r#"{"type":"text","text":"a","cache_control":null,"cache_control":{}}"#),
+    ] {
+        let asked = MESSAGES.ask_in([body.as_bytes()]);
+        assert_eq!(asked, Err(NotUnderstood::DuplicateKey), "{body}");
+    }
+    // What is not read may say what it likes.
+    assert!(MESSAGES.ask_in([&br#"{"messages":[],"x":{"a":1,"a":2}}"#[..]]).is_ok());
+}
+
+#[test]
 fn a_request_is_read() {
     use Role::{Assistant, System, Tool, User};
 

@@ -12,6 +12,7 @@ use super::super::{
     canonical::{Fields, Json, Measured},
     content::Piece,
     json::{Text, given},
+    keys::Keys,
 };
 
 /// A message of a request's history or of an answer.
@@ -112,7 +113,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Block<'a> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Block<'de>, A::Error> {
                 let mut block = None;
-                while let Some(Text(name)) = map.next_key()? {
+                let mut keys = Keys::default();
+                while let Some(Text(name)) = keys.next_of(&mut map)? {
                     let Some(read) = member(&name, &mut map)? else { continue };
                     if block.replace(read).is_some() {
                         return Err(A::Error::custom("a block is one thing"));

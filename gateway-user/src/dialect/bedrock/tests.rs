@@ -31,6 +31,25 @@ fn echo() -> Value {
 }
 
 #[test]
+fn a_field_that_comes_twice_could_be_read_either_way() {
+    let block = |block: &str| format!(r#"{{"messages":[{{"role":"user","content":[{block}]}}]}}"#);
+    for body in [
+        r#"{"messages":[{"role":"user","role":"assistant"}]}"#.to_owned(),
+        r#"{"inferenceConfig":{"maxTokens":1,"maxTokens":2}}"#.to_owned(),
+        r#"{"toolConfig":{"tools":[],"tools":[]}}"#.to_owned(),
+        block(r#"{"text":null,"text":"a"}"#),
+        block(r#"{"image":null,"image":{}}"#),
+        block(r#"{"image":{"format":"png","format":"jpeg"}}"#),
+        block(r#"{"toolUse":{"toolUseId":"a","toolUseId":"b"}}"#),
+        block(r#"{"toolUse":{"toolUseId":"a","input":{"x":1,"x":2}}}"#),
+        block(r#"{"toolResult":{"content":[{"json":{"x":1,"x":2}}]}}"#),
+    ] {
+        let asked = CONVERSE.ask_in([body.as_bytes()]);
+        assert_eq!(asked, Err(NotUnderstood::DuplicateKey), "{body}");
+    }
+}
+
+#[test]
 fn a_request_is_read() {
     use Role::{Assistant, System, Tool, User};
 

@@ -12,6 +12,7 @@ use super::super::{
     canonical::{self, Fields, Json, Measured},
     draft::Draft,
     json::{Gather, Gathered, Text, given},
+    keys::Keys,
 };
 use crate::{
     call::{Message, Role},
@@ -314,17 +315,20 @@ impl<'de> Deserialize<'de> for Piece<'de> {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Piece<'de>, A::Error> {
                 let (mut text, mut said, mut thought) = (None, None, false);
                 let mut others = Fields::default();
+                let mut keys = Keys::default();
                 while let Some(Text(name)) = map.next_key()? {
-                    match &*name {
+                    let name = in_camel_case(&name);
+                    keys.once(name)?;
+                    match name {
                         "text" => text = map.next_value::<Option<Text<'de>>>()?,
                         "thought" => thought = map.next_value::<Option<bool>>()? == Some(true),
-                        "functionCall" | "function_call" => {
+                        "functionCall" => {
                             said = map.next_value::<Option<_>>()?.map(Piece::Call).or(said);
                         }
-                        "functionResponse" | "function_response" => {
+                        "functionResponse" => {
                             said = map.next_value::<Option<_>>()?.map(Piece::Outcome).or(said);
                         }
-                        "inlineData" | "inline_data" | "fileData" | "file_data" => {
+                        "inlineData" | "fileData" => {
                             let media = map.next_value::<Option<Media<'de>>>()?;
                             said = media.map(|it| Piece::Media(it.hash(), it.size())).or(said);
                         }
@@ -347,6 +351,20 @@ impl<'de> Deserialize<'de> for Piece<'de> {
 
         deserializer.deserialize_map(PartVisitor)
     }
+}
+
+/// The name of a field of a part. The API takes both spellings of each.
+fn in_camel_case(name: &str) -> &str {
+    const NAMES: &[(&str, &str)] = &[
+        ("function_call", "functionCall"),
+        ("function_response", "functionResponse"),
+        ("inline_data", "inlineData"),
+        ("file_data", "fileData"),
+        ("executable_code", "executableCode"),
+        ("code_execution_result", "codeExecutionResult"),
+    ];
+    let known = NAMES.iter().find(|(snake, _)| *snake == name);
+    known.map_or(name, |(_, camel)| camel)
 }
 
 /// Whether a field of a part is one that it may be there for, and not one about another.

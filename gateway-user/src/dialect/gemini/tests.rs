@@ -231,6 +231,31 @@ fn counting_and_embedding_are_no_conversations_of_their_own() {
 }
 
 #[test]
+fn a_field_that_comes_twice_could_be_read_either_way() {
+    let part = |part: &str| format!(r#"{{"contents":[{{"role":"user","parts":[{part}]}}]}}"#);
+    for body in [
+        r#"{"contents":{"role":"user","role":"model"}}"#.to_owned(),
+        r#"{"contents":{"parts":[],"parts":[]}}"#.to_owned(),
+        r#"{"contents":[],"generationConfig":{"maxOutputTokens":1,"max_output_tokens":2}}"#
+            .to_owned(),
+        r#"{"contents":[],"systemInstruction":{"parts":{"text":"a","text":"b"}}}"#.to_owned(),
+        r#"{"contents":[],"tools":[{"functionDeclarations":[{"name":"a","name":"b"}]}]}"#
+            .to_owned(),
+        part(r#"{"text":"a","text":"b"}"#),
+        part(r#"{"text":"a","thought":false,"thought":true}"#),
+        part(r#"{"functionCall":{"name":"a"},"function_call":{"name":"b"}}"#),
+        part(r#"{"functionCall":{"name":"a","args":{"x":1,"x":2}}}"#),
+        part(r#"{"functionResponse":{"name":"a","name":"b"}}"#),
+        part(r#"{"inlineData":{"data":"a"},"inline_data":{"data":"b"}}"#),
+        part(r#"{"fileData":{"fileUri":"a","file_uri":"b"}}"#),
+        part(r#"{"executableCode":{"code":"a"},"executable_code":{"code":"b"}}"#),
+    ] {
+        let asked = trial::ask(GENERATE, [body.as_bytes()]);
+        assert_eq!(asked, Err(NotUnderstood::DuplicateKey), "{body}");
+    }
+}
+
+#[test]
 fn what_is_no_request_is_said() {
     for body in [
         json!({}),

@@ -12,6 +12,7 @@ use super::super::{
     canonical::Json,
     draft::Draft,
     json::{Count, Gathered, Maybe, Text, given},
+    keys::Keys,
 };
 use super::{
     Method,
@@ -26,7 +27,7 @@ pub(in crate::dialect) fn parse(
     sample: &mut Asking,
 ) -> Result<Option<Prompt>, NotUnderstood> {
     let names: Names = serde_json::from_slice(body).unwrap_or_default();
-    let has = |name| names.0.contains(&name);
+    let has = |name| names.known.contains(&name);
     let is_ollamas = has("model")
         && match method {
             Method::Chat => has("messages"),
@@ -35,6 +36,9 @@ pub(in crate::dialect) fn parse(
         };
     if !is_ollamas {
         return Ok(None);
+    }
+    if names.twice {
+        return Err(NotUnderstood::DuplicateKey);
     }
     let mut request: Request<'_> = serde_json::from_slice(body)?;
     if request.messages.0.too_many {
@@ -55,9 +59,12 @@ pub(in crate::dialect) fn parse(
 }
 
 /// Which of the fields that tell Ollama's bodies there are. Ollama reads names in any case, so what is
-/// spelled otherwise is its own, too.
+/// spelled otherwise is its own, too, and comes twice if both spellings do.
 #[derive(Default)]
-struct Names(Vec<&'static str>);
+struct Names {
+    known: Vec<&'static str>,
+    twice: bool,
+}
 
 #[derive(Deserialize)]
 struct Request<'a> {
@@ -129,6 +136,11 @@ impl Request<'_> {
     }
 }
 
+/// A name as Go compares it: a long s and the sign for kelvins are letters like others to it.
+fn folded(name: &str) -> String {
+    name.to_lowercase().replace('\u{17f}', "s")
+}
+
 impl<'de> Deserialize<'de> for Names {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct NamesVisitor;
@@ -142,12 +154,15 @@ impl<'de> Deserialize<'de> for Names {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Names, A::Error> {
                 let mut names = Names::default();
+                let mut keys = Keys::default();
                 while let Some(Text(name)) = map.next_key()? {
                     map.next_value::<IgnoredAny>()?;
-                    let known = ["model", "messages", "prompt", "input"].into_iter();
-                    let mut known = known.filter(|known| name.eq_ignore_ascii_case(known));
-                    if let Some(known) = known.next().filter(|known| !names.0.contains(known)) {
-                        names.0.push(known);
+                    let name = folded(&name);
+                    if keys.is_other(&name) {
+                        let known = ["model", "messages", "prompt", "input"].into_iter();
+                        names.known.extend(known.filter(|known| *known == name));
+                    } else {
+                        names.twice = true;
                     }
                 }
                 Ok(names)

@@ -177,6 +177,11 @@ fn what_ollama_may_read_otherwise_is_not_understood() {
     for twice in [
         r#"{"model":"m","messages":[],"messages":[]}"#,
         r#"{"model":"m","messages":[{"role":"user","content":"x","content":"y"}]}"#,
+        r#"{"model":"m","messages":[{"role":"assistant","tool_calls":[{"function":{"arguments":{"x":1,"x":2}}}]}]}"#,
+        r#"{"model":"m","messages":[],"tools":[{"type":"function","type":"x"}]}"#,
+        r#"{"model":"m","messages":[],"options":{"num_predict":1,"num_predict":2}}"#,
+        r#"{"model":"m","messages":[],"Model":"other"}"#,
+        r#"{"model":"m","messages":[],"me\u017f\u017fages":[]}"#,
     ] {
         assert_eq!(ask(twice), Err(NotUnderstood::DuplicateKey), "{twice}");
     }

@@ -234,8 +234,11 @@ fn a_field_that_comes_twice_could_be_read_either_way() {
         r#"{"messages":[{"role":"user","role":"system","content":"x"}]}"#,
         r#"{"messages":[{"role":"user","content":[{"type":"text","text":"a","text":"b"}]}]}"#,
         r#"{"messages":[{"role":"user","content":[{"type":"text","type":"x","text":"b"}]}]}"#,
+        r#"{"messages":[{"role":"user","content":{"type":"image_url","x":1,"x":1}}]}"#,
+        r#"{"messages":[{"role":"user","content":[{"type":"file","file":{"file_data":"a","file_data":"b"}}]}]}"#,
         r#"{"messages":[{"role":"assistant","tool_calls":[{"id":"a","id":"b"}]}]}"#,
         r#"{"messages":[{"role":"assistant","tool_calls":[{"function":{"name":"a","name":"b"}}]}]}"#,
+        r#"{"messages":[],"tools":[{"type":"function","function":{"parameters":{"x":1,"x":2}}}]}"#,
     ] {
         let mut observer = observer();
         observer.request_body(body.as_bytes());

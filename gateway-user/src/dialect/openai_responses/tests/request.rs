@@ -92,6 +92,29 @@ fn what_is_no_request_is_said() {
 }
 
 #[test]
+fn a_field_that_comes_twice_could_be_read_either_way() {
+    let item = |item: &str| format!(r#"{{"input":[{item}]}}"#);
+    for body in [
+        r#"{"input":[],"metadata":{"session_id":"a","session_id":"b"}}"#.to_owned(),
+        r#"{"conversation":{"id":"a","id":"b"}}"#.to_owned(),
+        r#"{"input":[],"tools":[{"type":"function","name":"a","name":"b"}]}"#.to_owned(),
+        item(r#"{"role":"user","role":"system","content":"x"}"#),
+        item(r#"{"role":"user","content":"x","content":"y"}"#),
+        item(r#"{"role":"user","content":[{"type":"input_text","text":"x","text":"y"}]}"#),
+        item(
+            r#"{"role":"user","content":[{"type":"input_image","image_url":null,"image_url":"y"}]}"#,
+        ),
+        item(r#"{"type":"function_call","call_id":"a","c\u0061ll_id":"b"}"#),
+        item(r#"{"type":"function_call","arguments":"a","input":"b"}"#),
+        item(r#"{"type":"web_search_call","action":{"query":"a","query":"b"}}"#),
+        item(r#"{"type":"web_search_call","action":{},"action":{}}"#),
+        item(r#"{"type":"shell_call","environment":{"type":"local","type":"x"}}"#),
+    ] {
+        assert_eq!(ask_as(observer(), &body), Err(NotUnderstood::DuplicateKey), "{body}");
+    }
+}
+
+#[test]
 fn a_conversation_hashes_as_in_chat_completions() {
     let image = "data:image/png;base64,AA";
     let items = json!([
