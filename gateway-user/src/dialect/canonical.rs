@@ -122,6 +122,18 @@ impl Fields {
         }
     }
 
+    /// Whether nothing was said.
+    pub(super) fn is_empty(self) -> bool {
+        self.sum == 0
+    }
+
+    /// A text, unless it is empty: servers write that for none.
+    pub(super) fn add_text(&mut self, name: &str, text: &str) {
+        if !text.is_empty() {
+            self.add(name, Json::text(text));
+        }
+    }
+
     pub(super) fn hash(self) -> Json {
         Json::leaf(Seed::Object, &self.sum.to_le_bytes())
     }

@@ -1,4 +1,5 @@
-//! What a message says and calls for, as `OpenAI`'s APIs write it, and those that took theirs over.
+//! What a message says and calls for, as `OpenAI`'s APIs write it, and those that took theirs over;
+//! and what stands in a block of Anthropic's and Bedrock's.
 
 use std::{borrow::Cow, fmt, slice};
 
@@ -8,6 +9,7 @@ use serde::{
 };
 
 use super::{
+    attached::{self, Attached, Attachments},
     canonical::{self, Fields, Json, JsonVisitor},
     json::{Text, UpTo, given},
     keys::Keys,
@@ -26,8 +28,8 @@ pub(super) enum Content<'a> {
 #[derive(Debug)]
 pub(super) enum Piece<'a> {
     Text(Cow<'a, str>),
-    /// An image, a file or the like, hashed.
-    Other(Json),
+    /// An image, a file or the like.
+    Other(Attached),
 }
 
 impl<'a> Content<'a> {
@@ -53,7 +55,7 @@ impl<'a> Content<'a> {
         for piece in self.pieces() {
             match piece {
                 Piece::Text(text) => content.text(text),
-                Piece::Other(piece) => content.other(*piece),
+                Piece::Other(piece) => content.other(piece.hash),
             }
         }
     }
@@ -66,9 +68,15 @@ impl<'a> Content<'a> {
         })
     }
 
-    /// How many of its pieces are no text.
-    pub(super) fn other_parts(&self) -> u64 {
-        self.pieces().iter().filter(|piece| matches!(piece, Piece::Other(_))).count() as u64
+    /// Its pieces that are no text.
+    pub(super) fn attached(&self) -> Attachments {
+        let mut attachments = Attachments::default();
+        for piece in self.pieces() {
+            if let Piece::Other(piece) = piece {
+                attachments.append(Attachments::of(*piece));
+            }
+        }
+        attachments
     }
 
     /// Its text, up to `limit` bytes.
@@ -148,6 +156,7 @@ impl<'de> Visitor<'de> for PartVisitor {
         let mut kind = None;
         let (mut text, mut refusal) = (None, None);
         let mut image = None;
+        let mut elsewhere = false;
         let mut fields = Fields::default();
         let mut keys = Keys::default();
         while let Some(Text(name)) = keys.next_of(&mut map)? {
@@ -158,7 +167,7 @@ impl<'de> Visitor<'de> for PartVisitor {
                 "image_url" => image = map.next_value::<Option<Image>>()?,
                 // Steers the provider's cache, and says nothing.
                 "prompt_cache_breakpoint" => drop(map.next_value::<Json>()?),
-                _ => fields.add(&name, map.next_value()?),
+                _ => elsewhere |= attached::field(&name, &mut map, &mut fields)?,
             }
         }
         let kind = given(kind.as_ref());
@@ -169,7 +178,7 @@ impl<'de> Visitor<'de> for PartVisitor {
             (None, Some(Text(text))) => Ok(Piece::Text(text)),
             (kind, text) => {
                 fields.add_some("text", text.map(|Text(text)| Json::text(&text)));
-                Ok(Piece::Other(other(kind, image, fields)))
+                Ok(Piece::Other(Attached { hash: other(kind, image, fields), elsewhere }))
             }
         }
     }

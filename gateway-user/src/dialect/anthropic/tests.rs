@@ -4,7 +4,7 @@ mod streams;
 use serde_json::{Value, json};
 
 use crate::{
-    call::{Anchor, Dialect, Operation, Role, Signal, Usage},
+    call::{Anchor, Dialect, Operation, Role, Signal, Unmetered, Usage},
     dialect::{
         NotUnderstood,
         trial::{EVENT_STREAM, EVENTS, JSON, Trial},
@@ -54,6 +54,50 @@ fn a_field_that_comes_twice_could_be_read_either_way() {
     }
     // What is not read may say what it likes.
     assert!(MESSAGES.ask_in([&br#"{"messages":[],"x":{"a":1,"a":2}}"#[..]]).is_ok());
+}
+
+#[test]
+fn what_a_request_does_not_bound_is_said() {
+    use Unmetered::{FileReferences, HostedTools, StoredContext};
+
+    let tool = |kind: &str| json!({"messages": [], "tools": [{"type": kind, "name": "x"}]});
+    let block = |block: Value| json!({"messages": [{"role": "user", "content": [block]}]});
+    let source = |kind: &str, source: Value| block(json!({"type": kind, "source": source}));
+    let result = |part: Value| block(json!({"type": "tool_result", "content": [part]}));
+    let image = json!({"type": "image", "source": {"type": "url", "url": "x"}});
+    for (body, why) in [
+        (tool("web_search_20250305"), Some(HostedTools)),
+        (tool("web_fetch_20250910"), Some(HostedTools)),
+        (tool("code_execution_20250825"), Some(HostedTools)),
+        (tool("tool_search_tool_regex_20251119"), Some(HostedTools)),
+        (tool("advisor_20260301"), Some(HostedTools)),
+        (tool("mcp_toolset"), Some(HostedTools)),
+        (tool("bash_20250124"), None),
+        (tool("text_editor_20250728"), None),
+        (tool("computer_20251124"), None),
+        (tool("browser_toolset_20260801"), None),
+        (tool("memory_20250818"), None),
+        (tool("custom"), None),
+        (json!({"messages": [], "tools": [{"name": "web_search"}]}), None),
+        (json!({"messages": [], "mcp_servers": []}), None),
+        (json!({"messages": [], "mcp_servers": [{"type": "url", "url": "x"}]}), Some(HostedTools)),
+        (json!({"messages": [], "container": null}), None),
+        (json!({"messages": [], "container": "container_1"}), Some(StoredContext)),
+        (source("image", json!({"type": "url", "url": "x"})), Some(FileReferences)),
+        (source("document", json!({"type": "url", "url": "x"})), Some(FileReferences)),
+        (source("document", json!({"type": "file", "file_id": "x"})), Some(FileReferences)),
+        (source("document", json!({"type": "base64", "data": "x"})), None),
+        (source("document", json!({"type": "text", "data": "x"})), None),
+        (block(json!({"type": "search_result", "source": "https://x"})), None),
+        (block(json!({"type": "container_upload", "file_id": "x"})), Some(FileReferences)),
+        (block(json!({"type": "text", "text": "file_id", "citations": [{"file_id": "x"}]})), None),
+        (block(json!({"type": "tool_use", "input": {"source": {"type": "url"}}})), None),
+        (result(image.clone()), Some(FileReferences)),
+        (result(json!({"type": "text", "text": "x"})), None),
+        (json!({"messages": [], "system": [image]}), Some(FileReferences)),
+    ] {
+        assert_eq!(MESSAGES.ask(&body).terms.unmetered, why, "{body}");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::{
-    call::{Dialect, Operation, Role, Usage},
+    call::{Dialect, Operation, Role, Unmetered, Usage},
     dialect::{
         NotUnderstood,
         canonical::Json,
@@ -37,6 +37,7 @@ fn a_field_that_comes_twice_could_be_read_either_way() {
         r#"{"messages":[{"role":"user","role":"assistant"}]}"#.to_owned(),
         r#"{"inferenceConfig":{"maxTokens":1,"maxTokens":2}}"#.to_owned(),
         r#"{"toolConfig":{"tools":[],"tools":[]}}"#.to_owned(),
+        r#"{"toolConfig":{"tools":[{"toolSpec":{"name":"a","name":"b"}}]}}"#.to_owned(),
         block(r#"{"text":null,"text":"a"}"#),
         block(r#"{"image":null,"image":{}}"#),
         block(r#"{"image":{"format":"png","format":"jpeg"}}"#),
@@ -46,6 +47,30 @@ fn a_field_that_comes_twice_could_be_read_either_way() {
     ] {
         let asked = CONVERSE.ask_in([body.as_bytes()]);
         assert_eq!(asked, Err(NotUnderstood::DuplicateKey), "{body}");
+    }
+}
+
+#[test]
+fn what_a_request_does_not_bound_is_said() {
+    use Unmetered::{FileReferences, HostedTools, StoredContext};
+
+    let tools = |tools: Value| json!({"messages": [], "toolConfig": {"tools": tools}});
+    let block = |block: Value| json!({"messages": [{"role": "user", "content": [block]}]});
+    let bucket = json!({"source": {"s3Location": {"uri": "s3://a/b"}}});
+    for (body, why) in [
+        (tools(json!([{"toolSpec": {"name": "a"}}, {"cachePoint": {"type": "default"}}])), None),
+        (tools(json!([{"systemTool": {"name": "nova_grounding"}}])), Some(HostedTools)),
+        (json!({}), Some(StoredContext)),
+        (json!({"messages": [], "promptVariables": {"x": {"text": "y"}}}), Some(StoredContext)),
+        (block(json!({"image": {"format": "png", "source": {"bytes": "aa"}}})), None),
+        (block(json!({"image": bucket})), Some(FileReferences)),
+        (block(json!({"document": bucket})), Some(FileReferences)),
+        (block(json!({"video": bucket})), Some(FileReferences)),
+        (block(json!({"toolResult": {"content": [{"video": bucket}]}})), Some(FileReferences)),
+        (block(json!({"toolResult": {"content": [{"json": {"video": bucket}}]}})), None),
+        (block(json!({"toolUse": {"toolUseId": "a", "input": {"video": bucket}}})), None),
+    ] {
+        assert_eq!(CONVERSE.ask(&body).terms.unmetered, why, "{body}");
     }
 }
 

@@ -9,6 +9,7 @@ use serde::{
 
 use super::super::{
     Asking,
+    attached::{Attached, Attachments},
     canonical::{self, Fields, Json, Measured},
     draft::Draft,
     json::{Gather, Gathered, Text, given},
@@ -80,7 +81,7 @@ pub(super) enum Piece<'a> {
     /// Code that the model ran, or the like, hashed.
     Other(Json),
     /// An image, a file or the like: hashed, and how many bytes of data it holds.
-    Media(Json, u64),
+    Media(Attached, u64),
 }
 
 /// A `functionCall`.
@@ -124,7 +125,8 @@ pub(super) struct Outcome<'a> {
     #[serde(borrow)]
     name: Option<Text<'a>>,
     response: Option<Json>,
-    parts: Option<Json>,
+    /// Images and the like.
+    parts: Option<Attached>,
 }
 
 impl Outcome<'_> {
@@ -132,7 +134,8 @@ impl Outcome<'_> {
         let mut draft = Draft::new("tool");
         draft.name(given(self.name.as_ref()));
         let mut content = canonical::Content::default();
-        for piece in [self.response, self.parts].into_iter().flatten() {
+        let parts = self.parts.map(|it| it.hash);
+        for piece in [self.response, parts].into_iter().flatten() {
             content.other(piece);
         }
         draft.content(content);
@@ -154,13 +157,13 @@ struct Media<'a> {
 }
 
 impl Media<'_> {
-    fn hash(&self) -> Json {
+    fn attached(&self) -> Attached {
         let text = |text: &Option<Text<'_>>| given(text.as_ref()).map(Json::text);
         let mut fields = Fields::default();
         fields.add_some("mimeType", text(&self.kind));
         fields.add_some("data", given(self.data.as_ref()).map(base64));
         fields.add_some("fileUri", text(&self.uri));
-        fields.hash()
+        Attached { hash: fields.hash(), elsewhere: self.uri.is_some() }
     }
 
     fn size(&self) -> u64 {
@@ -201,7 +204,8 @@ impl Turn {
                 let name = given(call.name.as_ref()).unwrap_or_default();
                 self.draft.call_by_name(given(call.id.as_ref()), name, call.arguments());
             }
-            Piece::Other(piece) | Piece::Media(piece, _) => self.content.other(*piece),
+            Piece::Other(piece) => self.content.other(*piece),
+            Piece::Media(media, _) => self.content.other(media.hash),
         }
         self.is_empty = false;
     }
@@ -223,7 +227,7 @@ pub(super) struct History {
     pub(super) too_many: bool,
     /// Bytes of images, files and the like.
     pub(super) media_bytes: u64,
-    pub(super) other_parts: u64,
+    pub(super) attached: Attachments,
     pub(super) sample: Asking,
 }
 
@@ -280,9 +284,12 @@ impl<'de> Gather<'de> for History {
         for piece in content.pieces() {
             match piece {
                 Piece::Text(text) => self.sample.push(text),
-                Piece::Media(_, size) => {
+                Piece::Media(media, size) => {
                     self.media_bytes += size;
-                    self.other_parts += 1;
+                    self.attached.append(Attachments::of(*media));
+                }
+                Piece::Outcome(Outcome { parts: Some(parts), .. }) => {
+                    self.attached.append(Attachments::of(*parts));
                 }
                 _ => {}
             }
@@ -330,13 +337,13 @@ impl<'de> Deserialize<'de> for Piece<'de> {
                         }
                         "inlineData" | "fileData" => {
                             let media = map.next_value::<Option<Media<'de>>>()?;
-                            said = media.map(|it| Piece::Media(it.hash(), it.size())).or(said);
+                            said = media.map(|it| Piece::Media(it.attached(), it.size())).or(said);
                         }
                         name if says_something(name) => others.add(name, map.next_value()?),
                         _ => drop(map.next_value::<IgnoredAny>()?),
                     }
                 }
-                let others = Some(others.hash()).filter(|it| *it != Fields::default().hash());
+                let others = (!others.is_empty()).then(|| others.hash());
                 Ok(match (said, text, others) {
                     (Some(said), _, _) => said,
                     (None, text, _) if thought => {

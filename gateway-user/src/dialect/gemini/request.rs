@@ -7,13 +7,14 @@ use super::super::{
     canonical::Json,
     cursor::Cursor,
     json::{Count, Gathered, Maybe, Text, given},
+    tools::{Toolbox, Tools},
 };
 use super::{
     Method,
     content::{Content, History, Piece, Turn},
 };
 use crate::{
-    call::{self, Dialect, Name, Prompt, Segments, Signal, Terms},
+    call::{self, Dialect, Name, Prompt, Segments, Signal, Terms, Unmetered},
     limits,
 };
 
@@ -53,7 +54,8 @@ struct Request {
     model: Option<Name>,
     history: History,
     instructions: Option<call::Message>,
-    tools: Option<Json>,
+    tools: Tools<Ours>,
+    unmetered: Option<Unmetered>,
     generation: Generation,
     service_tier: Option<Name>,
     signals: Vec<Signal>,
@@ -81,6 +83,7 @@ enum Field {
     Tools,
     Generation,
     ServiceTier,
+    CachedContent,
     PromptId,
     SessionId,
     Request,
@@ -96,11 +99,23 @@ impl Field {
             "tools" => Self::Tools,
             "generationConfig" | "generation_config" => Self::Generation,
             "serviceTier" | "service_tier" => Self::ServiceTier,
+            "cachedContent" | "cached_content" => Self::CachedContent,
             "user_prompt_id" => Self::PromptId,
             "session_id" => Self::SessionId,
             "request" | "generateContentRequest" | "generate_content_request" => Self::Request,
             _ => return None,
         })
+    }
+}
+
+struct Ours;
+
+impl Toolbox for Ours {
+    fn is_clients_with(field: &str) -> bool {
+        matches!(
+            field,
+            "functionDeclarations" | "function_declarations" | "computerUse" | "computer_use"
+        )
     }
 }
 
@@ -170,6 +185,7 @@ impl Request {
             Field::Tools => {
                 self.tools = cursor.value()?;
                 self.segments.tools = (cursor.at() - start) as u64;
+                self.unmetered = self.unmetered.or(self.tools.unmetered());
             }
             Field::Generation => {
                 let generation: Option<Maybe<Generation>> = cursor.value()?;
@@ -178,6 +194,11 @@ impl Request {
             Field::ServiceTier => {
                 let tier: Option<Text<'_>> = cursor.value()?;
                 self.service_tier = given(tier.as_ref()).map(Name::shared);
+            }
+            Field::CachedContent => {
+                let cached: Option<Text<'_>> = cursor.value()?;
+                let stored = given(cached.as_ref()).map(|_| Unmetered::StoredContext);
+                self.unmetered = self.unmetered.or(stored);
             }
             Field::PromptId => self.signal(cursor, "body.user_prompt_id")?,
             Field::SessionId => self.signal(cursor, "body.request.session_id")?,
@@ -199,7 +220,7 @@ impl Request {
 
     fn prompt(mut self, method: Method) -> Prompt {
         let wish = self.history.wish.take();
-        let other_parts = self.history.other_parts;
+        let attached = self.history.attached;
         let count = |count: Option<Count>| count.and_then(Count::get);
         Prompt {
             dialect: Dialect::Gemini,
@@ -207,7 +228,7 @@ impl Request {
             model: self.model,
             stream: method == Method::StreamGenerate,
             messages: self.history.messages(self.instructions),
-            tools_hash: self.tools.filter(|tools| !tools.is_empty_array()).map(Json::get),
+            tools_hash: self.tools.hash().map(Json::get),
             wish,
             client_retry: None,
             terms: Box::new(Terms {
@@ -217,7 +238,8 @@ impl Request {
                 reports_usage: true,
                 signals: self.signals,
                 segments: self.segments,
-                other_parts,
+                other_parts: attached.count,
+                unmetered: self.unmetered.or(attached.unmetered()),
                 ..Terms::default()
             }),
         }

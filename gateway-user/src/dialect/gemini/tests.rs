@@ -2,7 +2,9 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::{
-    call::{Answer, Message, Operation, Prompt, Role, Segments, Signal, ToolCall, Usage},
+    call::{
+        Answer, Message, Operation, Prompt, Role, Segments, Signal, ToolCall, Unmetered, Usage,
+    },
     dialect::{NotUnderstood, Reading, canonical::Json, trial},
     limits,
 };
@@ -256,6 +258,45 @@ fn a_field_that_comes_twice_could_be_read_either_way() {
 }
 
 #[test]
+fn what_a_request_does_not_bound_is_said() {
+    use Unmetered::{FileReferences, HostedTools, StoredContext};
+
+    let tool = |name: &str| json!({"contents": [], "tools": [{name: {}}]});
+    let part = |part: Value| json!({"contents": [{"parts": [part]}]});
+    for (body, why) in [
+        (tool("functionDeclarations"), None),
+        (tool("function_declarations"), None),
+        (tool("computerUse"), None),
+        (tool("googleSearch"), Some(HostedTools)),
+        (tool("google_search"), Some(HostedTools)),
+        (tool("googleSearchRetrieval"), Some(HostedTools)),
+        (tool("codeExecution"), Some(HostedTools)),
+        (tool("url_context"), Some(HostedTools)),
+        (tool("fileSearch"), Some(HostedTools)),
+        (tool("googleMaps"), Some(HostedTools)),
+        (tool("enterpriseWebSearch"), Some(HostedTools)),
+        (tool("retrieval"), Some(HostedTools)),
+        (json!({"contents": [], "tools": [{"googleSearch": null}]}), None),
+        (json!({"contents": [], "tools": {"googleSearch": {}}}), Some(HostedTools)),
+        (json!({"contents": [], "cachedContent": ""}), None),
+        (json!({"contents": [], "cachedContent": "cachedContents/a"}), Some(StoredContext)),
+        (json!({"contents": [], "cached_content": "cachedContents/a"}), Some(StoredContext)),
+        (json!({"request": {"contents": [], "cachedContent": "a"}}), Some(StoredContext)),
+        (part(json!({"inlineData": {"data": "aa"}})), None),
+        (part(json!({"fileData": {"fileUri": "a"}})), Some(FileReferences)),
+        (part(json!({"file_data": {"file_uri": "a"}})), Some(FileReferences)),
+        (part(json!({"functionResponse": {"response": {"fileData": {"fileUri": "a"}}}})), None),
+        (
+            part(json!({"functionResponse": {"parts": [{"fileData": {"fileUri": "a"}}]}})),
+            Some(FileReferences),
+        ),
+    ] {
+        let asked = try_ask(GENERATE, &body).expect("a prompt");
+        assert_eq!(asked.terms.unmetered, why, "{body}");
+    }
+}
+
+#[test]
 fn what_is_no_request_is_said() {
     for body in [
         json!({}),
@@ -282,7 +323,7 @@ fn what_is_no_request_is_said() {
     for broken in ["", "{\"contents\":[", "{\"contents\":[]}x", "{\"contents\":[]", "<html>"] {
         assert_eq!(ask(broken), Err(NotUnderstood::NotJson), "{broken}");
     }
-    let deep = format!("{{\"contents\":[],\"tools\":{}", "[".repeat(100_000));
+    let deep = format!("{{\"contents\":[],\"tools\":[{{\"x\":{}", "[".repeat(100_000));
     assert_eq!(ask(&deep), Err(NotUnderstood::NotJson));
     let many = vec![json!({}); limits::MESSAGES_PER_PROMPT + 1];
     assert_eq!(try_ask(GENERATE, &json!({"contents": many})), Err(NotUnderstood::TooLarge));

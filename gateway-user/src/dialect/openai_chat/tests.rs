@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::{
-    call::{Answer, Digest, Message, Prompt, Role, ToolCall, Usage},
+    call::{Answer, Digest, Message, Prompt, Role, ToolCall, Unmetered, Usage},
     dialect::{
         Asked, Known, NotUnderstood, Observer, Reading, RequestInfo, ResponseInfo, What,
         beginnings::Bounds, canonical::Json, detect,
@@ -250,6 +250,43 @@ fn a_field_that_comes_twice_could_be_read_either_way() {
     let part = json!({"type": "text", "text": "a", "refusal": null});
     let asked = ask(&json!({"messages": [{"role": "user", "content": [part]}]}));
     assert_eq!(asked.expect("a prompt").wish.as_deref(), Some("a"));
+}
+
+#[test]
+fn what_a_request_does_not_bound_is_said() {
+    use Unmetered::{FileReferences, HostedTools};
+
+    let tool = |kind: &str| json!({"messages": [], "tools": [{"type": kind}]});
+    let part = |part: Value| json!({"messages": [{"role": "user", "content": [part]}]});
+    for (body, why) in [
+        (tool("function"), None),
+        (tool("custom"), None),
+        (tool("web_search"), Some(HostedTools)),
+        (json!({"messages": [], "functions": [{"name": "x"}]}), None),
+        (json!({"messages": [], "web_search_options": null}), None),
+        (json!({"messages": [], "web_search_options": {}}), Some(HostedTools)),
+        (part(json!({"type": "file", "file": {"file_data": "aa"}})), None),
+        (part(json!({"type": "file", "file": {"file_id": "a"}})), Some(FileReferences)),
+        (part(json!({"type": "image_url", "image_url": {"url": "data:x"}})), None),
+        (part(json!({"type": "text", "text": "{\"file_id\":1}"})), None),
+    ] {
+        assert_eq!(ask(&body).expect("a prompt").terms.unmetered, why, "{body}");
+    }
+}
+
+#[test]
+fn what_is_not_bounded_in_a_beginning_is_not_bounded_later() {
+    let file = json!({"type": "file", "file": {"file_id": "a"}});
+    let said = json!({"role": "user", "content": [file]});
+    let mut known = Known::default();
+    let mut unmetered = |body: &Value| {
+        let (prompt, _) = ask_knowing(&mut known, &body.to_string()).expect("a prompt");
+        prompt.terms.unmetered
+    };
+    let search = json!({"messages": [said], "web_search_options": {}});
+    assert_eq!(unmetered(&search), Some(Unmetered::HostedTools));
+    let more = json!({"messages": [said, {"role": "user", "content": "x"}]});
+    assert_eq!(unmetered(&more), Some(Unmetered::FileReferences));
 }
 
 #[test]

@@ -8,6 +8,7 @@ use serde::{
 };
 
 use super::super::{
+    attached::Attachments,
     canonical::{self, Fields, Json},
     content::{Arguments, Content},
     draft::Draft,
@@ -111,9 +112,11 @@ impl<'a> Item<'a> {
         sample.pass(self.arguments.as_ref().map_or(0, Arguments::size));
     }
 
-    /// Parts of it that are no text.
-    pub(super) fn other_parts(&self) -> u64 {
-        self.content.other_parts() + self.output.other_parts()
+    /// What of it is no text.
+    pub(super) fn attached(&self) -> Attachments {
+        let mut attached = self.content.attached();
+        attached.append(self.output.attached());
+        attached
     }
 
     /// The text that it says, up to `limit` bytes.
