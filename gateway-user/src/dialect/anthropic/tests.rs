@@ -12,8 +12,9 @@ use crate::{
     limits,
 };
 
-const MESSAGES: Trial = Trial("/v1/messages");
-const COUNT: Trial = Trial("/v1/messages/count_tokens");
+const ASKED: &str = r#"{"messages":[]}"#;
+const MESSAGES: Trial<'_> = Trial("/v1/messages", ASKED);
+const COUNT: Trial<'_> = Trial("/v1/messages/count_tokens", ASKED);
 
 /// What `anthropic` 2.14 for Python was sent and accumulated: thinking, text with a source, a search
 /// that the server did, a call with arguments in parts, and one without.
@@ -218,11 +219,13 @@ fn terms_of_all_kinds_are_read() {
 
 #[test]
 fn a_path_may_name_the_model() {
-    let vertex =
-        Trial("/v1/projects/p/locations/r/publishers/anthropic/models/claude-x@1:rawPredict");
+    let vertex = Trial(
+        "/v1/projects/p/locations/r/publishers/anthropic/models/claude-x@1:rawPredict",
+        ASKED,
+    );
     let body = json!({"anthropic_version": "vertex-2023-10-16", "messages": []});
     assert_eq!(vertex.ask(&body).model.as_deref(), Some("claude-x@1"));
-    let bedrock = Trial("/model/eu.anthropic.claude-x-v1:0/invoke-with-response-stream");
+    let bedrock = Trial("/model/eu.anthropic.claude-x-v1:0/invoke-with-response-stream", ASKED);
     let prompt = bedrock.ask(&json!({"anthropic_version": "bedrock-2023-05-31", "messages": []}));
     assert_eq!(prompt.model.as_deref(), Some("eu.anthropic.claude-x-v1:0"));
     assert!(prompt.stream);

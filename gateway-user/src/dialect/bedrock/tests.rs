@@ -11,8 +11,9 @@ use crate::{
     limits,
 };
 
-const CONVERSE: Trial = Trial("/model/us.amazon.nova-lite-v1%3A0/converse");
-const STREAM: Trial = Trial("/model/us.amazon.nova-lite-v1%3A0/converse-stream");
+const ASKED: &str = r#"{"messages":[]}"#;
+const CONVERSE: Trial<'_> = Trial("/model/us.amazon.nova-lite-v1%3A0/converse", ASKED);
+const STREAM: Trial<'_> = Trial("/model/us.amazon.nova-lite-v1%3A0/converse-stream", ASKED);
 
 /// A stream in the shapes of the service model, which botocore's own parser has read: reasoning,
 /// text, a call with arguments in two parts, and one without.
