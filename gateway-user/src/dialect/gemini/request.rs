@@ -1,11 +1,11 @@
 //! The request: a conversation, the model that is to go on with it, and tools.
 
-use serde::{Deserialize, de::IgnoredAny};
+use serde::Deserialize;
 
 use super::super::{
     Asking, NotUnderstood,
     canonical::Json,
-    cursor::Cursor,
+    cursor::{self, Cursor},
     json::{Count, Gathered, Maybe, Text, given},
     tools::{Toolbox, Tools},
 };
@@ -25,15 +25,7 @@ pub(in crate::dialect) fn parse(
     sample: &mut Asking,
 ) -> Result<Prompt, NotUnderstood> {
     let mut request = Request::default();
-    let mut cursor = Cursor::new(body, 0);
-    if !cursor.takes(b'{') {
-        cursor.value::<IgnoredAny>()?;
-        return Err(NotUnderstood::NotThisShape);
-    }
-    request.fields(&mut cursor, Place::Outer)?;
-    if !cursor.is_at_end() {
-        return Err(NotUnderstood::NotJson);
-    }
+    cursor::read(body, |name, cursor| request.read(name, cursor, Place::Outer))?;
     let asked = if method == Method::Embed { Field::Input } else { Field::Contents };
     if !request.seen.contains(&asked) {
         return Err(NotUnderstood::NotThisShape);
@@ -128,24 +120,13 @@ struct Generation {
 }
 
 impl Request {
-    /// The fields of an object, whose bracket is read.
-    fn fields(&mut self, cursor: &mut Cursor<'_>, place: Place) -> Result<(), NotUnderstood> {
-        if cursor.takes(b'}') {
-            return Ok(());
-        }
-        loop {
-            self.field(cursor, place)?;
-            if !cursor.goes_on(b'}')? {
-                return Ok(());
-            }
-        }
-    }
-
-    fn field(&mut self, cursor: &mut Cursor<'_>, place: Place) -> Result<(), NotUnderstood> {
-        let Text(name) = cursor.name()?;
-        let Some(field) = Field::of(&name) else {
-            return cursor.value::<IgnoredAny>().map(drop);
-        };
+    fn read(
+        &mut self,
+        name: &str,
+        cursor: &mut Cursor<'_>,
+        place: Place,
+    ) -> Result<(), NotUnderstood> {
+        let Some(field) = Field::of(name) else { return cursor.skip() };
         // What is wrapped may name the model once more.
         if self.seen.contains(&field) && (field, place) != (Field::Model, Place::Wrapped) {
             return Err(NotUnderstood::DuplicateKey);
@@ -204,8 +185,7 @@ impl Request {
             Field::SessionId => self.signal(cursor, "body.request.session_id")?,
             Field::Request if place == Place::Wrapped => return Err(NotUnderstood::NotThisShape),
             Field::Request => {
-                cursor.take(b'{').map_err(|_| NotUnderstood::NotThisShape)?;
-                self.fields(cursor, Place::Wrapped)?;
+                cursor.object(|name, cursor| self.read(name, cursor, Place::Wrapped))?;
             }
         }
         Ok(())

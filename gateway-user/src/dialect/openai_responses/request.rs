@@ -11,7 +11,7 @@ use super::super::{
     Asking, NotUnderstood,
     canonical::Json,
     content::{Content, Piece},
-    cursor::Cursor,
+    cursor::{self, Cursor},
     json::{Count, Maybe, Text, given},
     tools::{Nature, Toolbox, Tools},
 };
@@ -23,21 +23,8 @@ use crate::call::{Anchor, Dialect, Name, Operation, Prompt, Segments, Signal, Te
 
 /// Reads a body, or a message over WebSocket.
 pub(super) fn parse(body: &[u8], sample: &mut Asking) -> Result<Prompt, NotUnderstood> {
-    let mut cursor = Cursor::new(body, 0);
-    if !cursor.takes(b'{') {
-        cursor.value::<IgnoredAny>()?;
-        return Err(NotUnderstood::NotThisShape);
-    }
     let mut fields = Fields::default();
-    if !cursor.takes(b'}') {
-        fields.field(&mut cursor)?;
-        while cursor.goes_on(b'}')? {
-            fields.field(&mut cursor)?;
-        }
-    }
-    if !cursor.is_at_end() {
-        return Err(NotUnderstood::NotJson);
-    }
+    cursor::read(body, |name, cursor| fields.read(name, cursor))?;
     fields.prompt(sample)
 }
 
@@ -114,11 +101,8 @@ impl Field {
 }
 
 impl Fields {
-    fn field(&mut self, cursor: &mut Cursor<'_>) -> Result<(), NotUnderstood> {
-        let Text(name) = cursor.name()?;
-        let Some(field) = Field::of(&name) else {
-            return cursor.value::<IgnoredAny>().map(drop);
-        };
+    fn read(&mut self, name: &str, cursor: &mut Cursor<'_>) -> Result<(), NotUnderstood> {
+        let Some(field) = Field::of(name) else { return cursor.skip() };
         if self.seen.contains(&field) {
             return Err(NotUnderstood::DuplicateKey);
         }
@@ -132,14 +116,14 @@ impl Fields {
             Field::Input => self.input = cursor.value()?,
             Field::Prompt => {
                 let stored: Option<IgnoredAny> = cursor.value()?;
-                self.is_unmetered(stored.map(|_| Unmetered::StoredContext));
+                self.mark(stored.map(|_| Unmetered::StoredContext));
             }
             Field::Stream => self.stream = flag(cursor)?.unwrap_or(false),
             Field::Tools => {
                 let (tools, bytes): (Tools<Ours>, u64) = cursor.sized(Cursor::value)?;
                 self.tools = tools.hash();
                 self.tool_bytes = bytes;
-                self.is_unmetered(tools.unmetered());
+                self.mark(tools.unmetered());
             }
             Field::MaxOutputTokens => {
                 self.max_output = cursor.value::<Option<Count>>()?.and_then(Count::get);
@@ -179,7 +163,8 @@ impl Fields {
         Ok(())
     }
 
-    fn is_unmetered(&mut self, why: Option<Unmetered>) {
+    /// Notes why it is not metered, if it isn't.
+    fn mark(&mut self, why: Option<Unmetered>) {
         self.unmetered = self.unmetered.or(why);
     }
 
