@@ -19,11 +19,13 @@ const FEW: usize = 12;
 pub(super) struct Keys {
     few: [u64; FEW],
     count: usize,
-    more: BTreeSet<u64>,
+    /// In a box, as hardly any object has so many.
+    more: Option<Box<BTreeSet<u64>>>,
 }
 
 impl Keys {
     /// The name of the next field, which must be another one than those before it.
+    #[inline]
     pub(super) fn next_of<'de, A: MapAccess<'de>>(
         &mut self,
         map: &mut A,
@@ -41,6 +43,7 @@ impl Keys {
     }
 
     /// Whether the name has not come; it has, afterwards.
+    #[inline]
     pub(super) fn is_other(&mut self, name: &str) -> bool {
         let key = xxh3_64(name.as_bytes());
         let (few, rest) = self.few.split_at_mut(self.count);
@@ -53,7 +56,7 @@ impl Keys {
                 self.count += 1;
                 true
             }
-            None => self.more.insert(key),
+            None => self.more.get_or_insert_default().insert(key),
         }
     }
 }

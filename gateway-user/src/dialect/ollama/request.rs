@@ -37,8 +37,8 @@ pub(in crate::dialect) fn parse(
     if !is_ollamas {
         return Ok(None);
     }
-    if names.twice {
-        return Err(NotUnderstood::DuplicateKey);
+    if let Some(reason) = names.lost {
+        return Err(reason);
     }
     let mut request: Request<'_> = serde_json::from_slice(body)?;
     if request.messages.0.too_many {
@@ -58,13 +58,17 @@ pub(in crate::dialect) fn parse(
     Ok(Some(request.prompt(method, body.len())))
 }
 
-/// Which of the fields that tell Ollama's bodies there are. Ollama reads names in any case, so what is
-/// spelled otherwise is its own, too, and comes twice if both spellings do.
+/// Which of the fields that are read there are. Ollama reads names in any case, so what is spelled
+/// otherwise is its own, too, though it is not read here, and comes twice if both spellings do.
 #[derive(Default)]
 struct Names {
     known: Vec<&'static str>,
-    twice: bool,
+    lost: Option<NotUnderstood>,
 }
+
+/// Fields that are read.
+const FIELDS: &[&str] =
+    &["model", "messages", "prompt", "input", "system", "images", "stream", "tools", "options"];
 
 #[derive(Deserialize)]
 struct Request<'a> {
@@ -157,12 +161,14 @@ impl<'de> Deserialize<'de> for Names {
                 let mut keys = Keys::default();
                 while let Some(Text(name)) = map.next_key()? {
                     map.next_value::<IgnoredAny>()?;
-                    let name = folded(&name);
-                    if keys.is_other(&name) {
-                        let known = ["model", "messages", "prompt", "input"].into_iter();
-                        names.known.extend(known.filter(|known| *known == name));
-                    } else {
-                        names.twice = true;
+                    let folded = folded(&name);
+                    if !keys.is_other(&folded) {
+                        names.lost = Some(NotUnderstood::DuplicateKey);
+                    } else if let Some(known) = FIELDS.iter().find(|known| **known == folded) {
+                        names.known.push(*known);
+                        if *known != name {
+                            names.lost.get_or_insert(NotUnderstood::NotThisShape);
+                        }
                     }
                 }
                 Ok(names)

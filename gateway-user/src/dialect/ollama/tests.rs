@@ -174,6 +174,7 @@ fn what_ollama_may_read_otherwise_is_not_understood() {
     }
     for body in [
         r#"{"Model":"m","messages":[]}"#,
+        r#"{"model":"m","messages":[],"Options":{"num_predict":100000}}"#,
         r#"{"model":"m","messages":[{"role":"user","content":["x"]}]}"#,
         r#"{"model":7,"messages":[]}"#,
     ] {
