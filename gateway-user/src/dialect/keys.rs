@@ -19,8 +19,8 @@ const FEW: usize = 12;
 pub(super) struct Keys {
     few: [u64; FEW],
     count: usize,
-    /// In a box, as hardly any object has so many.
-    more: Option<Box<BTreeSet<u64>>>,
+    /// Hardly any object has so many.
+    more: Option<BTreeSet<u64>>,
 }
 
 impl Keys {

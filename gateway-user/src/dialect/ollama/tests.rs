@@ -187,11 +187,11 @@ fn what_ollama_may_read_otherwise_is_not_understood() {
 
 #[test]
 fn a_streamed_answer_is_the_same_as_a_whole_one() {
-    let streamed = CHAT.answer(LINES, &stream());
+    let streamed = CHAT.answer(LINES, stream());
     let mut whole = last();
     whole["message"] = echo();
     whole["message"]["tool_calls"][0]["id"] = "call_x".into();
-    assert_eq!(CHAT.answer(JSON, &whole.to_string()), streamed);
+    assert_eq!(CHAT.answer(JSON, whole.to_string()), streamed);
     assert_eq!(CHAT.answer(LINES, stream().trim_end()), streamed, "the last line has no end");
     assert!(streamed.complete);
     assert_eq!(streamed.model.as_deref(), Some("llama3.2"));
@@ -213,7 +213,7 @@ fn a_recorded_turn_goes_on_from_the_answer_before_it() {
     let asked = CHAT.ask_in([RECORDED.as_bytes()]).expect("a prompt");
     let roles: Vec<_> = asked.messages.iter().map(|message| message.role).collect();
     assert_eq!(roles, [Role::User, Role::Assistant, Role::Tool]);
-    assert_eq!(asked.messages[1].hash, CHAT.answer(LINES, &stream()).choices[0].hash);
+    assert_eq!(asked.messages[1].hash, CHAT.answer(LINES, stream()).choices[0].hash);
     assert!(asked.stream && asked.tools_hash.is_some());
 }
 
@@ -282,6 +282,6 @@ proptest! {
         });
         let body: Vec<_> = lines.chain([last()]).map(|line| format!("{line}\n")).collect();
         let said = message(&json!({"role": "assistant", "content": text}));
-        prop_assert_eq!(CHAT.answer(LINES, &body.concat()).choices, [said]);
+        prop_assert_eq!(CHAT.answer(LINES, body.concat()).choices, [said]);
     }
 }

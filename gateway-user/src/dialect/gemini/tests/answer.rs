@@ -2,8 +2,8 @@ use super::*;
 
 #[test]
 fn an_answer_is_the_same_streamed_or_not_as_events_or_as_an_array() {
-    let streamed = STREAM.answer(EVENTS, &events(&chunks()));
-    assert_eq!(STREAM.answer(JSON, &array(&chunks())), streamed);
+    let streamed = STREAM.answer(EVENTS, events(&chunks()));
+    assert_eq!(STREAM.answer(JSON, array(&chunks())), streamed);
     let mut whole = finished(&content()["parts"]);
     whole["candidates"][0]["content"]["parts"][2]["functionCall"]["id"] = "fc-2".into();
     let document = GENERATE.read(JSON, true, [whole.to_string().as_bytes()]);
@@ -38,7 +38,7 @@ fn an_answer_is_the_same_streamed_or_not_as_events_or_as_an_array() {
 
 #[test]
 fn an_echo_has_the_hash_of_its_answer() {
-    let said = STREAM.answer(EVENTS, &events(&chunks())).choices.remove(0);
+    let said = STREAM.answer(EVENTS, events(&chunks())).choices.remove(0);
     let chunk_contents: Vec<_> =
         chunks().iter().map(|chunk| chunk["candidates"][0]["content"].clone()).collect();
     let mut given_ids = content();
@@ -64,7 +64,7 @@ fn what_tools_of_the_server_did_is_part_of_the_answer() {
         {"text": "One."},
         {"inlineData": {"mimeType": "image/png", "data": "aGk="}},
     ]);
-    let said = STREAM.answer(EVENTS, &events(&[finished(&parts)])).choices.remove(0);
+    let said = STREAM.answer(EVENTS, events(&[finished(&parts)])).choices.remove(0);
     assert_eq!(messages(&json!([{"role": "model", "parts": parts}])), [said]);
 }
 
@@ -77,7 +77,7 @@ fn a_recorded_turn_goes_on_from_the_answer_before_it() {
     let asked = STREAM.ask_in([RECORDED.as_bytes()]).expect("a prompt");
     let roles: Vec<_> = asked.messages.iter().map(|message| message.role).collect();
     assert_eq!(roles, [Role::System, Role::User, Role::Assistant, Role::Tool, Role::Tool]);
-    assert_eq!(asked.messages[2..3], STREAM.answer(EVENTS, &events(&chunks())).choices);
+    assert_eq!(asked.messages[2..3], STREAM.answer(EVENTS, events(&chunks())).choices);
     assert_eq!(asked.messages[4].tool_result.as_deref(), Some("fc-2"));
     assert_eq!((asked.stream, asked.wish.as_deref()), (true, Some("Wish")));
     assert_eq!((asked.terms.max_output, asked.terms.choices), (Some(100), Some(1)));
@@ -89,7 +89,7 @@ fn usage_counts_all_input_and_thoughts_once() {
     let usage = |usage: Value| {
         let mut chunk = finished(&json!([{"text": "x"}]));
         chunk["usageMetadata"] = usage;
-        STREAM.answer(EVENTS, &events(&[chunk])).usage
+        STREAM.answer(EVENTS, events(&[chunk])).usage
     };
     let plain =
         |input, output, reasoning| Some(Usage { input, output, reasoning, ..Usage::default() });
@@ -126,7 +126,7 @@ fn a_stream_that_was_cut_keeps_what_it_said_and_its_usage_is_an_estimate() {
 fn a_prompt_that_was_blocked_is_answered() {
     let blocked = json!({"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"},
         "usageMetadata": {"promptTokenCount": 9, "totalTokenCount": 9}, "modelVersion": "m"});
-    let answer = STREAM.answer(EVENTS, &events(&[blocked]));
+    let answer = STREAM.answer(EVENTS, events(&[blocked]));
     assert!(answer.complete);
     assert_eq!(answer.finish_reasons, ["PROHIBITED_CONTENT"]);
     assert!(answer.choices.is_empty());
@@ -136,7 +136,7 @@ fn a_prompt_that_was_blocked_is_answered() {
 fn several_candidates_are_several_messages_in_order() {
     let part = |index: u32, text: &str| json!({"index": index, "content": {"role": "model", "parts": [{"text": text}]}, "finishReason": "STOP"});
     let chunk = json!({"candidates": [part(1, "b"), part(0, "a")]});
-    let answer = STREAM.answer(EVENTS, &events(&[chunk]));
+    let answer = STREAM.answer(EVENTS, events(&[chunk]));
     let said = |text: &str| messages(&json!([{"role": "model", "parts": [{"text": text}]}]));
     assert_eq!(answer.choices, [said("a"), said("b")].concat());
     assert_eq!(answer.finish_reasons, ["STOP", "STOP"]);
@@ -149,7 +149,7 @@ fn errors_are_named() {
         (EVENTS, events(&[chunks()[0].clone(), error.clone()])),
         (JSON, array(&[chunks()[0].clone(), error.clone()])),
     ] {
-        let answer = STREAM.answer(content_type, &body);
+        let answer = STREAM.answer(content_type, body);
         assert_eq!(answer.error.as_deref(), Some("UNAVAILABLE"));
         assert!(!answer.complete);
         assert_eq!(answer.usage.map(|usage| usage.estimated), Some(true));
@@ -181,6 +181,6 @@ fn what_is_no_answer_is_said() {
     assert_eq!(reading.not_understood, Some(NotUnderstood::NotThisShape));
     assert_eq!(reading.answer.usage.map(|usage| usage.output), Some(27));
     let calls = json!(vec![json!({"functionCall": {"name": "f"}}); 1000]);
-    let many = STREAM.answer(EVENTS, &events(&[chunk(&calls), finished(&calls)]));
+    let many = STREAM.answer(EVENTS, events(&[chunk(&calls), finished(&calls)]));
     assert_eq!(many.tool_calls.len(), limits::TOOL_CALLS_PER_ANSWER);
 }

@@ -35,7 +35,7 @@ fn spelling_is_no_matter() {
     }
     assert_eq!(other, plain);
     let stream: Vec<_> = chunks().iter().map(|it| format!("data: {}\n\n", respelled(it))).collect();
-    assert_eq!(STREAM.answer(EVENTS, &stream.concat()), STREAM.answer(EVENTS, &events(&chunks())));
+    assert_eq!(STREAM.answer(EVENTS, stream.concat()), STREAM.answer(EVENTS, events(&chunks())));
 }
 
 proptest! {
@@ -61,7 +61,7 @@ proptest! {
         chunks.push(finished(&json!([])));
         let said = messages(&json!([{"role": "model", "parts": [{"text": text}]}]));
         prop_assert_eq!(&messages(&json!([{"role": "model", "parts": parts}])), &said);
-        prop_assert_eq!(&STREAM.answer(EVENTS, &events(&chunks)).choices, &said);
-        prop_assert_eq!(&STREAM.answer(JSON, &array(&chunks)).choices, &said);
+        prop_assert_eq!(&STREAM.answer(EVENTS, events(&chunks)).choices, &said);
+        prop_assert_eq!(&STREAM.answer(JSON, array(&chunks)).choices, &said);
     }
 }

@@ -99,8 +99,8 @@ fn code_assist_wraps_the_request_and_the_answer() {
         chunk.as_object_mut().expect("an object").remove("responseId");
         json!({"response": chunk, "traceId": "t-1", "remainingCredits": []})
     };
-    let plain = STREAM.answer(EVENTS, &events(&chunks()));
-    let unwrapped = STREAM.answer(EVENTS, &events(&chunks().map(wrap)));
+    let plain = STREAM.answer(EVENTS, events(&chunks()));
+    let unwrapped = STREAM.answer(EVENTS, events(&chunks().map(wrap)));
     assert_eq!(unwrapped, Answer { response_id: Some("t-1".to_owned()), ..plain });
 }
 
