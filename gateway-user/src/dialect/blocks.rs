@@ -11,18 +11,18 @@ use std::{borrow::Cow, fmt, marker::PhantomData};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{SeqAccess, Visitor, value::SeqAccessDeserializer},
+    de::{SeqAccess, Visitor},
 };
 
 use super::{
     attached::{Attached, Attachments},
     canonical::{self, Fields, Json, Measured},
-    content::Content,
+    content::{self, Content},
     draft::Draft,
-    json::{Text, UpTo, given},
+    json::{Text, given},
     sample::Sample,
 };
-use crate::{call, limits};
+use crate::call;
 
 pub(super) use history::Messages;
 pub(super) use told::Told;
@@ -183,9 +183,7 @@ impl<'de, B: Deserialize<'de> + From<Cow<'de, str>>> Deserialize<'de> for Blocks
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Blocks<B>, A::Error> {
-                let blocks = SeqAccessDeserializer::new(seq);
-                let UpTo(blocks) = UpTo::<{ limits::PARTS_PER_MESSAGE }, _>::deserialize(blocks)?;
-                Ok(Blocks(blocks))
+                content::parts(seq).map(Blocks)
             }
         }
 

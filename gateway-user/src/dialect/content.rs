@@ -5,13 +5,13 @@ use std::{borrow::Cow, fmt, slice};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{MapAccess, SeqAccess, Visitor, value::SeqAccessDeserializer},
+    de::{Error as _, MapAccess, SeqAccess, Visitor},
 };
 
 use super::{
     attached::{self, Attached, Attachments},
     canonical::{self, Fields, Json, JsonVisitor},
-    json::{Text, UpTo, given},
+    json::{Text, given},
     keys::Keys,
 };
 use crate::limits;
@@ -115,9 +115,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Content<'a> {
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Content<'de>, A::Error> {
-                let parts = SeqAccessDeserializer::new(seq);
-                let UpTo(pieces) = UpTo::<{ limits::PARTS_PER_MESSAGE }, _>::deserialize(parts)?;
-                Ok(Content::Parts(pieces))
+                parts(seq).map(Content::Parts)
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Content<'de>, A::Error> {
@@ -127,6 +125,20 @@ impl<'de: 'a, 'a> Deserialize<'de> for Content<'a> {
 
         deserializer.deserialize_any(ContentVisitor)
     }
+}
+
+/// The parts of a message, all of them: what is not read could say anything.
+pub(super) fn parts<'de, T: Deserialize<'de>, A: SeqAccess<'de>>(
+    mut seq: A,
+) -> Result<Vec<T>, A::Error> {
+    let mut parts = Vec::new();
+    while let Some(part) = seq.next_element()? {
+        parts.push(part);
+        if parts.len() > limits::PARTS_PER_MESSAGE {
+            return Err(A::Error::invalid_length(parts.len(), &"no more parts"));
+        }
+    }
+    Ok(parts)
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Piece<'a> {

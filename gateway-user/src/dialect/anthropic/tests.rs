@@ -261,6 +261,9 @@ fn what_is_no_request_is_said() {
     }
     let many = vec![json!({"role": "user", "content": []}); limits::MESSAGES_PER_PROMPT + 1];
     assert_eq!(ask(&json!({"messages": many}).to_string()), Err(NotUnderstood::TooLarge));
+    let many = vec![json!({"type": "text", "text": "x"}); limits::PARTS_PER_MESSAGE + 1];
+    let many = json!({"messages": [{"role": "user", "content": many}]});
+    assert_eq!(ask(&many.to_string()), Err(NotUnderstood::NotThisShape));
     let deep = format!(r#"{{"messages":[{{"role":"user","content":{}"#, "[".repeat(100_000));
     assert!(ask(&deep).is_err());
     let deep = format!(r#"{{"x":{}"#, "[".repeat(100_000));

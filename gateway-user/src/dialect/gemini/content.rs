@@ -32,7 +32,22 @@ pub(super) struct Content<'a> {
 
 impl<'a> Content<'a> {
     pub(super) fn pieces(&self) -> &[Piece<'a>] {
-        &self.parts.0.0
+        &self.parts.0.pieces
+    }
+
+    /// What of it is no text.
+    pub(super) fn attached(&self) -> Attachments {
+        let mut attachments = Attachments::default();
+        for piece in self.pieces() {
+            match piece {
+                Piece::Media(media, _) => attachments.append(Attachments::of(*media)),
+                Piece::Outcome(Outcome { parts: Some(parts), .. }) => {
+                    attachments.append(Attachments::of(*parts));
+                }
+                _ => {}
+            }
+        }
+        attachments
     }
 
     fn is_models(&self) -> bool {
@@ -53,20 +68,25 @@ impl<'a> Content<'a> {
 
 /// The parts of a content, while there is room.
 #[derive(Debug, Default)]
-struct Parts<'a>(Vec<Piece<'a>>);
+struct Parts<'a> {
+    pieces: Vec<Piece<'a>>,
+    too_many: bool,
+}
 
 impl<'de: 'a, 'a> Gather<'de> for Parts<'a> {
     type Item = Piece<'de>;
 
     fn is_full(&self) -> bool {
-        self.0.len() >= limits::PARTS_PER_MESSAGE
+        self.pieces.len() >= limits::PARTS_PER_MESSAGE
     }
 
     fn push(&mut self, piece: Piece<'de>) {
-        self.0.push(piece);
+        self.pieces.push(piece);
     }
 
-    fn overflow(&mut self) {}
+    fn overflow(&mut self) {
+        self.too_many = true;
+    }
 }
 
 /// One part. What is beside it does not count: signatures, thoughts, metadata.
@@ -281,19 +301,15 @@ impl<'de> Gather<'de> for History {
     }
 
     fn push(&mut self, content: Content<'de>) {
+        self.too_many |= content.parts.0.too_many;
         for piece in content.pieces() {
             match piece {
                 Piece::Text(text) => self.sample.push(text),
-                Piece::Media(media, size) => {
-                    self.media_bytes += size;
-                    self.attached.append(Attachments::of(*media));
-                }
-                Piece::Outcome(Outcome { parts: Some(parts), .. }) => {
-                    self.attached.append(Attachments::of(*parts));
-                }
+                Piece::Media(_, size) => self.media_bytes += size,
                 _ => {}
             }
         }
+        self.attached.append(content.attached());
         if content.is_models() {
             let turn = self.model.get_or_insert_with(|| Turn::of("assistant"));
             content.pieces().iter().for_each(|piece| turn.add(piece));

@@ -152,16 +152,7 @@ impl Request {
             Field::Instructions => {
                 let content: Option<Content<'_>> = cursor.value()?;
                 self.segments.system = (cursor.at() - start) as u64;
-                self.instructions = content.map(|content| {
-                    let mut turn = Turn::of("system");
-                    for piece in content.pieces() {
-                        if let Piece::Text(text) = piece {
-                            self.sample.push(text);
-                        }
-                        turn.add(piece);
-                    }
-                    turn.finish()
-                });
+                self.instructions = content.map(|content| self.instruct(&content));
             }
             Field::Tools => {
                 self.tools = cursor.value()?;
@@ -189,6 +180,19 @@ impl Request {
             }
         }
         Ok(())
+    }
+
+    /// What the instructions come to.
+    fn instruct(&mut self, content: &Content<'_>) -> call::Message {
+        self.unmetered = self.unmetered.or(content.attached().unmetered());
+        let mut turn = Turn::of("system");
+        for piece in content.pieces() {
+            if let Piece::Text(text) = piece {
+                self.sample.push(text);
+            }
+            turn.add(piece);
+        }
+        turn.finish()
     }
 
     fn signal(&mut self, cursor: &mut Cursor<'_>, name: &'static str) -> Result<(), NotUnderstood> {

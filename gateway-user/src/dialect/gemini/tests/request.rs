@@ -193,6 +193,10 @@ fn what_a_request_does_not_bound_is_said() {
         (part(json!({"inlineData": {"data": "aa"}})), None),
         (part(json!({"fileData": {"fileUri": "a"}})), Some(FileReferences)),
         (part(json!({"file_data": {"file_uri": "a"}})), Some(FileReferences)),
+        (
+            json!({"contents": [], "systemInstruction": {"parts": {"fileData": {"fileUri": "a"}}}}),
+            Some(FileReferences),
+        ),
         (part(json!({"functionResponse": {"response": {"fileData": {"fileUri": "a"}}}})), None),
         (
             part(json!({"functionResponse": {"parts": [{"fileData": {"fileUri": "a"}}]}})),
@@ -235,6 +239,9 @@ fn what_is_no_request_is_said() {
     assert_eq!(ask(&deep), Err(NotUnderstood::NotJson));
     let many = vec![json!({}); limits::MESSAGES_PER_PROMPT + 1];
     assert_eq!(GENERATE.try_ask(&json!({"contents": many})), Err(NotUnderstood::TooLarge));
+    let many = vec![json!({"text": "x"}); limits::PARTS_PER_MESSAGE + 1];
+    let many = json!({"contents": [{"parts": many}]});
+    assert_eq!(GENERATE.try_ask(&many), Err(NotUnderstood::TooLarge));
 }
 
 #[test]

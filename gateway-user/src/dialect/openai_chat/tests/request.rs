@@ -79,6 +79,9 @@ fn what_is_no_chat_request_is_said() {
     );
     let many = vec![json!({}); limits::MESSAGES_PER_PROMPT + 1];
     assert_eq!(ask(&json!({"messages": many})), Err(NotUnderstood::TooLarge));
+    let many = vec![json!({"type": "text", "text": "x"}); limits::PARTS_PER_MESSAGE + 1];
+    let many = json!({"messages": [{"role": "user", "content": many}]});
+    assert_eq!(ask(&many), Err(NotUnderstood::NotThisShape));
     let mut cut = observer();
     cut.request_body(b"{\"messages\": [");
     assert_eq!(end(cut), Err(NotUnderstood::NotJson));
