@@ -16,6 +16,7 @@
 mod a2a;
 mod anthropic;
 mod array;
+mod attached;
 mod bedrock;
 mod beginnings;
 mod blocks;
@@ -36,6 +37,7 @@ pub mod hiding;
 mod input;
 mod json;
 mod kept;
+mod keys;
 mod known;
 mod lines;
 mod mcp;
@@ -51,6 +53,7 @@ mod sample;
 pub mod signals;
 mod sse;
 pub mod template;
+mod tools;
 #[cfg(test)]
 mod trial;
 mod unmetered;

@@ -100,7 +100,7 @@ pub const METADATA_KEYS: usize = 64;
 pub const WISH_BYTES: usize = 16 * 1024;
 /// Messages read from one request's history. More: the call is not understood.
 pub const MESSAGES_PER_PROMPT: usize = 65_536;
-/// Parts read from one message's content; further ones are not read.
+/// Parts read from one message's content. More: the call is not understood.
 pub const PARTS_PER_MESSAGE: usize = 4096;
 /// Tool calls read from one answer; further ones are not followed.
 pub const TOOL_CALLS_PER_ANSWER: usize = 1024;

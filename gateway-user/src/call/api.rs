@@ -74,6 +74,12 @@ pub enum Unmetered {
     Batch,
     #[error("it hands over files")]
     Files,
+    #[error("its provider runs tools in it, as often as it likes")]
+    HostedTools,
+    #[error("it names files, by id or address, that it does not hold")]
+    FileReferences,
+    #[error("it builds on what its provider keeps: a stored prompt, a cache, a container")]
+    StoredContext,
     #[error("it uses an API whose cost is not read: audio, images, realtime, fine-tuning")]
     OtherApi,
 }

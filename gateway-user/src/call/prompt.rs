@@ -1,6 +1,6 @@
 //! What a dialect reads off a request.
 
-use super::{Dialect, Name, Operation};
+use super::{Dialect, Name, Operation, Unmetered};
 
 /// What the client asked of a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +43,8 @@ pub struct Terms {
     pub segments: Segments,
     /// Parts of the messages that are no text: images, files, sound.
     pub other_parts: u64,
+    /// Why the request does not tell what it may cost, if it doesn't.
+    pub unmetered: Option<Unmetered>,
 }
 
 /// A conversation that a server keeps.

@@ -7,23 +7,24 @@
 mod history;
 mod told;
 
-use std::{borrow::Cow, fmt, marker::PhantomData, slice};
+use std::{borrow::Cow, fmt, marker::PhantomData};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{MapAccess, SeqAccess, Visitor, value::SeqAccessDeserializer},
+    de::{SeqAccess, Visitor},
 };
 
 use super::{
-    canonical::{self, Fields, Json, JsonVisitor, Measured},
-    content::Piece,
+    attached::{Attached, Attachments},
+    canonical::{self, Fields, Json, Measured},
+    content::{self, Content},
     draft::Draft,
-    json::{Text, UpTo, given},
+    json::{Text, given},
     sample::Sample,
 };
-use crate::{call, limits};
+use crate::call;
 
-pub(super) use history::{History, Messages, Turn};
+pub(super) use history::Messages;
 pub(super) use told::Told;
 
 /// What one block says.
@@ -34,12 +35,12 @@ pub(super) enum Block<'a> {
     Call(ToolUse<'a>),
     Result(ToolResult<'a>),
     /// What the conversation was cut down to.
-    Summary(Pieces<'a>),
+    Summary(Content<'a>),
     /// What is no part of the message's meaning: reasoning, which not every client sends back, and
     /// marks for caches.
     Unsaid,
-    /// An image, a document, a tool that the server called itself: hashed.
-    Other(Json),
+    /// An image, a document, a tool that the server called itself.
+    Other(Attached),
 }
 
 /// A call, whole, or as a stream begins it.
@@ -53,7 +54,7 @@ pub(super) struct ToolUse<'a> {
 #[derive(Debug)]
 pub(super) struct ToolResult<'a> {
     pub(super) id: Option<Text<'a>>,
-    pub(super) content: Pieces<'a>,
+    pub(super) content: Content<'a>,
     pub(super) failed: bool,
 }
 
@@ -72,21 +73,18 @@ impl Block<'_> {
                 sample.pass(call.input.map_or(0, |input| input.bytes));
             }
             Self::Result(ToolResult { content, .. }) | Self::Summary(content) => {
-                content.sample_into(sample);
+                content.texts().for_each(|text| sample.push(text));
             }
             Self::Unsaid | Self::Other(_) => {}
         }
     }
 
-    /// Parts of it that are no text.
-    fn other_parts(&self) -> u64 {
+    /// What of it is no text.
+    fn attached(&self) -> Attachments {
         match self {
-            Self::Result(ToolResult { content, .. }) | Self::Summary(content) => {
-                let pieces = content.get().iter();
-                pieces.filter(|piece| matches!(piece, Piece::Other(_))).count() as u64
-            }
-            Self::Other(_) => 1,
-            Self::Text(_) | Self::Call(_) | Self::Unsaid => 0,
+            Self::Result(ToolResult { content, .. }) | Self::Summary(content) => content.attached(),
+            Self::Other(piece) => Attachments::of(*piece),
+            Self::Text(_) | Self::Call(_) | Self::Unsaid => Attachments::default(),
         }
     }
 }
@@ -95,9 +93,19 @@ impl ToolResult<'_> {
     /// As a message of its own.
     fn message(&self) -> call::Message {
         let mut draft = Draft::new("tool");
-        draft.content(self.content.hash(self.failed));
+        draft.content(self.said());
         draft.answers(given(self.id.as_ref()));
         draft.finish()
+    }
+
+    fn said(&self) -> canonical::Content {
+        if !self.failed {
+            return self.content.canonical();
+        }
+        let mut said = canonical::Content::default();
+        said.other(Json::text("is_error"));
+        self.content.add_to(&mut said);
+        said
     }
 
     /// As a part of the answer whose call it belongs to: the server called the tool itself. The id
@@ -115,139 +123,70 @@ pub(super) fn served(kind: &str, id: Option<&str>) -> Json {
     fields.hash()
 }
 
+/// A message of a request's history or of an answer, whose blocks are written as `B`.
+#[derive(Debug, Deserialize)]
+#[serde(default, bound(deserialize = "B: Deserialize<'de> + From<Cow<'de, str>>"))]
+pub(super) struct Message<'a, B> {
+    #[serde(borrow)]
+    pub(super) role: Option<Text<'a>>,
+    pub(super) content: Blocks<B>,
+}
+
+impl<B> Default for Message<'_, B> {
+    fn default() -> Self {
+        Self { role: None, content: Blocks::default() }
+    }
+}
+
 /// The blocks of a message, from an array of them, from a string, which is a block of text, or from
 /// `null`, which is none.
 #[derive(Debug)]
-pub(super) struct Content<B>(pub(super) Vec<B>);
+pub(super) struct Blocks<B>(Vec<B>);
 
-impl<B> Default for Content<B> {
+impl<B> Default for Blocks<B> {
     fn default() -> Self {
         Self(Vec::new())
     }
 }
 
-impl<'de, B: Deserialize<'de> + From<Cow<'de, str>>> Deserialize<'de> for Content<B> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ContentVisitor<B>(PhantomData<B>);
+impl<B> Blocks<B> {
+    /// The blocks, as all dialects that have some know them.
+    pub(super) fn known<'a>(self) -> Vec<Block<'a>>
+    where
+        B: Into<Block<'a>>,
+    {
+        self.0.into_iter().map(Into::into).collect()
+    }
+}
 
-        impl<'de, B: Deserialize<'de> + From<Cow<'de, str>>> Visitor<'de> for ContentVisitor<B> {
-            type Value = Content<B>;
+impl<'de, B: Deserialize<'de> + From<Cow<'de, str>>> Deserialize<'de> for Blocks<B> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct BlocksVisitor<B>(PhantomData<B>);
+
+        impl<'de, B: Deserialize<'de> + From<Cow<'de, str>>> Visitor<'de> for BlocksVisitor<B> {
+            type Value = Blocks<B>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a string, an array of blocks or null")
             }
 
-            fn visit_unit<E>(self) -> Result<Content<B>, E> {
-                Ok(Content::default())
+            fn visit_unit<E>(self) -> Result<Blocks<B>, E> {
+                Ok(Blocks::default())
             }
 
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Content<B>, E> {
-                Ok(Content(vec![Cow::Borrowed(text).into()]))
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Blocks<B>, E> {
+                Ok(Blocks(vec![Cow::Borrowed(text).into()]))
             }
 
-            fn visit_str<E>(self, text: &str) -> Result<Content<B>, E> {
-                Ok(Content(vec![Cow::<str>::Owned(text.to_owned()).into()]))
+            fn visit_str<E>(self, text: &str) -> Result<Blocks<B>, E> {
+                Ok(Blocks(vec![Cow::<str>::Owned(text.to_owned()).into()]))
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Content<B>, A::Error> {
-                let blocks = SeqAccessDeserializer::new(seq);
-                let UpTo(blocks) = UpTo::<{ limits::PARTS_PER_MESSAGE }, _>::deserialize(blocks)?;
-                Ok(Content(blocks))
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Blocks<B>, A::Error> {
+                content::parts(seq).map(Blocks)
             }
         }
 
-        deserializer.deserialize_any(ContentVisitor(PhantomData))
-    }
-}
-
-/// What a block holds: a string, an array of parts, one object, or nothing.
-#[derive(Debug, Default)]
-pub(super) enum Pieces<'a> {
-    #[default]
-    Nothing,
-    One(Piece<'a>),
-    Many(Vec<Piece<'a>>),
-}
-
-impl Pieces<'_> {
-    pub(super) fn get(&self) -> &[Piece<'_>] {
-        match self {
-            Self::Nothing => &[],
-            Self::One(piece) => slice::from_ref(piece),
-            Self::Many(pieces) => pieces,
-        }
-    }
-
-    pub(super) fn sample_into<const N: usize>(&self, sample: &mut Sample<N>) {
-        for piece in self.get() {
-            if let Piece::Text(text) = piece {
-                sample.push(text);
-            }
-        }
-    }
-
-    /// All of it, if there is any.
-    pub(super) fn whole(&self) -> Option<Json> {
-        self.hash(false).if_any()
-    }
-
-    /// The content of a result, which has `failed` or not.
-    fn hash(&self, failed: bool) -> canonical::Content {
-        if let ([Piece::Text(text)], false) = (self.get(), failed) {
-            return canonical::Content::whole(text);
-        }
-        let mut content = canonical::Content::default();
-        if failed {
-            content.other(Json::text("is_error"));
-        }
-        self.add_to(&mut content);
-        content
-    }
-
-    fn add_to(&self, content: &mut canonical::Content) {
-        for piece in self.get() {
-            match piece {
-                Piece::Text(text) => content.text(text),
-                Piece::Other(piece) => content.other(*piece),
-            }
-        }
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Pieces<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct PiecesVisitor;
-
-        impl<'de> Visitor<'de> for PiecesVisitor {
-            type Value = Pieces<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string, an array of parts, an object or null")
-            }
-
-            fn visit_unit<E>(self) -> Result<Pieces<'de>, E> {
-                Ok(Pieces::Nothing)
-            }
-
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Pieces<'de>, E> {
-                Ok(Pieces::One(Piece::Text(Cow::Borrowed(text))))
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Pieces<'de>, E> {
-                Ok(Pieces::One(Piece::Text(Cow::Owned(text.to_owned()))))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Pieces<'de>, A::Error> {
-                let parts = SeqAccessDeserializer::new(seq);
-                let UpTo(pieces) = UpTo::<{ limits::PARTS_PER_MESSAGE }, _>::deserialize(parts)?;
-                Ok(Pieces::Many(pieces))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Pieces<'de>, A::Error> {
-                JsonVisitor(&mut 0).visit_map(map).map(|json| Pieces::One(Piece::Other(json)))
-            }
-        }
-
-        deserializer.deserialize_any(PiecesVisitor)
+        deserializer.deserialize_any(BlocksVisitor(PhantomData))
     }
 }

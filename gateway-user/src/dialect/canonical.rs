@@ -13,7 +13,7 @@ use serde::{
 };
 use xxhash_rust::xxh3::{Xxh3, xxh3_128_with_seed};
 
-use super::json::Text;
+use super::{json::Text, keys::Keys};
 
 /// The hash of a JSON value. Equal whatever the order of keys, the spacing, the escapes and the
 /// spelling of numbers (`1`, `1.0`, `1e0`). A field that is `null` counts as absent, as does
@@ -119,6 +119,18 @@ impl Fields {
     pub(super) fn add_some(&mut self, name: &str, value: Option<Json>) {
         if let Some(value) = value {
             self.add(name, value);
+        }
+    }
+
+    /// Whether nothing was said.
+    pub(super) fn is_empty(self) -> bool {
+        self.sum == 0
+    }
+
+    /// A text, unless it is empty: servers write that for none.
+    pub(super) fn add_text(&mut self, name: &str, text: &str) {
+        if !text.is_empty() {
+            self.add(name, Json::text(text));
         }
     }
 
@@ -272,7 +284,8 @@ impl<'de> Visitor<'de> for JsonVisitor<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Json, A::Error> {
         let mut fields = Fields::default();
-        while let Some(Text(name)) = map.next_key()? {
+        let mut keys = Keys::default();
+        while let Some(Text(name)) = keys.next_of(&mut map)? {
             if name == "cache_control" {
                 map.next_value::<IgnoredAny>()?;
             } else {

@@ -1,15 +1,18 @@
-//! What a message says and calls for, as `OpenAI`'s APIs write it, and those that took theirs over.
+//! What a message says and calls for, as `OpenAI`'s APIs write it, and those that took theirs over;
+//! and what stands in a block of Anthropic's and Bedrock's.
 
-use std::{borrow::Cow, fmt, mem::replace, slice};
+use std::{borrow::Cow, fmt, slice};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{Error as _, MapAccess, SeqAccess, Visitor, value::SeqAccessDeserializer},
+    de::{Error as _, MapAccess, SeqAccess, Visitor},
 };
 
 use super::{
+    attached::{self, Attached, Attachments},
     canonical::{self, Fields, Json, JsonVisitor},
-    json::{Text, UpTo, given},
+    json::{Text, given},
+    keys::Keys,
 };
 use crate::limits;
 
@@ -25,8 +28,8 @@ pub(super) enum Content<'a> {
 #[derive(Debug)]
 pub(super) enum Piece<'a> {
     Text(Cow<'a, str>),
-    /// An image, a file or the like, hashed.
-    Other(Json),
+    /// An image, a file or the like.
+    Other(Attached),
 }
 
 impl<'a> Content<'a> {
@@ -52,7 +55,7 @@ impl<'a> Content<'a> {
         for piece in self.pieces() {
             match piece {
                 Piece::Text(text) => content.text(text),
-                Piece::Other(piece) => content.other(*piece),
+                Piece::Other(piece) => content.other(piece.hash),
             }
         }
     }
@@ -65,9 +68,15 @@ impl<'a> Content<'a> {
         })
     }
 
-    /// How many of its pieces are no text.
-    pub(super) fn other_parts(&self) -> u64 {
-        self.pieces().iter().filter(|piece| matches!(piece, Piece::Other(_))).count() as u64
+    /// Its pieces that are no text.
+    pub(super) fn attached(&self) -> Attachments {
+        let mut attachments = Attachments::default();
+        for piece in self.pieces() {
+            if let Piece::Other(piece) = piece {
+                attachments.append(Attachments::of(*piece));
+            }
+        }
+        attachments
     }
 
     /// Its text, up to `limit` bytes.
@@ -106,9 +115,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Content<'a> {
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Content<'de>, A::Error> {
-                let parts = SeqAccessDeserializer::new(seq);
-                let UpTo(pieces) = UpTo::<{ limits::PARTS_PER_MESSAGE }, _>::deserialize(parts)?;
-                Ok(Content::Parts(pieces))
+                parts(seq).map(Content::Parts)
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Content<'de>, A::Error> {
@@ -118,6 +125,20 @@ impl<'de: 'a, 'a> Deserialize<'de> for Content<'a> {
 
         deserializer.deserialize_any(ContentVisitor)
     }
+}
+
+/// The parts of a message, all of them: what is not read could say anything.
+pub(super) fn parts<'de, T: Deserialize<'de>, A: SeqAccess<'de>>(
+    mut seq: A,
+) -> Result<Vec<T>, A::Error> {
+    let mut parts = Vec::new();
+    while let Some(part) = seq.next_element()? {
+        parts.push(part);
+        if parts.len() > limits::PARTS_PER_MESSAGE {
+            return Err(A::Error::invalid_length(parts.len(), &"no more parts"));
+        }
+    }
+    Ok(parts)
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Piece<'a> {
@@ -147,21 +168,18 @@ impl<'de> Visitor<'de> for PartVisitor {
         let mut kind = None;
         let (mut text, mut refusal) = (None, None);
         let mut image = None;
-        let mut has_text = false;
+        let mut elsewhere = false;
         let mut fields = Fields::default();
-        while let Some(Text(name)) = map.next_key()? {
+        let mut keys = Keys::default();
+        while let Some(Text(name)) = keys.next_of(&mut map)? {
             match &*name {
-                "type" if kind.is_some() => return Err(A::Error::duplicate_field("type")),
-                "text" if replace(&mut has_text, true) => {
-                    return Err(A::Error::duplicate_field("text"));
-                }
                 "type" => kind = map.next_value::<Option<Text<'de>>>()?,
                 "text" => text = map.next_value::<Option<Text<'de>>>()?,
                 "refusal" => refusal = map.next_value::<Option<Text<'de>>>()?,
                 "image_url" => image = map.next_value::<Option<Image>>()?,
                 // Steers the provider's cache, and says nothing.
                 "prompt_cache_breakpoint" => drop(map.next_value::<Json>()?),
-                _ => fields.add(&name, map.next_value()?),
+                _ => elsewhere |= attached::field(&name, &mut map, &mut fields)?,
             }
         }
         let kind = given(kind.as_ref());
@@ -172,7 +190,7 @@ impl<'de> Visitor<'de> for PartVisitor {
             (None, Some(Text(text))) => Ok(Piece::Text(text)),
             (kind, text) => {
                 fields.add_some("text", text.map(|Text(text)| Json::text(&text)));
-                Ok(Piece::Other(other(kind, image, fields)))
+                Ok(Piece::Other(Attached { hash: other(kind, image, fields), elsewhere }))
             }
         }
     }

@@ -21,6 +21,16 @@ pub(super) struct Once<T> {
     pub(super) seen: bool,
 }
 
+/// Reads a document that is one object, as [`Cursor::object`] does.
+pub(super) fn read<'a>(
+    document: &'a [u8],
+    read: impl FnMut(&str, &mut Cursor<'a>) -> Result<(), NotUnderstood>,
+) -> Result<(), NotUnderstood> {
+    let mut cursor = Cursor::new(document, 0);
+    cursor.object(read)?;
+    if cursor.is_at_end() { Ok(()) } else { Err(NotUnderstood::NotJson) }
+}
+
 impl<'a> Cursor<'a> {
     pub(super) const fn new(document: &'a [u8], at: usize) -> Self {
         Self { document, at }
@@ -113,6 +123,17 @@ impl<'a> Cursor<'a> {
             goes_on = self.goes_on(b'}')?;
         }
         Ok(())
+    }
+
+    /// What `read` makes of the next value, and how many bytes it has.
+    pub(super) fn sized<T>(
+        &mut self,
+        read: impl FnOnce(&mut Self) -> Result<T, NotUnderstood>,
+    ) -> Result<(T, u64), NotUnderstood> {
+        self.peek();
+        let start = self.at;
+        let value = read(self)?;
+        Ok((value, (self.at - start) as u64))
     }
 
     /// The next value, as it is written.

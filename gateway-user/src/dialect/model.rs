@@ -115,8 +115,10 @@ impl ModelExchange {
         let sha256 = self.request.digest().unwrap_or(sha256);
         let key = known.key();
         self.key = Some(key);
+        // What costs nothing needs no measure.
+        let unmetered = prompt.terms.unmetered.filter(|_| prompt.operation.calls_model());
         let what = What::Model(prompt);
-        Ok(Some(Asked { key, what, sha256, unmetered: None, sample, end }))
+        Ok(Some(Asked { key, what, sha256, unmetered, sample, end }))
     }
 
     pub(super) const fn traffic(&self) -> Traffic {

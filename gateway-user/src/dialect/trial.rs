@@ -27,85 +27,74 @@ pub(super) fn observer(target: &str, content_encoding: Option<&str>) -> Observer
     .expect("the path of a known API")
 }
 
-/// What is asked, by an agent that nothing is known of; `None`: it is other traffic.
-pub(super) fn ask<'a>(
-    target: &str,
-    pieces: impl IntoIterator<Item = &'a [u8]>,
-) -> Result<Option<Prompt>, NotUnderstood> {
-    let mut observer = observer(target, None);
-    for piece in pieces {
-        observer.request_body(piece);
-    }
-    let mut asked = observer.request_end(&mut Known::default())?;
-    assert_eq!(observer.traffic() == Traffic::Other, asked.is_empty());
-    Ok(asked.pop().map(|asked| match asked.what {
-        What::Model(prompt) => prompt,
-        What::Tool(tool) => panic!("no model: {tool:?}"),
-    }))
-}
+/// What is under this target, and a request to it that will be answered.
+#[derive(Clone, Copy)]
+pub(super) struct Trial<'a>(pub(super) &'a str, pub(super) &'a str);
 
-/// What a response of this status and type says to a request.
-pub(super) fn read<'a>(
-    (target, request): (&str, &str),
-    (status, content_type): (u16, Option<&str>),
-    whole: bool,
-    pieces: impl IntoIterator<Item = &'a [u8]>,
-) -> Reading {
-    let mut observer = observer(target, None);
-    observer.request_body(request.as_bytes());
-    assert_eq!(observer.request_end(&mut Known::default()).map(|asked| asked.len()), Ok(1));
-    observer.response_head(&ResponseInfo {
-        status,
-        content_type,
-        content_encoding: None,
-        signals: &[],
-    });
-    for piece in pieces {
-        observer.response_body(piece);
-    }
-    observer.response_end(whole, &mut Known::default()).remove(0).reading
-}
-
-/// Who is asked under this target.
-pub(super) struct Trial(pub(super) &'static str);
-
-impl Trial {
-    /// What is read of a request that comes in these pieces.
-    pub(super) fn ask_in<'p>(
-        &self,
+impl Trial<'_> {
+    /// What is read of a request that comes in these pieces, from an agent that nothing is known of;
+    /// `None`: it is other traffic.
+    pub(super) fn look_at<'p>(
+        self,
         pieces: impl IntoIterator<Item = &'p [u8]>,
-    ) -> Result<Prompt, NotUnderstood> {
+    ) -> Result<Option<Prompt>, NotUnderstood> {
         let mut observer = observer(self.0, None);
         for piece in pieces {
             observer.request_body(piece);
         }
-        let asked = observer.request_end(&mut Known::default())?.remove(0);
-        let What::Model(prompt) = asked.what else { panic!("no model is asked") };
-        Ok(prompt)
+        let mut asked = observer.request_end(&mut Known::default())?;
+        assert_eq!(observer.traffic() == Traffic::Other, asked.is_empty());
+        Ok(asked.pop().map(|asked| match asked.what {
+            What::Model(prompt) => prompt,
+            What::Tool(tool) => panic!("no model: {tool:?}"),
+        }))
     }
 
-    pub(super) fn ask(&self, body: &Value) -> Prompt {
-        self.ask_in([body.to_string().as_bytes()]).expect("a prompt")
+    /// The same of one that can't be other traffic.
+    pub(super) fn ask_in<'p>(
+        self,
+        pieces: impl IntoIterator<Item = &'p [u8]>,
+    ) -> Result<Prompt, NotUnderstood> {
+        Ok(self.look_at(pieces)?.expect("the path is this API's own"))
+    }
+
+    pub(super) fn try_ask(self, body: &Value) -> Result<Prompt, NotUnderstood> {
+        self.ask_in([body.to_string().as_bytes()])
+    }
+
+    pub(super) fn ask(self, body: &Value) -> Prompt {
+        self.try_ask(body).expect("a prompt")
     }
 
     /// What a history comes to that has these messages.
-    pub(super) fn messages(&self, messages: &Value) -> Vec<Message> {
+    pub(super) fn messages(self, messages: &Value) -> Vec<Message> {
         self.ask(&serde_json::json!({"messages": messages})).messages
     }
 
     /// What is read of a response that comes in these pieces.
     pub(super) fn read<'p>(
-        &self,
+        self,
         content_type: &str,
         whole: bool,
         pieces: impl IntoIterator<Item = &'p [u8]>,
     ) -> Reading {
-        let mut observer = observer(self.0, None);
-        observer.request_body(b"{\"messages\":[]}");
-        let asked = observer.request_end(&mut Known::default());
-        assert!(asked.is_ok(), "{asked:?}");
+        self.read_of(200, content_type, whole, pieces)
+    }
+
+    /// The same of one of this status.
+    pub(super) fn read_of<'p>(
+        self,
+        status: u16,
+        content_type: &str,
+        whole: bool,
+        pieces: impl IntoIterator<Item = &'p [u8]>,
+    ) -> Reading {
+        let Self(target, request) = self;
+        let mut observer = observer(target, None);
+        observer.request_body(request.as_bytes());
+        assert_eq!(observer.request_end(&mut Known::default()).map(|asked| asked.len()), Ok(1));
         observer.response_head(&ResponseInfo {
-            status: 200,
+            status,
             content_type: Some(content_type),
             content_encoding: None,
             signals: &[],
@@ -121,7 +110,7 @@ impl Trial {
     }
 
     /// What a response says that is understood.
-    pub(super) fn answer(&self, content_type: &str, body: impl AsRef<[u8]>) -> Answer {
+    pub(super) fn answer(self, content_type: &str, body: impl AsRef<[u8]>) -> Answer {
         let reading = self.read(content_type, true, [body.as_ref()]);
         assert_eq!(reading.not_understood, None);
         reading.answer

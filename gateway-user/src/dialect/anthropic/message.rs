@@ -8,9 +8,12 @@ use serde::{
 };
 
 use super::super::{
-    blocks::{self, Content, Pieces, ToolResult, ToolUse},
+    attached::{self, Attached},
+    blocks::{self, ToolResult, ToolUse},
     canonical::{Fields, Json, Measured},
+    content::Content,
     json::{Text, given},
+    keys::Keys,
 };
 
 /// A block of a request's history, of an answer, or the beginning of one in a stream.
@@ -23,9 +26,10 @@ impl<'de: 'a, 'a> From<Cow<'de, str>> for Block<'a> {
     }
 }
 
-/// The blocks, as all dialects that have some know them.
-pub(super) fn plain(content: Content<Block<'_>>) -> Vec<blocks::Block<'_>> {
-    content.0.into_iter().map(|Block(block)| block).collect()
+impl<'a> From<Block<'a>> for blocks::Block<'a> {
+    fn from(Block(block): Block<'a>) -> Self {
+        block
+    }
 }
 
 /// The fields of a block, whatever its type, which may come last.
@@ -37,9 +41,10 @@ struct Read<'a> {
     name: Option<Text<'a>>,
     input: Option<Measured>,
     tool_use_id: Option<Text<'a>>,
-    content: Pieces<'a>,
+    content: Content<'a>,
     is_error: Option<bool>,
     others: Fields,
+    elsewhere: bool,
 }
 
 impl<'a> Read<'a> {
@@ -64,18 +69,17 @@ impl<'a> Read<'a> {
                 // A tool that the server calls, and what comes of it: not every client sends all of
                 // it back, and the id tells it apart.
                 if let Some(id) = given(self.id.as_ref()).or(given(self.tool_use_id.as_ref())) {
-                    return blocks::Block::Other(blocks::served(
-                        kind.unwrap_or_default(),
-                        Some(id),
-                    ));
+                    let served = blocks::served(kind.unwrap_or_default(), Some(id));
+                    return blocks::Block::Other(served.into());
                 }
                 let mut fields = self.others;
                 fields.add_some("type", kind.map(Json::text));
                 fields.add_some("text", text.map(|Text(text)| Json::text(&text)));
                 fields.add_some("name", given(self.name.as_ref()).map(Json::text));
                 fields.add_some("input", self.input.map(|input| input.json));
-                fields.add_some("content", self.content.whole());
-                blocks::Block::Other(fields.hash())
+                fields.add_some("content", self.content.canonical().if_any());
+                let elsewhere = self.elsewhere;
+                blocks::Block::Other(Attached { hash: fields.hash(), elsewhere })
             }
         }
     }
@@ -94,7 +98,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Block<'a> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Block<'de>, A::Error> {
                 let mut read = Read::default();
-                while let Some(Text(name)) = map.next_key()? {
+                let mut keys = Keys::default();
+                while let Some(Text(name)) = keys.next_of(&mut map)? {
                     match &*name {
                         "type" => read.kind = map.next_value()?,
                         "text" => read.text = map.next_value()?,
@@ -104,7 +109,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Block<'a> {
                         "tool_use_id" => read.tool_use_id = map.next_value()?,
                         "content" => read.content = map.next_value()?,
                         "is_error" => read.is_error = map.next_value()?,
-                        _ => read.others.add(&name, map.next_value()?),
+                        _ => read.elsewhere |= attached::field(&name, &mut map, &mut read.others)?,
                     }
                 }
                 Ok(Block(read.block()))

@@ -5,17 +5,15 @@ use serde::Deserialize;
 
 use super::super::{
     Asking, NotUnderstood,
-    blocks::{Block as Plain, Content, History, Messages, Turn},
+    blocks::{self, Blocks, Messages},
     canonical::Json,
-    cursor::{Cursor, Once},
+    cursor::{self, Cursor, Once},
     json::{Count, Maybe, Text, given},
+    tools::{Nature, Toolbox, Tools},
 };
-use super::{
-    attribution,
-    message::{Block, plain},
-};
+use super::{attribution, message::Block};
 use crate::{
-    call::{Anchor, Dialect, Name, Operation, Prompt, Segments, Signal, Terms},
+    call::{Anchor, Dialect, Name, Operation, Prompt, Segments, Signal, Terms, Unmetered},
     limits,
 };
 
@@ -26,11 +24,7 @@ pub(in crate::dialect) fn parse(
     sample: &mut Asking,
 ) -> Result<Prompt, NotUnderstood> {
     let mut fields = Fields::default();
-    let mut cursor = Cursor::new(body, 0);
-    cursor.object(|name, cursor| fields.read(name, cursor))?;
-    if !cursor.is_at_end() {
-        return Err(NotUnderstood::NotJson);
-    }
+    cursor::read(body, |name, cursor| fields.read(name, cursor))?;
     if !fields.messages.seen {
         return Err(NotUnderstood::NotThisShape);
     }
@@ -45,25 +39,21 @@ pub(in crate::dialect) fn parse(
 /// What the fields say.
 #[derive(Default)]
 struct Fields<'a> {
-    messages: Once<Messages<Message<'a>>>,
+    messages: Once<Messages<Block<'a>>>,
     model: Once<Option<Text<'a>>>,
     max_tokens: Once<Option<Count>>,
     stream: Once<Option<bool>>,
-    system: Once<Content<Block<'a>>>,
-    tools: Once<Option<Json>>,
+    system: Once<Blocks<Block<'a>>>,
+    tools: Once<Tools<Ours>>,
     tool_bytes: u64,
     service_tier: Once<Option<Text<'a>>>,
     speed: Once<Option<Text<'a>>>,
     metadata: Once<Option<Maybe<Metadata<'a>>>>,
     thread: Once<Option<Maybe<Thread<'a>>>>,
-}
-
-#[derive(Deserialize)]
-struct Message<'a> {
-    #[serde(borrow)]
-    role: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    content: Content<Block<'a>>,
+    /// MCP servers that the provider asks itself.
+    servers: Once<Option<Json>>,
+    /// Where the provider runs code, which may be one that it has run some in before.
+    container: Once<Option<Json>>,
 }
 
 #[derive(Deserialize)]
@@ -79,9 +69,15 @@ struct Thread<'a> {
     previous_message_id: Option<Text<'a>>,
 }
 
-impl Turn for Message<'_> {
-    fn tell(self, history: &mut History) {
-        history.push(given(self.role.as_ref()).unwrap_or_default(), &plain(self.content));
+struct Ours;
+
+impl Toolbox for Ours {
+    fn is_clients(tool: &Nature<'_>) -> bool {
+        /// Types, each without the date of its version.
+        const CLIENTS: &[&str] =
+            &["bash_", "text_editor_", "computer_", "browser_toolset_", "memory_"];
+        let kind = &*tool.kind;
+        matches!(kind, "" | "custom") || CLIENTS.iter().any(|known| kind.starts_with(known))
     }
 }
 
@@ -98,25 +94,25 @@ impl<'a> Fields<'a> {
             "thread" => cursor.once(&mut self.thread),
             "messages" => cursor.once(&mut self.messages),
             "tools" => {
-                let start = cursor.at();
-                cursor.once(&mut self.tools)?;
-                self.tool_bytes = (cursor.at() - start) as u64;
+                ((), self.tool_bytes) = cursor.sized(|cursor| cursor.once(&mut self.tools))?;
                 Ok(())
             }
+            "mcp_servers" => cursor.once(&mut self.servers),
+            "container" => cursor.once(&mut self.container),
             _ => cursor.skip(),
         }
     }
 
     /// What `system` says, the client's attribution apart.
-    fn instructions(&mut self, signals: &mut Vec<Signal>) -> Vec<Plain<'a>> {
-        let mut blocks = plain(std::mem::take(&mut self.system.value));
+    fn instructions(&mut self, signals: &mut Vec<Signal>) -> Vec<blocks::Block<'a>> {
+        let mut blocks = std::mem::take(&mut self.system.value).known();
         for block in &mut blocks {
-            if let Plain::Text(text) = block {
+            if let blocks::Block::Text(text) = block {
                 let rest = attribution::strip(text, signals);
                 if rest.len() < text.len() {
                     *block = match rest {
-                        "" => Plain::Unsaid,
-                        rest => Plain::Text(rest.to_owned().into()),
+                        "" => blocks::Block::Unsaid,
+                        rest => blocks::Block::Text(rest.to_owned().into()),
                     };
                 }
             }
@@ -131,6 +127,10 @@ impl<'a> Fields<'a> {
         user(metadata.as_ref().and_then(|it| given(it.user_id.as_ref())), &mut signals);
         signals.retain(|signal| signal.value.len() <= limits::SIGNAL_BYTES);
         signals.truncate(limits::SIGNALS_PER_CALL);
+        let asks_servers = self.servers.value.is_some_and(|list| !list.is_empty_array());
+        let hosted = self.tools.value.unmetered();
+        let hosted = hosted.or(asks_servers.then_some(Unmetered::HostedTools));
+        let unmetered = hosted.or(self.container.value.map(|_| Unmetered::StoredContext));
         let thread = self.thread.value.and_then(Maybe::known);
         let previous = thread.as_ref().and_then(|it| given(it.previous_message_id.as_ref()));
         Prompt {
@@ -139,7 +139,7 @@ impl<'a> Fields<'a> {
             model: name(&self.model.value),
             stream: self.stream.value.unwrap_or(false),
             messages: Vec::new(),
-            tools_hash: self.tools.value.filter(|list| !list.is_empty_array()).map(Json::get),
+            tools_hash: self.tools.value.hash().map(Json::get),
             wish: None,
             client_retry: None,
             terms: Box::new(Terms {
@@ -153,6 +153,7 @@ impl<'a> Fields<'a> {
                 prewarms: operation.calls_model() && most == Some(0),
                 signals,
                 segments: Segments { tools: self.tool_bytes, ..Segments::default() },
+                unmetered,
                 ..Terms::default()
             }),
         }

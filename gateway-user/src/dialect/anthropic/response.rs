@@ -4,11 +4,11 @@ use serde::Deserialize;
 
 use super::super::{
     Answering, NotUnderstood,
-    blocks::{Content, Told},
+    blocks::{Blocks, Told},
     json::{Count, ErrorReport, Maybe, Text, given},
 };
 use super::{
-    message::{Block, plain},
+    message::Block,
     usage::{Figures, Usage},
 };
 use crate::call::{Answer, Name};
@@ -34,7 +34,7 @@ pub(in crate::dialect) fn parse(
     };
     match message.content {
         Some(content) => {
-            let blocks = plain(content);
+            let blocks = content.known();
             for block in &blocks {
                 block.sample_into(sample);
             }
@@ -68,7 +68,7 @@ pub(super) struct Message<'a> {
     #[serde(borrow)]
     pub(super) role: Option<Text<'a>>,
     #[serde(borrow)]
-    content: Option<Content<Block<'a>>>,
+    content: Option<Blocks<Block<'a>>>,
     #[serde(borrow)]
     stop_reason: Option<Text<'a>>,
     #[serde(borrow)]

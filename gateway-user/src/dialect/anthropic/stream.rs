@@ -5,7 +5,8 @@ use serde::Deserialize;
 
 use super::super::{
     Answering, NotUnderstood, Reading,
-    blocks::{Pieces, Told},
+    blocks::Told,
+    content::Content,
     event_stream::Message,
     json::{ErrorReport, Maybe, Said, Text, given},
 };
@@ -120,9 +121,9 @@ impl Stream {
         }
         self.said.push(text);
         self.said.push(part);
-        delta.content.sample_into(&mut self.said);
+        delta.content.texts().for_each(|text| self.said.push(text));
         self.told.text(text);
-        self.told.pieces(&delta.content);
+        self.told.more(&delta.content);
         if let Err(reason) = self.told.arguments(index, part) {
             self.lose(reason);
         }
@@ -196,7 +197,7 @@ struct Delta<'a> {
     text: Option<Text<'a>>,
     /// A summary's text.
     #[serde(borrow)]
-    content: Pieces<'a>,
+    content: Content<'a>,
     #[serde(borrow)]
     partial_json: Option<Text<'a>>,
     #[serde(borrow)]

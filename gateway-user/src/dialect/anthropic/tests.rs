@@ -4,7 +4,7 @@ mod streams;
 use serde_json::{Value, json};
 
 use crate::{
-    call::{Anchor, Dialect, Operation, Role, Signal, Usage},
+    call::{Anchor, Dialect, Operation, Role, Signal, Unmetered, Usage},
     dialect::{
         NotUnderstood,
         trial::{EVENT_STREAM, EVENTS, JSON, Trial},
@@ -12,8 +12,9 @@ use crate::{
     limits,
 };
 
-const MESSAGES: Trial = Trial("/v1/messages");
-const COUNT: Trial = Trial("/v1/messages/count_tokens");
+const ASKED: &str = r#"{"messages":[]}"#;
+const MESSAGES: Trial<'_> = Trial("/v1/messages", ASKED);
+const COUNT: Trial<'_> = Trial("/v1/messages/count_tokens", ASKED);
 
 /// What `anthropic` 2.14 for Python was sent and accumulated: thinking, text with a source, a search
 /// that the server did, a call with arguments in parts, and one without.
@@ -29,6 +30,75 @@ const BEDROCK: &[u8] = include_bytes!("samples/invoke_stream.bin");
 
 fn signals(signals: &[Signal]) -> Vec<(&str, &str)> {
     signals.iter().map(|signal| (signal.name, &*signal.value)).collect()
+}
+
+#[test]
+fn a_field_that_comes_twice_could_be_read_either_way() {
+    let block = |block: &str| format!(r#"{{"messages":[{{"role":"user","content":[{block}]}}]}}"#);
+    for body in [
+        r#"{"messages":[{"role":"user","role":"assistant","content":"x"}]}"#.to_owned(),
+        r#"{"messages":[],"system":[{"type":"text","text":"a","text":"b"}]}"#.to_owned(),
+        r#"{"messages":[],"metadata":{"user_id":"a","user_id":"b"}}"#.to_owned(),
+        r#"{"messages":[],"tools":[{"name":"a","input_schema":{"type":1,"type":2}}]}"#.to_owned(),
+        block(r#"{"type":"text","type":"image","text":"a"}"#),
+        block(r#"{"type":"text","text":"a","t\u0065xt":"b"}"#),
+        block(r#"{"type":"text","text":null,"text":"b"}"#),
+        block(r#"{"type":"image","source":{"type":"url"},"source":{"type":"base64"}}"#),
+        block(r#"{"type":"image","source":{"type":"url","url":"a","url":"b"}}"#),
+        block(r#"{"type":"tool_use","id":"a","name":"b","input":{"x":1,"x":2}}"#),
+        block(r#"{"type":"tool_result","tool_use_id":"a","tool_use_id":"b"}"#),
+        block(r#"{"type":"tool_result","content":[{"type":"text","text":"a","text":"b"}]}"#),
+        block(r#"{"type":"text","text":"a","cache_control":null,"cache_control":{}}"#),
+    ] {
+        let asked = MESSAGES.ask_in([body.as_bytes()]);
+        assert_eq!(asked, Err(NotUnderstood::DuplicateKey), "{body}");
+    }
+    // What is not read may say what it likes.
+    assert!(MESSAGES.ask_in([&br#"{"messages":[],"x":{"a":1,"a":2}}"#[..]]).is_ok());
+}
+
+#[test]
+fn what_a_request_does_not_bound_is_said() {
+    use Unmetered::{FileReferences, HostedTools, StoredContext};
+
+    let tool = |kind: &str| json!({"messages": [], "tools": [{"type": kind, "name": "x"}]});
+    let block = |block: Value| json!({"messages": [{"role": "user", "content": [block]}]});
+    let source = |kind: &str, source: Value| block(json!({"type": kind, "source": source}));
+    let result = |part: Value| block(json!({"type": "tool_result", "content": [part]}));
+    let image = json!({"type": "image", "source": {"type": "url", "url": "x"}});
+    for (body, why) in [
+        (tool("web_search_20250305"), Some(HostedTools)),
+        (tool("web_fetch_20250910"), Some(HostedTools)),
+        (tool("code_execution_20250825"), Some(HostedTools)),
+        (tool("tool_search_tool_regex_20251119"), Some(HostedTools)),
+        (tool("advisor_20260301"), Some(HostedTools)),
+        (tool("mcp_toolset"), Some(HostedTools)),
+        (tool("bash_20250124"), None),
+        (tool("text_editor_20250728"), None),
+        (tool("computer_20251124"), None),
+        (tool("browser_toolset_20260801"), None),
+        (tool("memory_20250818"), None),
+        (tool("custom"), None),
+        (json!({"messages": [], "tools": [{"name": "web_search"}]}), None),
+        (json!({"messages": [], "mcp_servers": []}), None),
+        (json!({"messages": [], "mcp_servers": [{"type": "url", "url": "x"}]}), Some(HostedTools)),
+        (json!({"messages": [], "container": null}), None),
+        (json!({"messages": [], "container": "container_1"}), Some(StoredContext)),
+        (source("image", json!({"type": "url", "url": "x"})), Some(FileReferences)),
+        (source("document", json!({"type": "url", "url": "x"})), Some(FileReferences)),
+        (source("document", json!({"type": "file", "file_id": "x"})), Some(FileReferences)),
+        (source("document", json!({"type": "base64", "data": "x"})), None),
+        (source("document", json!({"type": "text", "data": "x"})), None),
+        (block(json!({"type": "search_result", "source": "https://x"})), None),
+        (block(json!({"type": "container_upload", "file_id": "x"})), Some(FileReferences)),
+        (block(json!({"type": "text", "text": "file_id", "citations": [{"file_id": "x"}]})), None),
+        (block(json!({"type": "tool_use", "input": {"source": {"type": "url"}}})), None),
+        (result(image.clone()), Some(FileReferences)),
+        (result(json!({"type": "text", "text": "x"})), None),
+        (json!({"messages": [], "system": [image]}), Some(FileReferences)),
+    ] {
+        assert_eq!(MESSAGES.ask(&body).terms.unmetered, why, "{body}");
+    }
 }
 
 #[test]
@@ -149,11 +219,13 @@ fn terms_of_all_kinds_are_read() {
 
 #[test]
 fn a_path_may_name_the_model() {
-    let vertex =
-        Trial("/v1/projects/p/locations/r/publishers/anthropic/models/claude-x@1:rawPredict");
+    let vertex = Trial(
+        "/v1/projects/p/locations/r/publishers/anthropic/models/claude-x@1:rawPredict",
+        ASKED,
+    );
     let body = json!({"anthropic_version": "vertex-2023-10-16", "messages": []});
     assert_eq!(vertex.ask(&body).model.as_deref(), Some("claude-x@1"));
-    let bedrock = Trial("/model/eu.anthropic.claude-x-v1:0/invoke-with-response-stream");
+    let bedrock = Trial("/model/eu.anthropic.claude-x-v1:0/invoke-with-response-stream", ASKED);
     let prompt = bedrock.ask(&json!({"anthropic_version": "bedrock-2023-05-31", "messages": []}));
     assert_eq!(prompt.model.as_deref(), Some("eu.anthropic.claude-x-v1:0"));
     assert!(prompt.stream);
@@ -189,6 +261,9 @@ fn what_is_no_request_is_said() {
     }
     let many = vec![json!({"role": "user", "content": []}); limits::MESSAGES_PER_PROMPT + 1];
     assert_eq!(ask(&json!({"messages": many}).to_string()), Err(NotUnderstood::TooLarge));
+    let many = vec![json!({"type": "text", "text": "x"}); limits::PARTS_PER_MESSAGE + 1];
+    let many = json!({"messages": [{"role": "user", "content": many}]});
+    assert_eq!(ask(&many.to_string()), Err(NotUnderstood::NotThisShape));
     let deep = format!(r#"{{"messages":[{{"role":"user","content":{}"#, "[".repeat(100_000));
     assert!(ask(&deep).is_err());
     let deep = format!(r#"{{"x":{}"#, "[".repeat(100_000));

@@ -8,21 +8,13 @@ use serde::{
 };
 
 use super::super::{
-    blocks::{self, Content, Pieces},
-    canonical::{Fields, Json, Measured},
-    content::Piece,
+    attached::{self, Attached},
+    blocks,
+    canonical::{Fields, Measured},
+    content::Content,
     json::{Text, given},
+    keys::Keys,
 };
-
-/// A message of a request's history or of an answer.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Message<'a> {
-    #[serde(borrow)]
-    pub(super) role: Option<Text<'a>>,
-    #[serde(borrow)]
-    pub(super) content: Content<Block<'a>>,
-}
 
 /// A block of a message, or the beginning of one in a stream.
 #[derive(Debug)]
@@ -34,9 +26,10 @@ impl<'de: 'a, 'a> From<Cow<'de, str>> for Block<'a> {
     }
 }
 
-/// The blocks, as all dialects that have some know them.
-pub(super) fn plain(content: Content<Block<'_>>) -> Vec<blocks::Block<'_>> {
-    content.0.into_iter().map(|Block(block)| block).collect()
+impl<'a> From<Block<'a>> for blocks::Block<'a> {
+    fn from(Block(block): Block<'a>) -> Self {
+        block
+    }
 }
 
 #[derive(Deserialize)]
@@ -56,7 +49,7 @@ struct ToolResult<'a> {
     #[serde(borrow, rename = "toolUseId")]
     id: Option<Text<'a>>,
     #[serde(borrow, default)]
-    content: Pieces<'a>,
+    content: Content<'a>,
     #[serde(borrow)]
     status: Option<Text<'a>>,
 }
@@ -65,13 +58,13 @@ struct ToolResult<'a> {
 #[derive(Deserialize)]
 struct Cited<'a> {
     #[serde(borrow, default)]
-    content: Pieces<'a>,
+    content: Content<'a>,
 }
 
 impl<'a> From<ToolUse<'a>> for blocks::Block<'a> {
     fn from(tool: ToolUse<'a>) -> Self {
         match given(tool.kind.as_ref()) {
-            Some(kind) => Self::Other(blocks::served(kind, given(tool.id.as_ref()))),
+            Some(kind) => Self::Other(blocks::served(kind, given(tool.id.as_ref())).into()),
             None => Self::Call(blocks::ToolUse { id: tool.id, name: tool.name, input: tool.input }),
         }
     }
@@ -89,13 +82,7 @@ impl<'a> From<ToolResult<'a>> for blocks::Block<'a> {
 
 impl<'a> From<Cited<'a>> for blocks::Block<'a> {
     fn from(cited: Cited<'a>) -> Self {
-        let mut text = String::new();
-        for piece in cited.content.get() {
-            if let Piece::Text(piece) = piece {
-                text.push_str(piece);
-            }
-        }
-        Self::Text(text.into())
+        Self::Text(cited.content.texts().collect::<String>().into())
     }
 }
 
@@ -112,7 +99,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Block<'a> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Block<'de>, A::Error> {
                 let mut block = None;
-                while let Some(Text(name)) = map.next_key()? {
+                let mut keys = Keys::default();
+                while let Some(Text(name)) = keys.next_of(&mut map)? {
                     let Some(read) = member(&name, &mut map)? else { continue };
                     if block.replace(read).is_some() {
                         return Err(A::Error::custom("a block is one thing"));
@@ -141,10 +129,11 @@ fn member<'de, A: MapAccess<'de>>(
         "reasoningContent" | "cachePoint" => {
             map.next_value::<Option<IgnoredAny>>()?.map(|_| blocks::Block::Unsaid)
         }
-        _ => map.next_value::<Option<Json>>()?.map(|value| {
+        _ => {
             let mut fields = Fields::default();
-            fields.add(name, value);
-            blocks::Block::Other(fields.hash())
-        }),
+            let elsewhere = attached::field(name, map, &mut fields)?;
+            let says = !fields.is_empty();
+            says.then(|| blocks::Block::Other(Attached { hash: fields.hash(), elsewhere }))
+        }
     })
 }

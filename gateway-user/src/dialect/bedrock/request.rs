@@ -1,19 +1,17 @@
 //! The request: a conversation, and tools. The model stands in the path.
 
-use serde::{Deserialize, de::IgnoredAny};
+use serde::Deserialize;
 
 use super::super::{
     Asking, NotUnderstood,
-    blocks::{Content, History, Messages, Turn},
-    canonical::{Items, Json},
-    cursor::{Cursor, Once},
-    json::{Count, Maybe, Text, UpTo, given},
+    blocks::{Blocks, Messages},
+    canonical::Json,
+    cursor::{self, Cursor, Once},
+    json::{Count, Maybe, Text, given},
+    tools::{Toolbox, Tools},
 };
-use super::message::{Block, Message, plain};
-use crate::{
-    call::{Dialect, Name, Operation, Prompt, Segments, Terms},
-    limits,
-};
+use super::message::Block;
+use crate::call::{Dialect, Name, Operation, Prompt, Segments, Terms, Unmetered};
 
 /// What the body asks, of a stream or of a document.
 pub(in crate::dialect) fn parse(
@@ -22,13 +20,9 @@ pub(in crate::dialect) fn parse(
     sample: &mut Asking,
 ) -> Result<Prompt, NotUnderstood> {
     let mut fields = Fields::default();
-    let mut cursor = Cursor::new(body, 0);
-    cursor.object(|name, cursor| fields.read(name, cursor))?;
-    if !cursor.is_at_end() {
-        return Err(NotUnderstood::NotJson);
-    }
+    cursor::read(body, |name, cursor| fields.read(name, cursor))?;
     let mut history = std::mem::take(&mut fields.messages.value.history);
-    history.instruct(&plain(std::mem::take(&mut fields.system.value)));
+    history.instruct(&std::mem::take(&mut fields.system.value).known());
     let mut prompt = fields.prompt(stream);
     history.tell(&mut prompt, sample)?;
     Ok(prompt)
@@ -38,29 +32,28 @@ pub(in crate::dialect) fn parse(
 /// own.
 #[derive(Default)]
 struct Fields<'a> {
-    messages: Once<Messages<Message<'a>>>,
-    system: Once<Content<Block<'a>>>,
+    messages: Once<Messages<Block<'a>>>,
+    system: Once<Blocks<Block<'a>>>,
     tools: Once<Option<Maybe<ToolConfig>>>,
     tool_bytes: u64,
     inference: Once<Option<Maybe<InferenceConfig>>>,
     tier: Once<Option<Maybe<ServiceTier<'a>>>>,
+    /// Of a prompt that is kept at the server.
+    variables: Once<Option<Json>>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(default)]
 struct ToolConfig {
-    #[serde(default)]
-    tools: UpTo<{ limits::PARTS_PER_MESSAGE }, Tool>,
+    tools: Tools<Ours>,
 }
 
-/// A tool, or a mark for the cache in a tool's place.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Tool {
-    Mark {
-        #[serde(rename = "cachePoint")]
-        _cache_point: IgnoredAny,
-    },
-    Tool(Json),
+struct Ours;
+
+impl Toolbox for Ours {
+    fn is_clients_with(field: &str) -> bool {
+        field == "toolSpec"
+    }
 }
 
 #[derive(Deserialize)]
@@ -81,12 +74,6 @@ impl ServiceTier<'_> {
     }
 }
 
-impl Turn for Message<'_> {
-    fn tell(self, history: &mut History) {
-        history.push(given(self.role.as_ref()).unwrap_or_default(), &plain(self.content));
-    }
-}
-
 impl<'a> Fields<'a> {
     fn read(&mut self, name: &str, cursor: &mut Cursor<'a>) -> Result<(), NotUnderstood> {
         match name {
@@ -95,22 +82,18 @@ impl<'a> Fields<'a> {
             "serviceTier" => cursor.once(&mut self.tier),
             "messages" => cursor.once(&mut self.messages),
             "toolConfig" => {
-                let start = cursor.at();
-                cursor.once(&mut self.tools)?;
-                self.tool_bytes = (cursor.at() - start) as u64;
+                ((), self.tool_bytes) = cursor.sized(|cursor| cursor.once(&mut self.tools))?;
                 Ok(())
             }
+            "promptVariables" => cursor.once(&mut self.variables),
             _ => cursor.skip(),
         }
     }
 
     fn prompt(self, stream: bool) -> Prompt {
-        let mut tools = Items::default();
-        for tool in self.tools.value.and_then(Maybe::known).into_iter().flat_map(|it| it.tools.0) {
-            if let Tool::Tool(tool) = tool {
-                tools.push(tool);
-            }
-        }
+        let config = self.tools.value.and_then(Maybe::known).unwrap_or_default();
+        let is_stored = !self.messages.seen || self.variables.value.is_some();
+        let stored = is_stored.then_some(Unmetered::StoredContext);
         let inference = self.inference.value.and_then(Maybe::known);
         let tier = self.tier.value.and_then(Maybe::known);
         Prompt {
@@ -119,7 +102,7 @@ impl<'a> Fields<'a> {
             model: None,
             stream,
             messages: Vec::new(),
-            tools_hash: tools.if_any().map(Json::get),
+            tools_hash: config.tools.hash().map(Json::get),
             wish: None,
             client_retry: None,
             terms: Box::new(Terms {
@@ -127,6 +110,7 @@ impl<'a> Fields<'a> {
                 service_tier: tier.and_then(|tier| tier.name()),
                 reports_usage: true,
                 segments: Segments { tools: self.tool_bytes, ..Segments::default() },
+                unmetered: config.tools.unmetered().or(stored),
                 ..Terms::default()
             }),
         }

@@ -4,13 +4,10 @@ use serde::Deserialize;
 
 use super::super::{
     Answering, NotUnderstood,
-    blocks::Told,
+    blocks::{Message, Told},
     json::{Count, Maybe, Text, UpTo, given},
 };
-use super::{
-    message::{Message, plain},
-    request::ServiceTier,
-};
+use super::{message::Block, request::ServiceTier};
 use crate::{
     call::{self, Answer, Name},
     limits,
@@ -32,7 +29,7 @@ pub(in crate::dialect) fn parse(
         complete: true,
         ..Answer::default()
     };
-    let blocks = plain(message.content);
+    let blocks = message.content.known();
     for block in &blocks {
         block.sample_into(sample);
     }
@@ -55,7 +52,7 @@ struct Response<'a> {
 #[derive(Deserialize)]
 struct Output<'a> {
     #[serde(borrow)]
-    message: Option<Message<'a>>,
+    message: Option<Message<'a, Block<'a>>>,
 }
 
 /// The `usage` object. It counts cached tokens apart from `inputTokens`.

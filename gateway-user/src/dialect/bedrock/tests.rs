@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::{
-    call::{Dialect, Operation, Role, Usage},
+    call::{Dialect, Operation, Role, Unmetered, Usage},
     dialect::{
         NotUnderstood,
         canonical::Json,
@@ -11,8 +11,9 @@ use crate::{
     limits,
 };
 
-const CONVERSE: Trial = Trial("/model/us.amazon.nova-lite-v1%3A0/converse");
-const STREAM: Trial = Trial("/model/us.amazon.nova-lite-v1%3A0/converse-stream");
+const ASKED: &str = r#"{"messages":[]}"#;
+const CONVERSE: Trial<'_> = Trial("/model/us.amazon.nova-lite-v1%3A0/converse", ASKED);
+const STREAM: Trial<'_> = Trial("/model/us.amazon.nova-lite-v1%3A0/converse-stream", ASKED);
 
 /// A stream in the shapes of the service model, which botocore's own parser has read: reasoning,
 /// text, a call with arguments in two parts, and one without.
@@ -28,6 +29,50 @@ fn echo() -> Value {
         {"toolUse": {"toolUseId": "tooluse_a", "name": "get", "input": {"city": "Zürich"}}},
         {"toolUse": {"toolUseId": "tooluse_b", "name": "now", "input": {}}},
     ]})
+}
+
+#[test]
+fn a_field_that_comes_twice_could_be_read_either_way() {
+    let block = |block: &str| format!(r#"{{"messages":[{{"role":"user","content":[{block}]}}]}}"#);
+    for body in [
+        r#"{"messages":[{"role":"user","role":"assistant"}]}"#.to_owned(),
+        r#"{"inferenceConfig":{"maxTokens":1,"maxTokens":2}}"#.to_owned(),
+        r#"{"toolConfig":{"tools":[],"tools":[]}}"#.to_owned(),
+        r#"{"toolConfig":{"tools":[{"toolSpec":{"name":"a","name":"b"}}]}}"#.to_owned(),
+        block(r#"{"text":null,"text":"a"}"#),
+        block(r#"{"image":null,"image":{}}"#),
+        block(r#"{"image":{"format":"png","format":"jpeg"}}"#),
+        block(r#"{"toolUse":{"toolUseId":"a","toolUseId":"b"}}"#),
+        block(r#"{"toolUse":{"toolUseId":"a","input":{"x":1,"x":2}}}"#),
+        block(r#"{"toolResult":{"content":[{"json":{"x":1,"x":2}}]}}"#),
+    ] {
+        let asked = CONVERSE.ask_in([body.as_bytes()]);
+        assert_eq!(asked, Err(NotUnderstood::DuplicateKey), "{body}");
+    }
+}
+
+#[test]
+fn what_a_request_does_not_bound_is_said() {
+    use Unmetered::{FileReferences, HostedTools, StoredContext};
+
+    let tools = |tools: Value| json!({"messages": [], "toolConfig": {"tools": tools}});
+    let block = |block: Value| json!({"messages": [{"role": "user", "content": [block]}]});
+    let bucket = json!({"source": {"s3Location": {"uri": "s3://a/b"}}});
+    for (body, why) in [
+        (tools(json!([{"toolSpec": {"name": "a"}}, {"cachePoint": {"type": "default"}}])), None),
+        (tools(json!([{"systemTool": {"name": "nova_grounding"}}])), Some(HostedTools)),
+        (json!({}), Some(StoredContext)),
+        (json!({"messages": [], "promptVariables": {"x": {"text": "y"}}}), Some(StoredContext)),
+        (block(json!({"image": {"format": "png", "source": {"bytes": "aa"}}})), None),
+        (block(json!({"image": bucket})), Some(FileReferences)),
+        (block(json!({"document": bucket})), Some(FileReferences)),
+        (block(json!({"video": bucket})), Some(FileReferences)),
+        (block(json!({"toolResult": {"content": [{"video": bucket}]}})), Some(FileReferences)),
+        (block(json!({"toolResult": {"content": [{"json": {"video": bucket}}]}})), None),
+        (block(json!({"toolUse": {"toolUseId": "a", "input": {"video": bucket}}})), None),
+    ] {
+        assert_eq!(CONVERSE.ask(&body).terms.unmetered, why, "{body}");
+    }
 }
 
 #[test]

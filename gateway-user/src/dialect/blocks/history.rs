@@ -1,6 +1,6 @@
 //! The conversation so far.
 
-use std::{fmt, marker::PhantomData};
+use std::{borrow::Cow, fmt, marker::PhantomData};
 
 use serde::{
     Deserialize, Deserializer,
@@ -8,43 +8,37 @@ use serde::{
 };
 
 use super::{
-    super::{Asking, NotUnderstood, draft::Draft},
-    Block, Told,
+    super::{Asking, NotUnderstood, attached::Attachments, draft::Draft, json::given},
+    Block, Message, Told,
 };
 use crate::{
-    call::{Message, Prompt, Role, Segments},
+    call::{self, Prompt, Role, Segments},
     limits,
 };
 
 /// The messages, each reduced as soon as it is parsed, so that only one is in memory.
 #[derive(Debug, Default)]
 pub(in crate::dialect) struct History {
-    messages: Vec<Message>,
+    messages: Vec<call::Message>,
     wish: Option<String>,
     user_spoke: bool,
     too_many: bool,
     segments: Segments,
-    other_parts: u64,
+    attached: Attachments,
     sample: Asking,
 }
 
-/// A history, from an array of messages as one of the dialects writes them, or from `null`.
+/// A history, from an array of messages whose blocks are written as `B`, or from `null`.
 #[derive(Debug)]
-pub(in crate::dialect) struct Messages<M> {
+pub(in crate::dialect) struct Messages<B> {
     pub(in crate::dialect) history: History,
-    of: PhantomData<M>,
-}
-
-/// A message as it is written.
-pub(in crate::dialect) trait Turn {
-    /// Adds what it says.
-    fn tell(self, history: &mut History);
+    of: PhantomData<B>,
 }
 
 impl History {
     /// What the next message says: its results, each a message, and then the rest, if there is any
     /// or were no results.
-    pub(in crate::dialect) fn push<'b>(&mut self, role: &str, blocks: &'b [Block<'b>]) {
+    fn push<'b>(&mut self, role: &str, blocks: &'b [Block<'b>]) {
         let draft = Draft::new(role);
         self.count(draft.role(), blocks);
         // An assistant's results are those of tools that the server called itself.
@@ -90,7 +84,9 @@ impl History {
         prompt.wish = self.wish;
         let Segments { system, messages, .. } = self.segments;
         prompt.terms.segments = Segments { system, messages, ..prompt.terms.segments };
-        prompt.terms.other_parts = self.other_parts;
+        prompt.terms.other_parts = self.attached.count;
+        let unmetered = &mut prompt.terms.unmetered;
+        *unmetered = unmetered.or(self.attached.unmetered());
         *sample = self.sample;
         Ok(())
     }
@@ -99,7 +95,7 @@ impl History {
         self.messages.len() >= limits::MESSAGES_PER_PROMPT
     }
 
-    fn add(&mut self, message: Message) {
+    fn add(&mut self, message: call::Message) {
         if self.is_full() {
             self.too_many = true;
         } else {
@@ -111,7 +107,7 @@ impl History {
         let before = self.sample.bytes();
         for block in blocks {
             block.sample_into(&mut self.sample);
-            self.other_parts += block.other_parts();
+            self.attached.append(block.attached());
         }
         let segments = &mut self.segments;
         let bytes =
@@ -120,33 +116,41 @@ impl History {
     }
 }
 
-impl<M> Default for Messages<M> {
+impl<B> Default for Messages<B> {
     fn default() -> Self {
         Self { history: History::default(), of: PhantomData }
     }
 }
 
-impl<'de, M: Deserialize<'de> + Turn> Deserialize<'de> for Messages<M> {
+impl<'de, B> Deserialize<'de> for Messages<B>
+where
+    B: Deserialize<'de> + From<Cow<'de, str>> + Into<Block<'de>>,
+{
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct MessagesVisitor<M>(PhantomData<M>);
+        struct MessagesVisitor<B>(PhantomData<B>);
 
-        impl<'de, M: Deserialize<'de> + Turn> Visitor<'de> for MessagesVisitor<M> {
-            type Value = Messages<M>;
+        impl<'de, B> Visitor<'de> for MessagesVisitor<B>
+        where
+            B: Deserialize<'de> + From<Cow<'de, str>> + Into<Block<'de>>,
+        {
+            type Value = Messages<B>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an array of messages or null")
             }
 
-            fn visit_unit<E>(self) -> Result<Messages<M>, E> {
+            fn visit_unit<E>(self) -> Result<Messages<B>, E> {
                 Ok(Messages::default())
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Messages<M>, A::Error> {
-                let mut messages = Messages::<M>::default();
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Messages<B>, A::Error> {
+                let mut messages = Messages::<B>::default();
                 let history = &mut messages.history;
                 while !history.is_full() {
-                    let Some(message) = seq.next_element::<M>()? else { return Ok(messages) };
-                    message.tell(history);
+                    let message: Option<Message<'de, B>> = seq.next_element()?;
+                    let Some(message) = message else { return Ok(messages) };
+                    let role = given(message.role.as_ref()).unwrap_or_default();
+                    history.push(role, &message.content.known());
                 }
                 while seq.next_element::<IgnoredAny>()?.is_some() {
                     history.too_many = true;

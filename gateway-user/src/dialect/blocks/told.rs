@@ -6,10 +6,11 @@ use super::{
     super::{
         NotUnderstood,
         canonical::{self, Json},
+        content::Content,
         draft::Draft,
         json::{Text, given},
     },
-    Block, Pieces, ToolUse,
+    Block, ToolUse,
 };
 use crate::{
     call::{Answer, ToolCall},
@@ -67,12 +68,12 @@ impl Told {
             Block::Text(text) => self.text(text),
             Block::Call(call) => self.call(index, call),
             Block::Result(result) => self.content.other(result.part()),
-            Block::Summary(pieces) => {
+            Block::Summary(content) => {
                 self.content.other(Json::text("summary"));
-                self.pieces(pieces);
+                self.more(content);
             }
             Block::Unsaid => {}
-            Block::Other(piece) => self.content.other(*piece),
+            Block::Other(piece) => self.content.other(piece.hash),
         }
     }
 
@@ -83,8 +84,8 @@ impl Told {
     }
 
     /// More of a summary.
-    pub(in crate::dialect) fn pieces(&mut self, pieces: &Pieces<'_>) {
-        pieces.add_to(&mut self.content);
+    pub(in crate::dialect) fn more(&mut self, content: &Content<'_>) {
+        content.add_to(&mut self.content);
     }
 
     fn call(&mut self, index: u64, call: &ToolUse<'_>) {

@@ -9,9 +9,11 @@ use serde::{
 
 use super::super::{
     Asking,
+    attached::{Attached, Attachments},
     canonical::{self, Fields, Json, Measured},
     draft::Draft,
     json::{Gather, Gathered, Text, given},
+    keys::Keys,
 };
 use crate::{
     call::{Message, Role},
@@ -30,7 +32,22 @@ pub(super) struct Content<'a> {
 
 impl<'a> Content<'a> {
     pub(super) fn pieces(&self) -> &[Piece<'a>] {
-        &self.parts.0.0
+        &self.parts.0.pieces
+    }
+
+    /// What of it is no text.
+    pub(super) fn attached(&self) -> Attachments {
+        let mut attachments = Attachments::default();
+        for piece in self.pieces() {
+            match piece {
+                Piece::Media(media, _) => attachments.append(Attachments::of(*media)),
+                Piece::Outcome(Outcome { parts: Some(parts), .. }) => {
+                    attachments.append(Attachments::of(*parts));
+                }
+                _ => {}
+            }
+        }
+        attachments
     }
 
     fn is_models(&self) -> bool {
@@ -51,20 +68,25 @@ impl<'a> Content<'a> {
 
 /// The parts of a content, while there is room.
 #[derive(Debug, Default)]
-struct Parts<'a>(Vec<Piece<'a>>);
+struct Parts<'a> {
+    pieces: Vec<Piece<'a>>,
+    too_many: bool,
+}
 
 impl<'de: 'a, 'a> Gather<'de> for Parts<'a> {
     type Item = Piece<'de>;
 
     fn is_full(&self) -> bool {
-        self.0.len() >= limits::PARTS_PER_MESSAGE
+        self.pieces.len() >= limits::PARTS_PER_MESSAGE
     }
 
     fn push(&mut self, piece: Piece<'de>) {
-        self.0.push(piece);
+        self.pieces.push(piece);
     }
 
-    fn overflow(&mut self) {}
+    fn overflow(&mut self) {
+        self.too_many = true;
+    }
 }
 
 /// One part. What is beside it does not count: signatures, thoughts, metadata.
@@ -79,7 +101,7 @@ pub(super) enum Piece<'a> {
     /// Code that the model ran, or the like, hashed.
     Other(Json),
     /// An image, a file or the like: hashed, and how many bytes of data it holds.
-    Media(Json, u64),
+    Media(Attached, u64),
 }
 
 /// A `functionCall`.
@@ -123,7 +145,8 @@ pub(super) struct Outcome<'a> {
     #[serde(borrow)]
     name: Option<Text<'a>>,
     response: Option<Json>,
-    parts: Option<Json>,
+    /// Images and the like.
+    parts: Option<Attached>,
 }
 
 impl Outcome<'_> {
@@ -131,7 +154,8 @@ impl Outcome<'_> {
         let mut draft = Draft::new("tool");
         draft.name(given(self.name.as_ref()));
         let mut content = canonical::Content::default();
-        for piece in [self.response, self.parts].into_iter().flatten() {
+        let parts = self.parts.map(|it| it.hash);
+        for piece in [self.response, parts].into_iter().flatten() {
             content.other(piece);
         }
         draft.content(content);
@@ -153,13 +177,13 @@ struct Media<'a> {
 }
 
 impl Media<'_> {
-    fn hash(&self) -> Json {
+    fn attached(&self) -> Attached {
         let text = |text: &Option<Text<'_>>| given(text.as_ref()).map(Json::text);
         let mut fields = Fields::default();
         fields.add_some("mimeType", text(&self.kind));
         fields.add_some("data", given(self.data.as_ref()).map(base64));
         fields.add_some("fileUri", text(&self.uri));
-        fields.hash()
+        Attached { hash: fields.hash(), elsewhere: self.uri.is_some() }
     }
 
     fn size(&self) -> u64 {
@@ -200,7 +224,8 @@ impl Turn {
                 let name = given(call.name.as_ref()).unwrap_or_default();
                 self.draft.call_by_name(given(call.id.as_ref()), name, call.arguments());
             }
-            Piece::Other(piece) | Piece::Media(piece, _) => self.content.other(*piece),
+            Piece::Other(piece) => self.content.other(*piece),
+            Piece::Media(media, _) => self.content.other(media.hash),
         }
         self.is_empty = false;
     }
@@ -222,7 +247,7 @@ pub(super) struct History {
     pub(super) too_many: bool,
     /// Bytes of images, files and the like.
     pub(super) media_bytes: u64,
-    pub(super) other_parts: u64,
+    pub(super) attached: Attachments,
     pub(super) sample: Asking,
 }
 
@@ -276,16 +301,15 @@ impl<'de> Gather<'de> for History {
     }
 
     fn push(&mut self, content: Content<'de>) {
+        self.too_many |= content.parts.0.too_many;
         for piece in content.pieces() {
             match piece {
                 Piece::Text(text) => self.sample.push(text),
-                Piece::Media(_, size) => {
-                    self.media_bytes += size;
-                    self.other_parts += 1;
-                }
+                Piece::Media(_, size) => self.media_bytes += size,
                 _ => {}
             }
         }
+        self.attached.append(content.attached());
         if content.is_models() {
             let turn = self.model.get_or_insert_with(|| Turn::of("assistant"));
             content.pieces().iter().for_each(|piece| turn.add(piece));
@@ -314,25 +338,28 @@ impl<'de> Deserialize<'de> for Piece<'de> {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Piece<'de>, A::Error> {
                 let (mut text, mut said, mut thought) = (None, None, false);
                 let mut others = Fields::default();
+                let mut keys = Keys::default();
                 while let Some(Text(name)) = map.next_key()? {
-                    match &*name {
+                    let name = in_camel_case(&name);
+                    keys.once(name)?;
+                    match name {
                         "text" => text = map.next_value::<Option<Text<'de>>>()?,
                         "thought" => thought = map.next_value::<Option<bool>>()? == Some(true),
-                        "functionCall" | "function_call" => {
+                        "functionCall" => {
                             said = map.next_value::<Option<_>>()?.map(Piece::Call).or(said);
                         }
-                        "functionResponse" | "function_response" => {
+                        "functionResponse" => {
                             said = map.next_value::<Option<_>>()?.map(Piece::Outcome).or(said);
                         }
-                        "inlineData" | "inline_data" | "fileData" | "file_data" => {
+                        "inlineData" | "fileData" => {
                             let media = map.next_value::<Option<Media<'de>>>()?;
-                            said = media.map(|it| Piece::Media(it.hash(), it.size())).or(said);
+                            said = media.map(|it| Piece::Media(it.attached(), it.size())).or(said);
                         }
                         name if says_something(name) => others.add(name, map.next_value()?),
                         _ => drop(map.next_value::<IgnoredAny>()?),
                     }
                 }
-                let others = Some(others.hash()).filter(|it| *it != Fields::default().hash());
+                let others = (!others.is_empty()).then(|| others.hash());
                 Ok(match (said, text, others) {
                     (Some(said), _, _) => said,
                     (None, text, _) if thought => {
@@ -347,6 +374,20 @@ impl<'de> Deserialize<'de> for Piece<'de> {
 
         deserializer.deserialize_map(PartVisitor)
     }
+}
+
+/// The name of a field of a part. The API takes both spellings of each.
+fn in_camel_case(name: &str) -> &str {
+    const NAMES: &[(&str, &str)] = &[
+        ("function_call", "functionCall"),
+        ("function_response", "functionResponse"),
+        ("inline_data", "inlineData"),
+        ("file_data", "fileData"),
+        ("executable_code", "executableCode"),
+        ("code_execution_result", "codeExecutionResult"),
+    ];
+    let known = NAMES.iter().find(|(snake, _)| *snake == name);
+    known.map_or(name, |(_, camel)| camel)
 }
 
 /// Whether a field of a part is one that it may be there for, and not one about another.

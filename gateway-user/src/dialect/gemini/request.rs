@@ -1,19 +1,20 @@
 //! The request: a conversation, the model that is to go on with it, and tools.
 
-use serde::{Deserialize, de::IgnoredAny};
+use serde::Deserialize;
 
 use super::super::{
     Asking, NotUnderstood,
     canonical::Json,
-    cursor::Cursor,
+    cursor::{self, Cursor},
     json::{Count, Gathered, Maybe, Text, given},
+    tools::{Toolbox, Tools},
 };
 use super::{
     Method,
     content::{Content, History, Piece, Turn},
 };
 use crate::{
-    call::{self, Dialect, Name, Prompt, Segments, Signal, Terms},
+    call::{self, Dialect, Name, Prompt, Segments, Signal, Terms, Unmetered},
     limits,
 };
 
@@ -24,15 +25,7 @@ pub(in crate::dialect) fn parse(
     sample: &mut Asking,
 ) -> Result<Prompt, NotUnderstood> {
     let mut request = Request::default();
-    let mut cursor = Cursor::new(body, 0);
-    if !cursor.takes(b'{') {
-        cursor.value::<IgnoredAny>()?;
-        return Err(NotUnderstood::NotThisShape);
-    }
-    request.fields(&mut cursor, Place::Outer)?;
-    if !cursor.is_at_end() {
-        return Err(NotUnderstood::NotJson);
-    }
+    cursor::read(body, |name, cursor| request.read(name, cursor, Place::Outer))?;
     let asked = if method == Method::Embed { Field::Input } else { Field::Contents };
     if !request.seen.contains(&asked) {
         return Err(NotUnderstood::NotThisShape);
@@ -53,7 +46,8 @@ struct Request {
     model: Option<Name>,
     history: History,
     instructions: Option<call::Message>,
-    tools: Option<Json>,
+    tools: Tools<Ours>,
+    unmetered: Option<Unmetered>,
     generation: Generation,
     service_tier: Option<Name>,
     signals: Vec<Signal>,
@@ -81,6 +75,7 @@ enum Field {
     Tools,
     Generation,
     ServiceTier,
+    CachedContent,
     PromptId,
     SessionId,
     Request,
@@ -96,11 +91,23 @@ impl Field {
             "tools" => Self::Tools,
             "generationConfig" | "generation_config" => Self::Generation,
             "serviceTier" | "service_tier" => Self::ServiceTier,
+            "cachedContent" | "cached_content" => Self::CachedContent,
             "user_prompt_id" => Self::PromptId,
             "session_id" => Self::SessionId,
             "request" | "generateContentRequest" | "generate_content_request" => Self::Request,
             _ => return None,
         })
+    }
+}
+
+struct Ours;
+
+impl Toolbox for Ours {
+    fn is_clients_with(field: &str) -> bool {
+        matches!(
+            field,
+            "functionDeclarations" | "function_declarations" | "computerUse" | "computer_use"
+        )
     }
 }
 
@@ -113,24 +120,13 @@ struct Generation {
 }
 
 impl Request {
-    /// The fields of an object, whose bracket is read.
-    fn fields(&mut self, cursor: &mut Cursor<'_>, place: Place) -> Result<(), NotUnderstood> {
-        if cursor.takes(b'}') {
-            return Ok(());
-        }
-        loop {
-            self.field(cursor, place)?;
-            if !cursor.goes_on(b'}')? {
-                return Ok(());
-            }
-        }
-    }
-
-    fn field(&mut self, cursor: &mut Cursor<'_>, place: Place) -> Result<(), NotUnderstood> {
-        let Text(name) = cursor.name()?;
-        let Some(field) = Field::of(&name) else {
-            return cursor.value::<IgnoredAny>().map(drop);
-        };
+    fn read(
+        &mut self,
+        name: &str,
+        cursor: &mut Cursor<'_>,
+        place: Place,
+    ) -> Result<(), NotUnderstood> {
+        let Some(field) = Field::of(name) else { return cursor.skip() };
         // What is wrapped may name the model once more.
         if self.seen.contains(&field) && (field, place) != (Field::Model, Place::Wrapped) {
             return Err(NotUnderstood::DuplicateKey);
@@ -156,20 +152,12 @@ impl Request {
             Field::Instructions => {
                 let content: Option<Content<'_>> = cursor.value()?;
                 self.segments.system = (cursor.at() - start) as u64;
-                self.instructions = content.map(|content| {
-                    let mut turn = Turn::of("system");
-                    for piece in content.pieces() {
-                        if let Piece::Text(text) = piece {
-                            self.sample.push(text);
-                        }
-                        turn.add(piece);
-                    }
-                    turn.finish()
-                });
+                self.instructions = content.map(|content| self.instruct(&content));
             }
             Field::Tools => {
                 self.tools = cursor.value()?;
                 self.segments.tools = (cursor.at() - start) as u64;
+                self.unmetered = self.unmetered.or(self.tools.unmetered());
             }
             Field::Generation => {
                 let generation: Option<Maybe<Generation>> = cursor.value()?;
@@ -179,15 +167,32 @@ impl Request {
                 let tier: Option<Text<'_>> = cursor.value()?;
                 self.service_tier = given(tier.as_ref()).map(Name::shared);
             }
+            Field::CachedContent => {
+                let cached: Option<Text<'_>> = cursor.value()?;
+                let stored = given(cached.as_ref()).map(|_| Unmetered::StoredContext);
+                self.unmetered = self.unmetered.or(stored);
+            }
             Field::PromptId => self.signal(cursor, "body.user_prompt_id")?,
             Field::SessionId => self.signal(cursor, "body.request.session_id")?,
             Field::Request if place == Place::Wrapped => return Err(NotUnderstood::NotThisShape),
             Field::Request => {
-                cursor.take(b'{').map_err(|_| NotUnderstood::NotThisShape)?;
-                self.fields(cursor, Place::Wrapped)?;
+                cursor.object(|name, cursor| self.read(name, cursor, Place::Wrapped))?;
             }
         }
         Ok(())
+    }
+
+    /// What the instructions come to.
+    fn instruct(&mut self, content: &Content<'_>) -> call::Message {
+        self.unmetered = self.unmetered.or(content.attached().unmetered());
+        let mut turn = Turn::of("system");
+        for piece in content.pieces() {
+            if let Piece::Text(text) = piece {
+                self.sample.push(text);
+            }
+            turn.add(piece);
+        }
+        turn.finish()
     }
 
     fn signal(&mut self, cursor: &mut Cursor<'_>, name: &'static str) -> Result<(), NotUnderstood> {
@@ -199,7 +204,7 @@ impl Request {
 
     fn prompt(mut self, method: Method) -> Prompt {
         let wish = self.history.wish.take();
-        let other_parts = self.history.other_parts;
+        let attached = self.history.attached;
         let count = |count: Option<Count>| count.and_then(Count::get);
         Prompt {
             dialect: Dialect::Gemini,
@@ -207,7 +212,7 @@ impl Request {
             model: self.model,
             stream: method == Method::StreamGenerate,
             messages: self.history.messages(self.instructions),
-            tools_hash: self.tools.filter(|tools| !tools.is_empty_array()).map(Json::get),
+            tools_hash: self.tools.hash().map(Json::get),
             wish,
             client_retry: None,
             terms: Box::new(Terms {
@@ -217,7 +222,8 @@ impl Request {
                 reports_usage: true,
                 signals: self.signals,
                 segments: self.segments,
-                other_parts,
+                other_parts: attached.count,
+                unmetered: self.unmetered.or(attached.unmetered()),
                 ..Terms::default()
             }),
         }

@@ -12,6 +12,7 @@ use super::super::{
     canonical::Json,
     draft::Draft,
     json::{Count, Gathered, Maybe, Text, given},
+    keys::Keys,
 };
 use super::{
     Method,
@@ -26,7 +27,7 @@ pub(in crate::dialect) fn parse(
     sample: &mut Asking,
 ) -> Result<Option<Prompt>, NotUnderstood> {
     let names: Names = serde_json::from_slice(body).unwrap_or_default();
-    let has = |name| names.0.contains(&name);
+    let has = |name| names.known.contains(&name);
     let is_ollamas = has("model")
         && match method {
             Method::Chat => has("messages"),
@@ -35,6 +36,9 @@ pub(in crate::dialect) fn parse(
         };
     if !is_ollamas {
         return Ok(None);
+    }
+    if let Some(reason) = names.lost {
+        return Err(reason);
     }
     let mut request: Request<'_> = serde_json::from_slice(body)?;
     if request.messages.0.too_many {
@@ -54,10 +58,17 @@ pub(in crate::dialect) fn parse(
     Ok(Some(request.prompt(method, body.len())))
 }
 
-/// Which of the fields that tell Ollama's bodies there are. Ollama reads names in any case, so what is
-/// spelled otherwise is its own, too.
+/// Which of the fields that are read there are. Ollama reads names in any case, so what is spelled
+/// otherwise is its own, too, though it is not read here, and comes twice if both spellings do.
 #[derive(Default)]
-struct Names(Vec<&'static str>);
+struct Names {
+    known: Vec<&'static str>,
+    lost: Option<NotUnderstood>,
+}
+
+/// Fields that are read.
+const FIELDS: &[&str] =
+    &["model", "messages", "prompt", "input", "system", "images", "stream", "tools", "options"];
 
 #[derive(Deserialize)]
 struct Request<'a> {
@@ -129,6 +140,11 @@ impl Request<'_> {
     }
 }
 
+/// A name as Go compares it: a long s and the sign for kelvins are letters like others to it.
+fn folded(name: &str) -> String {
+    name.to_lowercase().replace('\u{17f}', "s")
+}
+
 impl<'de> Deserialize<'de> for Names {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct NamesVisitor;
@@ -142,12 +158,17 @@ impl<'de> Deserialize<'de> for Names {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Names, A::Error> {
                 let mut names = Names::default();
+                let mut keys = Keys::default();
                 while let Some(Text(name)) = map.next_key()? {
                     map.next_value::<IgnoredAny>()?;
-                    let known = ["model", "messages", "prompt", "input"].into_iter();
-                    let mut known = known.filter(|known| name.eq_ignore_ascii_case(known));
-                    if let Some(known) = known.next().filter(|known| !names.0.contains(known)) {
-                        names.0.push(known);
+                    let folded = folded(&name);
+                    if !keys.is_other(&folded) {
+                        names.lost = Some(NotUnderstood::DuplicateKey);
+                    } else if let Some(known) = FIELDS.iter().find(|known| **known == folded) {
+                        names.known.push(*known);
+                        if *known != name {
+                            names.lost.get_or_insert(NotUnderstood::NotThisShape);
+                        }
                     }
                 }
                 Ok(names)

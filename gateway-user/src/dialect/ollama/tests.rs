@@ -2,34 +2,23 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::{
-    call::{Answer, Message, Operation, Prompt, Role, Segments, ToolCall, Usage},
-    dialect::{NotUnderstood, Reading, canonical::Json, trial},
+    call::{Message, Operation, Role, Segments, ToolCall, Usage},
+    dialect::{
+        NotUnderstood, Reading,
+        canonical::Json,
+        trial::{JSON, Trial},
+    },
     limits,
 };
 
-const CHAT: &str = "/api/chat";
-const GENERATE: &str = "/api/generate";
+const CHAT: Trial<'_> = Trial("/api/chat", ASKED);
+const GENERATE: Trial<'_> = Trial("/api/generate", r#"{"model":"m","prompt":"x"}"#);
 const ASKED: &str = r#"{"model":"m","messages":[]}"#;
 
-const LINES: Option<&str> = Some("application/x-ndjson");
-const JSON: Option<&str> = Some("application/json; charset=utf-8");
-
-fn try_ask(target: &str, body: &Value) -> Result<Option<Prompt>, NotUnderstood> {
-    trial::ask(target, [body.to_string().as_bytes()])
-}
-
-fn ask(target: &str, body: &Value) -> Prompt {
-    try_ask(target, body).expect("a prompt").expect("Ollama's")
-}
+const LINES: &str = "application/x-ndjson";
 
 fn message(message: &Value) -> Message {
-    ask(CHAT, &json!({"model": "m", "messages": [message]})).messages.remove(0)
-}
-
-fn answer(content_type: Option<&str>, body: &str) -> Answer {
-    let reading = trial::read((CHAT, ASKED), (200, content_type), true, [body.as_bytes()]);
-    assert_eq!(reading.not_understood, None, "{body}");
-    reading.answer
+    CHAT.ask(&json!({"model": "m", "messages": [message]})).messages.remove(0)
 }
 
 fn part(message: &Value) -> Value {
@@ -78,7 +67,7 @@ fn a_chat_with_tools_is_read() {
         "tools": [{"type": "function", "function": {"name": "get", "parameters": {"type": "object"}}}],
         "options": {"num_predict": 100, "temperature": 0.5},
     });
-    let prompt = ask(CHAT, &body);
+    let prompt = CHAT.ask(&body);
     assert_eq!(prompt.operation, Operation::Chat);
     assert_eq!(prompt.model.as_deref(), Some("llama3.2"));
     assert!(!prompt.stream);
@@ -94,18 +83,17 @@ fn a_chat_with_tools_is_read() {
 
 #[test]
 fn it_streams_unless_it_is_told_not_to_and_predicts_without_end_below_zero() {
-    let ask = |stream: Value| ask(CHAT, &json!({"model": "m", "messages": [], "stream": stream}));
+    let ask = |stream: Value| CHAT.ask(&json!({"model": "m", "messages": [], "stream": stream}));
     assert!(ask(json!(null)).stream);
     assert!(ask(json!(true)).stream);
     assert!(!ask(json!(false)).stream);
     let endless = json!({"model": "m", "messages": [], "options": {"num_predict": -1}});
-    assert_eq!(self::ask(CHAT, &endless).terms.max_output, None);
+    assert_eq!(CHAT.ask(&endless).terms.max_output, None);
 }
 
 #[test]
 fn a_generation_is_a_conversation_of_one_turn() {
-    let prompt = ask(
-        GENERATE,
+    let prompt = GENERATE.ask(
         &json!({"model": "m", "system": "s", "prompt": "Why?", "images": ["aGk="], "context": [1, 2]}),
     );
     assert_eq!(prompt.operation, Operation::TextCompletion);
@@ -125,8 +113,7 @@ fn a_generation_is_a_conversation_of_one_turn() {
     ];
     let body = lines.map(|line| format!("{line}\n")).concat();
     let request = r#"{"model":"m","prompt":"Why?"}"#;
-    let Reading { answer, .. } =
-        trial::read((GENERATE, request), (200, LINES), true, [body.as_bytes()]);
+    let Reading { answer, .. } = Trial(GENERATE.0, request).read(LINES, true, [body.as_bytes()]);
     assert_eq!(answer.choices, [message(&json!({"role": "assistant", "content": "Because"}))]);
     assert_eq!(answer.finish_reasons, ["length"]);
     assert_eq!(answer.usage, Some(Usage { input: 5, output: 2, ..Usage::default() }));
@@ -143,11 +130,11 @@ fn embeddings_are_read() {
         ),
         ("/api/embeddings", r#"{"model":"m","prompt":"a"}"#, r#"{"embedding":[0.1,0.2]}"#),
     ] {
-        let prompt = trial::ask(target, [request.as_bytes()]).expect("a prompt").expect("Ollama's");
+        let prompt = Trial(target, request).ask_in([request.as_bytes()]).expect("a prompt");
         assert_eq!(prompt.operation, Operation::Embeddings);
         assert!(prompt.messages.is_empty() && !prompt.stream);
         let Reading { answer, not_understood } =
-            trial::read((target, request), (200, JSON), true, [body.as_bytes()]);
+            Trial(target, request).read(JSON, true, [body.as_bytes()]);
         assert_eq!(not_understood, None);
         assert!(answer.complete && answer.choices.is_empty());
         let usage = body.contains("count").then(|| Usage { input: 8, ..Usage::default() });
@@ -166,22 +153,28 @@ fn what_other_programs_send_to_such_paths_is_other_traffic() {
         b"{\"model\":\"m\",\"prompt\":\"x\"}",
         b"{\"model\":\"m\",\"messages\":[",
     ] {
-        assert_eq!(trial::ask(CHAT, [body]), Ok(None), "{}", String::from_utf8_lossy(body));
+        assert_eq!(CHAT.look_at([body]), Ok(None), "{}", String::from_utf8_lossy(body));
     }
-    assert_eq!(try_ask(GENERATE, &json!({"model": "m"})), Ok(None), "it only loads the model");
+    assert_eq!(GENERATE.look_at([&br#"{"model":"m"}"#[..]]), Ok(None), "it only loads the model");
 }
 
 #[test]
 fn what_ollama_may_read_otherwise_is_not_understood() {
-    let ask = |body: &str| trial::ask(CHAT, [body.as_bytes()]);
+    let ask = |body: &str| CHAT.ask_in([body.as_bytes()]);
     for twice in [
         r#"{"model":"m","messages":[],"messages":[]}"#,
         r#"{"model":"m","messages":[{"role":"user","content":"x","content":"y"}]}"#,
+        r#"{"model":"m","messages":[{"role":"assistant","tool_calls":[{"function":{"arguments":{"x":1,"x":2}}}]}]}"#,
+        r#"{"model":"m","messages":[],"tools":[{"type":"function","type":"x"}]}"#,
+        r#"{"model":"m","messages":[],"options":{"num_predict":1,"num_predict":2}}"#,
+        r#"{"model":"m","messages":[],"Model":"other"}"#,
+        r#"{"model":"m","messages":[],"me\u017f\u017fages":[]}"#,
     ] {
         assert_eq!(ask(twice), Err(NotUnderstood::DuplicateKey), "{twice}");
     }
     for body in [
         r#"{"Model":"m","messages":[]}"#,
+        r#"{"model":"m","messages":[],"Options":{"num_predict":100000}}"#,
         r#"{"model":"m","messages":[{"role":"user","content":["x"]}]}"#,
         r#"{"model":7,"messages":[]}"#,
     ] {
@@ -189,17 +182,17 @@ fn what_ollama_may_read_otherwise_is_not_understood() {
     }
     let many = vec![json!({}); limits::MESSAGES_PER_PROMPT + 1];
     let many = json!({"model": "m", "messages": many});
-    assert_eq!(try_ask(CHAT, &many), Err(NotUnderstood::TooLarge));
+    assert_eq!(CHAT.try_ask(&many), Err(NotUnderstood::TooLarge));
 }
 
 #[test]
 fn a_streamed_answer_is_the_same_as_a_whole_one() {
-    let streamed = answer(LINES, &stream());
+    let streamed = CHAT.answer(LINES, stream());
     let mut whole = last();
     whole["message"] = echo();
     whole["message"]["tool_calls"][0]["id"] = "call_x".into();
-    assert_eq!(answer(JSON, &whole.to_string()), streamed);
-    assert_eq!(answer(LINES, stream().trim_end()), streamed, "the last line has no end");
+    assert_eq!(CHAT.answer(JSON, whole.to_string()), streamed);
+    assert_eq!(CHAT.answer(LINES, stream().trim_end()), streamed, "the last line has no end");
     assert!(streamed.complete);
     assert_eq!(streamed.model.as_deref(), Some("llama3.2"));
     assert_eq!(streamed.finish_reasons, ["stop"]);
@@ -217,10 +210,10 @@ const RECORDED: &str = r#"{"model":"m","stream":true,"messages":[{"role":"user",
 
 #[test]
 fn a_recorded_turn_goes_on_from_the_answer_before_it() {
-    let asked = trial::ask(CHAT, [RECORDED.as_bytes()]).expect("a prompt").expect("Ollama's");
+    let asked = CHAT.ask_in([RECORDED.as_bytes()]).expect("a prompt");
     let roles: Vec<_> = asked.messages.iter().map(|message| message.role).collect();
     assert_eq!(roles, [Role::User, Role::Assistant, Role::Tool]);
-    assert_eq!(asked.messages[1].hash, answer(LINES, &stream()).choices[0].hash);
+    assert_eq!(asked.messages[1].hash, CHAT.answer(LINES, stream()).choices[0].hash);
     assert!(asked.stream && asked.tools_hash.is_some());
 }
 
@@ -229,24 +222,22 @@ fn a_stream_is_complete_when_it_says_so() {
     let all = stream();
     let cut = all.find("\"done\":true").expect("an end");
     let Reading { answer: short, not_understood } =
-        trial::read((CHAT, ASKED), (200, LINES), false, [&all.as_bytes()[..cut - 300]]);
+        CHAT.read(LINES, false, [&all.as_bytes()[..cut - 300]]);
     assert_eq!(not_understood, None);
     assert!(!short.complete && short.usage.is_none());
     let error = all.replace(&format!("{}\n", last()), "{\"error\":\"an unexpected error\"}\n");
-    let failed = answer(LINES, &error);
+    let failed = CHAT.answer(LINES, &error);
     assert!(!failed.complete);
     assert_eq!(failed.error.as_deref(), Some("error"));
     assert_eq!(failed.tool_calls.len(), 1);
-    let refused =
-        trial::read((CHAT, ASKED), (404, JSON), true, [&br#"{"error":"model 'x' not found"}"#[..]]);
+    let refused = CHAT.read_of(404, JSON, true, [&br#"{"error":"model 'x' not found"}"#[..]]);
     assert_eq!(refused.answer.error.as_deref(), Some("error"));
 }
 
 #[test]
 fn what_is_no_answer_is_said() {
-    let lost = |content_type, body: &str| {
-        trial::read((CHAT, ASKED), (200, content_type), true, [body.as_bytes()]).not_understood
-    };
+    let lost =
+        |content_type, body: &str| CHAT.read(content_type, true, [body.as_bytes()]).not_understood;
     assert_eq!(lost(LINES, "data: x\n"), Some(NotUnderstood::NotJson));
     assert_eq!(lost(JSON, "{}"), Some(NotUnderstood::NotThisShape));
     assert_eq!(lost(LINES, ""), Some(NotUnderstood::NotThisShape));
@@ -274,12 +265,12 @@ proptest! {
     fn where_bodies_are_cut_does_not_matter(body in body(), stride in 1_usize..100, whole: bool) {
         for content_type in [LINES, JSON] {
             let read = |pieces: std::slice::Chunks<'_, u8>| {
-                trial::read((CHAT, ASKED), (200, content_type), whole, pieces)
+                CHAT.read(content_type, whole, pieces)
             };
             prop_assert_eq!(read(body.chunks(stride)), read(body.chunks(body.len().max(1))));
         }
-        for target in [CHAT, GENERATE] {
-            prop_assert_eq!(trial::ask(target, body.chunks(stride)), trial::ask(target, [&body[..]]));
+        for trial in [CHAT, GENERATE] {
+            prop_assert_eq!(trial.look_at(body.chunks(stride)), trial.look_at([&body[..]]));
         }
     }
 
@@ -291,6 +282,6 @@ proptest! {
         });
         let body: Vec<_> = lines.chain([last()]).map(|line| format!("{line}\n")).collect();
         let said = message(&json!({"role": "assistant", "content": text}));
-        prop_assert_eq!(answer(LINES, &body.concat()).choices, [said]);
+        prop_assert_eq!(CHAT.answer(LINES, body.concat()).choices, [said]);
     }
 }

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use super::super::{
+    attached::Attachments,
     canonical::{self, Json},
     content::{Arguments, Content},
     draft::Draft,
@@ -78,9 +79,9 @@ impl Message<'_> {
         self.content.texts().chain(given(self.refusal.as_ref()))
     }
 
-    /// Pieces of it that are no text.
-    pub(super) fn other_parts(&self) -> u64 {
-        self.content.other_parts()
+    /// What of it is no text.
+    pub(super) fn attached(&self) -> Attachments {
+        self.content.attached()
     }
 
     /// The text of the content, up to `limit` bytes.

@@ -11,14 +11,16 @@ use std::{fmt, mem::take};
 
 use super::super::{
     Asking, NotUnderstood,
+    attached::Attachments,
     beginnings::{Beginnings, Hashed, Mark},
     canonical::{Items, Json},
     cursor::Cursor,
     json::{Count, Maybe, Text, given},
+    tools::{Nature, Toolbox, Tools},
 };
 use super::message::Message;
 use crate::{
-    call::{self, Dialect, Name, Operation, Prompt, Role, Segments, Signal, Terms},
+    call::{self, Dialect, Name, Operation, Prompt, Role, Segments, Signal, Terms, Unmetered},
     limits,
 };
 
@@ -33,6 +35,7 @@ pub(in crate::dialect) struct End {
     mark: Mark,
     fields: Fields,
     user_spoke: bool,
+    attached: Attachments,
 }
 
 /// What the body asks, and where its messages end.
@@ -57,14 +60,15 @@ pub(super) fn parse(
     }
     let end = end.and_then(|(length, fields)| {
         let mark = known.mark(hashed, length)?;
-        Some(End { mark, fields, user_spoke: history.user_spoke })
+        let History { user_spoke, attached, .. } = history;
+        Some(End { mark, fields, user_spoke, attached })
     });
     Ok((fields.prompt(history), end))
 }
 
 /// Keeps what was read up to the end of the messages.
 pub(in crate::dialect) fn keep(known: &mut Beginnings<Beginning>, end: End, prompt: Prompt) {
-    let End { mark, fields, user_spoke } = end;
+    let End { mark, fields, user_spoke, attached } = end;
     let Prompt { messages, wish, terms, .. } = prompt;
     let weight = messages.len();
     let Segments { system: system_bytes, messages: message_bytes, .. } = terms.segments;
@@ -75,7 +79,7 @@ pub(in crate::dialect) fn keep(known: &mut Beginnings<Beginning>, end: End, prom
         too_many: false,
         system_bytes,
         message_bytes,
-        other_parts: terms.other_parts,
+        attached,
         sample: Asking::default(),
     };
     known.keep(mark, weight, Beginning { fields, history });
@@ -143,6 +147,7 @@ impl Reader {
             "n" => Field::Choices,
             "service_tier" => Field::ServiceTier,
             "stream_options" => Field::StreamOptions,
+            "web_search_options" => Field::WebSearchOptions,
             "prompt_cache_key" => Field::PromptCacheKey,
             _ => return cursor.value::<IgnoredAny>().map(drop),
         };
@@ -158,11 +163,11 @@ impl Reader {
             }
             Field::Stream => fields.stream = cursor.value::<Option<bool>>()?.unwrap_or(false),
             Field::Tools | Field::Functions => {
-                let start = cursor.at();
-                let list = cursor.value()?;
-                fields.tool_bytes += (cursor.at() - start) as u64;
+                let (list, bytes): (Tools<Ours>, u64) = cursor.sized(Cursor::value)?;
+                fields.tool_bytes += bytes;
+                fields.hosted = fields.hosted.or(list.unmetered());
                 *if field == Field::Tools { &mut fields.tools } else { &mut fields.functions } =
-                    list;
+                    list.hash();
             }
             Field::MaxTokens | Field::MaxCompletionTokens => {
                 let most = cursor.value::<Option<Count>>()?.and_then(Count::get);
@@ -179,6 +184,11 @@ impl Reader {
                 let options: Option<Maybe<StreamOptions>> = cursor.value()?;
                 let options = options.and_then(Maybe::known);
                 fields.reports_usage = options.and_then(|it| it.include_usage).unwrap_or(false);
+            }
+            Field::WebSearchOptions => {
+                let options: Option<IgnoredAny> = cursor.value()?;
+                let hosted = options.map(|_| Unmetered::HostedTools);
+                fields.hosted = fields.hosted.or(hosted);
             }
             Field::PromptCacheKey => {
                 let key: Option<Text<'_>> = cursor.value()?;
@@ -210,6 +220,8 @@ struct Fields {
     /// The form before there were `tools`.
     functions: Option<Json>,
     tool_bytes: u64,
+    /// The provider runs tools in it, as far as is known.
+    hosted: Option<Unmetered>,
     max_output: Option<u64>,
     choices: Option<u64>,
     service_tier: Option<Name>,
@@ -230,7 +242,16 @@ enum Field {
     Choices,
     ServiceTier,
     StreamOptions,
+    WebSearchOptions,
     PromptCacheKey,
+}
+
+struct Ours;
+
+impl Toolbox for Ours {
+    fn is_clients(tool: &Nature<'_>) -> bool {
+        matches!(&*tool.kind, "" | "function" | "custom")
+    }
 }
 
 #[derive(Deserialize)]
@@ -242,9 +263,7 @@ impl Fields {
     fn prompt(self, history: History) -> Prompt {
         let mut tools = Items::default();
         for list in [self.tools, self.functions].into_iter().flatten() {
-            if !list.is_empty_array() {
-                tools.push(list);
-            }
+            tools.push(list);
         }
         let signals = self.prompt_cache_key.into_iter();
         let signals = signals.map(|value| Signal { name: "body.prompt_cache_key", value });
@@ -268,7 +287,8 @@ impl Fields {
                     system: history.system_bytes,
                     messages: history.message_bytes,
                 },
-                other_parts: history.other_parts,
+                other_parts: history.attached.count,
+                unmetered: self.hosted.or(history.attached.unmetered()),
                 ..Terms::default()
             }),
         }
@@ -284,7 +304,7 @@ struct History {
     too_many: bool,
     system_bytes: u64,
     message_bytes: u64,
-    other_parts: u64,
+    attached: Attachments,
     /// Of what was read since the beginning that was known. It is not kept with one.
     sample: Asking,
 }
@@ -302,7 +322,7 @@ impl History {
             &mut self.message_bytes
         };
         *bytes += message.size();
-        self.other_parts += message.other_parts();
+        self.attached.append(message.attached());
         for text in message.texts() {
             self.sample.push(text);
         }

@@ -90,7 +90,7 @@ impl Stream {
                     self.sample.push(text);
                     choice.content.text(text);
                 }
-                Piece::Other(piece) => choice.content.other(*piece),
+                Piece::Other(piece) => choice.content.other(piece.hash),
             }
         }
         if let Some(refusal) = given(delta.refusal.as_ref()) {

@@ -9,6 +9,7 @@ use serde::{
 
 use super::super::{
     Asking,
+    attached::Attachments,
     content::{Content, Piece},
 };
 use super::{item::Item, turn::Turn};
@@ -24,7 +25,7 @@ pub(super) struct History {
     pub(super) wish: Option<String>,
     pub(super) system_bytes: u64,
     pub(super) message_bytes: u64,
-    pub(super) other_parts: u64,
+    pub(super) attached: Attachments,
     pub(super) sample: Asking,
     user_spoke: bool,
     too_many: bool,
@@ -70,7 +71,7 @@ impl History {
         }
         self.system_bytes += other.system_bytes;
         self.message_bytes += other.message_bytes;
-        self.other_parts += other.other_parts;
+        self.attached.append(other.attached);
         self.sample.append(&other.sample);
         self.too_many |= other.too_many;
     }
@@ -94,7 +95,7 @@ impl History {
     fn count(&mut self, item: &Item<'_>) -> u64 {
         let before = self.sample.bytes();
         item.sample_into(&mut self.sample);
-        self.other_parts += item.other_parts();
+        self.attached.append(item.attached());
         self.sample.bytes() - before
     }
 

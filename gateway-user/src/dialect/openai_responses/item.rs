@@ -8,10 +8,12 @@ use serde::{
 };
 
 use super::super::{
+    attached::Attachments,
     canonical::{self, Fields, Json},
     content::{Arguments, Content},
     draft::Draft,
     json::{Maybe, Text, given},
+    keys::{self, Keys},
     sample::Sample,
 };
 use super::turn::{Call, Part};
@@ -110,9 +112,11 @@ impl<'a> Item<'a> {
         sample.pass(self.arguments.as_ref().map_or(0, Arguments::size));
     }
 
-    /// Parts of it that are no text.
-    pub(super) fn other_parts(&self) -> u64 {
-        self.content.other_parts() + self.output.other_parts()
+    /// What of it is no text.
+    pub(super) fn attached(&self) -> Attachments {
+        let mut attached = self.content.attached();
+        attached.append(self.output.attached());
+        attached
     }
 
     /// The text that it says, up to `limit` bytes.
@@ -204,7 +208,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Item<'a> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Item<'de>, A::Error> {
                 let mut item = Item::default();
-                while let Some(Text(name)) = map.next_key()? {
+                let mut keys = Keys::default();
+                while let Some(Text(name)) = keys.next_of(&mut map)? {
                     match &*name {
                         "type" => item.kind = map.next_value()?,
                         "role" => item.role = map.next_value()?,
@@ -213,6 +218,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for Item<'a> {
                         "name" => item.name = map.next_value()?,
                         "content" => item.content = map.next_value()?,
                         "output" => item.output = map.next_value()?,
+                        "arguments" | "input" if item.arguments.is_some() => {
+                            return Err(keys::twice());
+                        }
                         "arguments" | "input" => item.arguments = map.next_value()?,
                         "execution" => item.execution = map.next_value()?,
                         "environment" => item.environment = map.next_value()?,

@@ -7,11 +7,14 @@ use serde::{
     de::{MapAccess, Visitor},
 };
 
-use super::super::json::{Text, TextOnly};
+use super::super::{
+    json::{Text, TextOnly},
+    keys::Keys,
+};
 use crate::{call::Signal, limits};
 
-/// Keys of `metadata` under which applications name a session or a task.
-const METADATA: Keys = &[
+/// Fields of `metadata` under which applications name a session or a task.
+const METADATA: Ids = &[
     ("session_id", "body.metadata.session_id"),
     ("conversation_id", "body.metadata.conversation_id"),
     ("thread_id", "body.metadata.thread_id"),
@@ -22,8 +25,8 @@ const METADATA: Keys = &[
     ("user_id", "body.metadata.user_id"),
 ];
 
-/// Keys of `client_metadata`, as Codex sends them (`codex-rs/core/src/responses_metadata.rs`).
-const CLIENT_METADATA: Keys = &[
+/// Fields of `client_metadata`, as Codex sends them (`codex-rs/core/src/responses_metadata.rs`).
+const CLIENT_METADATA: Ids = &[
     ("session_id", "body.client_metadata.session_id"),
     ("thread_id", "body.client_metadata.thread_id"),
     ("turn_id", "body.client_metadata.turn_id"),
@@ -33,8 +36,8 @@ const CLIENT_METADATA: Keys = &[
     ("x-openai-subagent", "body.client_metadata.x-openai-subagent"),
 ];
 
-/// Keys, each with the name of its signal.
-type Keys = &'static [(&'static str, &'static str)];
+/// Fields, each with the name of its signal.
+type Ids = &'static [(&'static str, &'static str)];
 
 /// Adds a signal, while there is room.
 pub(super) fn note(signals: &mut Vec<Signal>, name: &'static str, value: &str) {
@@ -50,17 +53,17 @@ pub(super) struct Metadata<'a>(Vec<(Text<'a>, Text<'a>)>);
 impl Metadata<'_> {
     /// Adds the ids of `metadata` to the signals.
     pub(super) fn note(&self, signals: &mut Vec<Signal>) {
-        self.note_keys(METADATA, signals);
+        self.note_ids(METADATA, signals);
     }
 
     /// Adds those of `client_metadata`.
     pub(super) fn note_client(&self, signals: &mut Vec<Signal>) {
-        self.note_keys(CLIENT_METADATA, signals);
+        self.note_ids(CLIENT_METADATA, signals);
     }
 
-    fn note_keys(&self, keys: Keys, signals: &mut Vec<Signal>) {
+    fn note_ids(&self, ids: Ids, signals: &mut Vec<Signal>) {
         for (key, value) in &self.0 {
-            if let Some((_, name)) = keys.iter().find(|(known, _)| *known == key.0) {
+            if let Some((_, name)) = ids.iter().find(|(known, _)| *known == key.0) {
                 note(signals, name, &value.0);
             }
         }
@@ -80,7 +83,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for Metadata<'a> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Metadata<'de>, A::Error> {
                 let mut texts = Vec::new();
-                while let Some((key, TextOnly(value))) = map.next_entry()? {
+                let mut keys = Keys::default();
+                while let Some(key) = keys.next_of(&mut map)? {
+                    let TextOnly(value) = map.next_value()?;
                     if texts.len() < limits::METADATA_KEYS {
                         texts.extend(value.map(|value| (key, value)));
                     }

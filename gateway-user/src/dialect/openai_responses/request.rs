@@ -11,32 +11,20 @@ use super::super::{
     Asking, NotUnderstood,
     canonical::Json,
     content::{Content, Piece},
-    cursor::Cursor,
+    cursor::{self, Cursor},
     json::{Count, Maybe, Text, given},
+    tools::{Nature, Toolbox, Tools},
 };
 use super::{
     history::History,
     metadata::{self, Metadata},
 };
-use crate::call::{Anchor, Dialect, Name, Operation, Prompt, Segments, Signal, Terms};
+use crate::call::{Anchor, Dialect, Name, Operation, Prompt, Segments, Signal, Terms, Unmetered};
 
 /// Reads a body, or a message over WebSocket.
 pub(super) fn parse(body: &[u8], sample: &mut Asking) -> Result<Prompt, NotUnderstood> {
-    let mut cursor = Cursor::new(body, 0);
-    if !cursor.takes(b'{') {
-        cursor.value::<IgnoredAny>()?;
-        return Err(NotUnderstood::NotThisShape);
-    }
     let mut fields = Fields::default();
-    if !cursor.takes(b'}') {
-        fields.field(&mut cursor)?;
-        while cursor.goes_on(b'}')? {
-            fields.field(&mut cursor)?;
-        }
-    }
-    if !cursor.is_at_end() {
-        return Err(NotUnderstood::NotJson);
-    }
+    cursor::read(body, |name, cursor| fields.read(name, cursor))?;
     fields.prompt(sample)
 }
 
@@ -51,6 +39,7 @@ struct Fields {
     stream: bool,
     tools: Option<Json>,
     tool_bytes: u64,
+    unmetered: Option<Unmetered>,
     max_output: Option<u64>,
     previous: Option<String>,
     conversation: Option<String>,
@@ -112,11 +101,8 @@ impl Field {
 }
 
 impl Fields {
-    fn field(&mut self, cursor: &mut Cursor<'_>) -> Result<(), NotUnderstood> {
-        let Text(name) = cursor.name()?;
-        let Some(field) = Field::of(&name) else {
-            return cursor.value::<IgnoredAny>().map(drop);
-        };
+    fn read(&mut self, name: &str, cursor: &mut Cursor<'_>) -> Result<(), NotUnderstood> {
+        let Some(field) = Field::of(name) else { return cursor.skip() };
         if self.seen.contains(&field) {
             return Err(NotUnderstood::DuplicateKey);
         }
@@ -128,12 +114,16 @@ impl Fields {
                 self.instructions = said;
             }
             Field::Input => self.input = cursor.value()?,
-            Field::Prompt => drop(cursor.value::<IgnoredAny>()?),
+            Field::Prompt => {
+                let stored: Option<IgnoredAny> = cursor.value()?;
+                self.mark(stored.map(|_| Unmetered::StoredContext));
+            }
             Field::Stream => self.stream = flag(cursor)?.unwrap_or(false),
             Field::Tools => {
-                let start = cursor.at();
-                self.tools = cursor.value::<Option<Json>>()?.filter(|list| !list.is_empty_array());
-                self.tool_bytes = (cursor.at() - start) as u64;
+                let (tools, bytes): (Tools<Ours>, u64) = cursor.sized(Cursor::value)?;
+                self.tools = tools.hash();
+                self.tool_bytes = bytes;
+                self.mark(tools.unmetered());
             }
             Field::MaxOutputTokens => {
                 self.max_output = cursor.value::<Option<Count>>()?.and_then(Count::get);
@@ -171,6 +161,11 @@ impl Fields {
             }
         }
         Ok(())
+    }
+
+    /// Notes why it is not metered, if it isn't.
+    fn mark(&mut self, why: Option<Unmetered>) {
+        self.unmetered = self.unmetered.or(why);
     }
 
     fn prompt(self, sample: &mut Asking) -> Result<Prompt, NotUnderstood> {
@@ -211,7 +206,8 @@ impl Fields {
                 prewarms: self.prewarm || self.generate == Some(false),
                 signals: self.signals,
                 segments,
-                other_parts: history.other_parts,
+                other_parts: history.attached.count,
+                unmetered: self.unmetered.or(history.attached.unmetered()),
                 ..Terms::default()
             }),
         })
@@ -230,6 +226,19 @@ fn name_of(cursor: &mut Cursor<'_>) -> Result<Option<Name>, NotUnderstood> {
 
 fn flag(cursor: &mut Cursor<'_>) -> Result<Option<bool>, NotUnderstood> {
     cursor.value()
+}
+
+struct Ours;
+
+impl Toolbox for Ours {
+    fn is_clients(tool: &Nature<'_>) -> bool {
+        match &*tool.kind {
+            "" | "function" | "custom" | "namespace" | "local_shell" | "apply_patch" => true,
+            "shell" => matches!(&*tool.environment, "" | "local"),
+            "tool_search" => tool.execution == "client",
+            kind => kind.starts_with("computer"),
+        }
+    }
 }
 
 #[derive(Deserialize)]

@@ -79,6 +79,7 @@ impl Steer {
         let (terms, more) = (&mut self.prompt.terms, &other.prompt.terms);
         terms.segments.messages += more.segments.messages;
         terms.other_parts += more.other_parts;
+        terms.unmetered = terms.unmetered.or(more.unmetered);
         self.prompt.messages.extend(other.prompt.messages);
         self.sample.append(&other.sample);
     }
@@ -175,8 +176,10 @@ impl Socket {
             && let Some(steer) = take_steers(&mut self.steers, previous)
         {
             sample.append(&steer.sample);
-            prompt.terms.segments.messages += steer.prompt.terms.segments.messages;
-            prompt.terms.other_parts += steer.prompt.terms.other_parts;
+            let (terms, more) = (&mut prompt.terms, &steer.prompt.terms);
+            terms.segments.messages += more.segments.messages;
+            terms.other_parts += more.other_parts;
+            terms.unmetered = terms.unmetered.or(more.unmetered);
             prompt.messages.splice(0..0, steer.prompt.messages);
         }
         Heard::Asked(Box::new(self.asked(key, (prompt, sha256), sample)))
@@ -186,8 +189,9 @@ impl Socket {
         // A stream without being asked for one.
         prompt.stream = true;
         prompt.terms.signals.extend_from_slice(&self.signals);
+        let unmetered = prompt.terms.unmetered;
         let what = What::Model(prompt);
-        Asked { key, what, sha256, unmetered: None, sample, end: None }
+        Asked { key, what, sha256, unmetered, sample, end: None }
     }
 
     /// A call that is not understood.

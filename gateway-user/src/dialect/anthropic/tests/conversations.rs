@@ -5,8 +5,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::{call::Message, dialect::trial::respelled};
 
-const CHAT: Trial = Trial("/v1/chat/completions");
-const BEDROCK: Trial = Trial("/model/m/converse");
+const CHAT: Trial<'_> = Trial("/v1/chat/completions", ASKED);
+const BEDROCK: Trial<'_> = Trial("/model/m/converse", ASKED);
 
 #[test]
 fn a_conversation_hashes_alike_in_each_api() {

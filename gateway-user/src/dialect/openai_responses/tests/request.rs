@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    call::{Anchor, Dialect, Operation, Role},
+    call::{Anchor, Dialect, Operation, Role, Unmetered},
     limits,
 };
 
@@ -89,6 +89,77 @@ fn what_is_no_request_is_said() {
     assert_eq!(lost(&deep), NotUnderstood::NotJson);
     let many = vec![json!({"role": "user"}); limits::MESSAGES_PER_PROMPT + 1];
     assert_eq!(lost(&json!({"input": many}).to_string()), NotUnderstood::TooLarge);
+}
+
+#[test]
+fn a_field_that_comes_twice_could_be_read_either_way() {
+    let item = |item: &str| format!(r#"{{"input":[{item}]}}"#);
+    for body in [
+        r#"{"input":[],"metadata":{"session_id":"a","session_id":"b"}}"#.to_owned(),
+        r#"{"conversation":{"id":"a","id":"b"}}"#.to_owned(),
+        r#"{"input":[],"tools":[{"type":"function","name":"a","name":"b"}]}"#.to_owned(),
+        item(r#"{"role":"user","role":"system","content":"x"}"#),
+        item(r#"{"role":"user","content":"x","content":"y"}"#),
+        item(r#"{"role":"user","content":[{"type":"input_text","text":"x","text":"y"}]}"#),
+        item(
+            r#"{"role":"user","content":[{"type":"input_image","image_url":null,"image_url":"y"}]}"#,
+        ),
+        item(r#"{"type":"function_call","call_id":"a","c\u0061ll_id":"b"}"#),
+        item(r#"{"type":"function_call","arguments":"a","input":"b"}"#),
+        item(r#"{"type":"web_search_call","action":{"query":"a","query":"b"}}"#),
+        item(r#"{"type":"web_search_call","action":{},"action":{}}"#),
+        item(r#"{"type":"shell_call","environment":{"type":"local","type":"x"}}"#),
+    ] {
+        assert_eq!(ask_as(observer(), &body), Err(NotUnderstood::DuplicateKey), "{body}");
+    }
+}
+
+#[test]
+fn what_a_request_does_not_bound_is_said() {
+    use Unmetered::{FileReferences, HostedTools, StoredContext};
+
+    let tool = |tool: Value| json!({"input": "x", "tools": [{"type": "function"}, tool]});
+    let typed = |kind: &str| tool(json!({"type": kind}));
+    let part = |part: Value| json!({"input": [{"role": "user", "content": [part]}]});
+    let output =
+        |output: Value| json!({"input": [{"type": "function_call_output", "output": output}]});
+    for (body, why) in [
+        (typed("web_search"), Some(HostedTools)),
+        (typed("web_search_preview_2025_03_11"), Some(HostedTools)),
+        (typed("file_search"), Some(HostedTools)),
+        (typed("code_interpreter"), Some(HostedTools)),
+        (typed("image_generation"), Some(HostedTools)),
+        (typed("mcp"), Some(HostedTools)),
+        (typed("programmatic_tool_calling"), Some(HostedTools)),
+        (typed("tool_search"), Some(HostedTools)),
+        (tool(json!({"type": "tool_search", "execution": "client"})), None),
+        (typed("custom"), None),
+        (typed("namespace"), None),
+        (typed("local_shell"), None),
+        (typed("apply_patch"), None),
+        (typed("computer_use_preview"), None),
+        (typed("shell"), None),
+        (tool(json!({"type": "shell", "environment": {"type": "local"}})), None),
+        (
+            tool(json!({"type": "shell", "environment": {"type": "container_auto"}})),
+            Some(HostedTools),
+        ),
+        (json!({"prompt": {"id": "pmpt_1"}}), Some(StoredContext)),
+        (json!({"input": "x", "prompt": null}), None),
+        (json!({"input": "x", "previous_response_id": "resp_1"}), None),
+        (json!({"input": "x", "conversation": "conv_1"}), None),
+        (part(json!({"type": "input_file", "file_data": "aa"})), None),
+        (part(json!({"type": "input_file", "file_id": null, "file_data": "aa"})), None),
+        (part(json!({"type": "input_file", "file_id": "a"})), Some(FileReferences)),
+        (part(json!({"type": "input_file", "file_url": "a"})), Some(FileReferences)),
+        (part(json!({"type": "input_image", "file_id": "a"})), Some(FileReferences)),
+        (part(json!({"type": "input_image", "image_url": "data:x"})), None),
+        (output(json!([{"type": "input_file", "file_id": "a"}])), Some(FileReferences)),
+        (output(json!("file_id")), None),
+        (json!({"input": [{"type": "function_call", "arguments": "{\"file_id\":\"a\"}"}]}), None),
+    ] {
+        assert_eq!(ask(&body).terms.unmetered, why, "{body}");
+    }
 }
 
 #[test]
