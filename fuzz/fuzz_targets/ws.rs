@@ -13,7 +13,31 @@ fuzz_target!(|data: &[u8]| {
     let whole = read(by, deflate, [stream]);
     assert_eq!(whole, read(by, deflate, stream.chunks(usize::from(*cut) + 1)));
     assert_eq!(whole, read(by, deflate, stream.chunks(1)));
+    let held = held(by, stream.chunks(usize::from(*cut) + 1));
+    assert_eq!(read(by, None, [&*held]).0, read(by, None, [stream]).0);
 });
+
+/// Holds each message until it is whole, and lets it go on.
+struct Held;
+
+impl Messages for Held {
+    fn message(&mut self, _: Message<'_>) {}
+
+    fn holds(&mut self, _: Peer, _: usize) -> bool {
+        true
+    }
+}
+
+/// What goes on of a stream, up to what breaks it.
+fn held<'a>(by: Peer, slices: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
+    let (mut socket, mut out) = (WebSocket::new(None), Vec::new());
+    for slice in slices {
+        if socket.pass(by, slice, &mut Held, &mut out).is_err() {
+            break;
+        }
+    }
+    out
+}
 
 /// Each message, written out.
 #[derive(Debug, Default, PartialEq)]

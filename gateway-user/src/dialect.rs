@@ -66,7 +66,7 @@ use model::ModelExchange;
 
 pub use detect::{detect, socket};
 pub use known::{CallKey, Known};
-pub use openai_responses::{Heard, Socket};
+pub use openai_responses::{Heard, Refused, Socket};
 pub use rpc::Asker;
 pub use sample::{Answering, Asking, Sample};
 pub use unmetered::unmetered;

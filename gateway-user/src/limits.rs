@@ -108,6 +108,9 @@ pub const TOOL_CALLS_PER_ANSWER: usize = 1024;
 pub const OUTPUT_ITEMS_PER_ANSWER: usize = 4096;
 /// Calls on one WebSocket that wait for their answers. More are not understood.
 pub const CALLS_PER_SOCKET: usize = 256;
+/// Bytes of a lane's name on a WebSocket that are kept to tell the client of it. Of one with a longer
+/// name it is told without.
+pub const LANE_NAME_BYTES: usize = 256;
 /// What the user said on a WebSocket into a running answer, and the server has not taken up yet.
 /// The oldest makes room.
 pub const STEERS_PER_SOCKET: usize = 16;

@@ -129,7 +129,7 @@ const TAIL: usize = 4;
 /// raise nothing at that event, but at an `error` with the error in an object of its own; other
 /// clients want it flat.
 fn responses(words: &mut Vec<u8>, reason: &Reason) {
-    let (message, code) = (reason.to_string(), reason.cause.code());
+    let message = reason.to_string();
     let fatal = if reason.cause == Cause::Ending { "server_error" } else { "insufficient_quota" };
     let failed = json!({
         "type": "response.failed",
@@ -141,14 +141,7 @@ fn responses(words: &mut Vec<u8>, reason: &Reason) {
         },
     });
     event(words, Some("response.failed"), &failed);
-    let mut error = refusal::openai(&message, code);
-    if let Some(error) = error.as_object_mut() {
-        error.insert("type".into(), "error".into());
-        error.insert("code".into(), code.into());
-        error.insert("message".into(), message.into());
-        error.insert("param".into(), Value::Null);
-    }
-    event(words, Some("error"), &error);
+    event(words, Some("error"), &refusal::event(reason));
 }
 
 fn event(words: &mut Vec<u8>, name: Option<&str>, data: &Value) {

@@ -18,7 +18,7 @@ mod turn;
 use super::{Asking, NotUnderstood};
 use crate::call::{Operation, Prompt};
 
-pub use socket::{Heard, Socket};
+pub use socket::{Heard, Refused, Socket};
 
 pub(super) use response::{parse as response, pending};
 pub(super) use stream::Stream;

@@ -83,6 +83,19 @@ pub(super) fn openai(message: &str, code: &str) -> Value {
     json!({ "error": { "message": message, "type": TYPE, "param": null, "code": code } })
 }
 
+/// The same with the error's fields beside it too, where some clients look for them.
+pub(super) fn event(reason: &Reason) -> Value {
+    let (message, code) = (reason.to_string(), reason.cause.code());
+    let mut event = openai(&message, code);
+    if let Some(fields) = event.as_object_mut() {
+        fields.insert("type".into(), "error".into());
+        fields.insert("code".into(), code.into());
+        fields.insert("message".into(), message.into());
+        fields.insert("param".into(), Value::Null);
+    }
+    event
+}
+
 fn anthropic(caller: &Caller, reason: &Reason) -> Value {
     let kind = match reason.cause {
         Cause::Budget => "billing_error",

@@ -140,6 +140,10 @@ impl Tap {
             (Course::On, Reading::Http(http)) => {
                 side == Side::Client && self.asks() && (http.awaits_switch() || http.asks_again())
             }
+            // What it has still to be told is bounded so.
+            (Course::On, Reading::WebSocket(dialogue)) => {
+                side == Side::Client && dialogue.has_words()
+            }
             (Course::On, _) => false,
         }
     }
@@ -197,7 +201,7 @@ impl Tap {
                     self.read_http(side, &mut way);
                     way.rest()
                 }
-                Reading::WebSocket(_) => return self.read_frames(side, rest),
+                Reading::WebSocket(_) => return self.read_frames(side, rest, None),
                 // It came before anybody could have known that it is in a tunnel.
                 Reading::Tunnel(_) => {
                     self.give_up(OpaqueReason::Switched);
@@ -287,8 +291,12 @@ impl Tap {
                 verdict
             }
             Reading::WebSocket(_) => {
-                self.read_frames(side, bytes);
-                Verdict::First(if self.course == Course::On { bytes.len() } else { 0 })
+                let at = out.len();
+                self.read_frames(side, bytes, Some(out));
+                if self.course != Course::On {
+                    out.truncate(at);
+                }
+                Verdict::Instead
             }
             Reading::Tunnel(_) => Verdict::First(0),
             Reading::Opaque(_) if self.course != Course::On => Verdict::First(0),
@@ -321,7 +329,7 @@ impl Tap {
             }
             Outlook::Switched(Switch::WebSocket(deflate), Some(spoken)) => {
                 add(&self.connection.agent.coverage.websockets, 1);
-                let dialogue = Dialogue::new(spoken, deflate);
+                let dialogue = Dialogue::new(&self.connection, spoken, deflate);
                 self.reading = Reading::WebSocket(Box::new(dialogue));
             }
             Outlook::Switched(..) => {
@@ -336,13 +344,18 @@ impl Tap {
         }
     }
 
-    fn read_frames(&mut self, side: Side, bytes: &[u8]) {
+    /// Of bytes that have not gone on, what does is put into `out`.
+    fn read_frames(&mut self, side: Side, bytes: &[u8], out: Option<&mut Vec<u8>>) {
         let Reading::WebSocket(dialogue) = &mut self.reading else { return };
         let by = match side {
             Side::Client => Peer::Client,
             Side::Upstream => Peer::Server,
         };
-        if let Err(breach) = dialogue.sent(&self.connection, by, bytes) {
+        let read = match out {
+            None => dialogue.sent(&self.connection, by, bytes),
+            Some(out) => dialogue.pass(&self.connection, by, bytes, out),
+        };
+        if let Err(breach) = read {
             tracing::debug!(connection = %self.connection.id, %breach, "not WebSocket any more");
             dialogue.finish(&self.connection, Ended::Unseen);
             if self.asks() {

@@ -4,6 +4,7 @@
 mod cut;
 mod h2;
 mod usage;
+mod websocket;
 
 use std::{
     io::{Read as _, Write as _},

@@ -15,13 +15,14 @@ use super::{
     stream::{Event, Stream},
 };
 use crate::{
-    call::{Anchor, Digest, Prompt, Role, Signal},
+    call::{Anchor, Dialect, Digest, Prompt, Reason, Role, Signal},
     dialect::{
         Answered, Asked, Asking, CallKey, Known, NotUnderstood, RequestInfo, What,
         canonical::Json,
         json::{Text, given},
+        refusal::{self, Caller},
     },
-    limits::{CALLS_PER_SOCKET, STEERS_PER_SOCKET},
+    limits::{CALLS_PER_SOCKET, LANE_NAME_BYTES, STEERS_PER_SOCKET},
 };
 
 /// Reads the messages of one WebSocket.
@@ -31,6 +32,8 @@ pub struct Socket {
     signals: Vec<Signal>,
     lanes: Vec<Lane>,
     steers: VecDeque<Steer>,
+    /// Which lane the last message of the client's put a call on, if it did.
+    last: Option<LaneName>,
 }
 
 /// What a message means.
@@ -46,11 +49,16 @@ pub enum Heard {
     NotUnderstood(NotUnderstood),
 }
 
+/// A lane's name, hashed; one has none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct LaneName(Option<Json>);
+
 /// Calls that are answered one after the other.
 #[derive(Debug, Default)]
 struct Lane {
-    /// Its name, hashed.
-    name: Option<Json>,
+    name: LaneName,
+    /// The name, if it is no longer than names are.
+    label: Option<Box<str>>,
     calls: VecDeque<Running>,
     /// The id of the answer that ended last, hashed: what comes late of it is no other's.
     ended: Option<Json>,
@@ -63,6 +71,17 @@ struct Running {
     key: Option<CallKey>,
     begun: bool,
     stream: Stream,
+}
+
+/// What the client is told of a message that does not go on.
+#[derive(Debug)]
+pub struct Refused {
+    /// The event that tells it.
+    pub text: String,
+    /// The status that it would have had over HTTP.
+    pub status: u16,
+    /// The call that it was, if it was one that was understood.
+    pub answered: Option<Answered>,
 }
 
 /// What the user said into an answer.
@@ -101,11 +120,13 @@ struct Envelope<'a> {
 
 impl Socket {
     pub(in crate::dialect) fn new(request: &RequestInfo<'_>) -> Self {
-        Self { signals: request.signals.to_vec(), lanes: Vec::new(), steers: VecDeque::new() }
+        let signals = request.signals.to_vec();
+        Self { signals, lanes: Vec::new(), steers: VecDeque::new(), last: None }
     }
 
     /// A text of the client's; `None` if it was too large to be kept.
     pub fn client_message(&mut self, message: Option<&[u8]>, known: &mut Known) -> Option<Heard> {
+        self.last = None;
         let Some(message) = message else { return Some(self.miss(None, NotUnderstood::TooLarge)) };
         let envelope: Envelope<'_> = match serde_json::from_slice(message) {
             Ok(envelope) => envelope,
@@ -147,6 +168,30 @@ impl Socket {
             }
         }
         heard
+    }
+
+    /// The client's last message does not go on.
+    pub fn refuse(&mut self, reason: &Reason) -> Refused {
+        let last = self.last.take();
+        let lane = last.and_then(|name| self.lanes.iter_mut().find(|lane| lane.name == name));
+        let status = status(reason);
+        let label = lane.as_ref().and_then(|lane| lane.label.as_deref());
+        let text = told(label, reason);
+        let call = lane.and_then(|lane| lane.calls.pop_back());
+        let answered = call.and_then(|Running { key, mut stream, .. }| {
+            if let Ok(event) = Event::parse(text.as_bytes()) {
+                stream.take(event);
+            }
+            Some(answered(key?, stream, true))
+        });
+        Refused { text, status, answered }
+    }
+
+    /// The events that tell the client that no call on it goes on.
+    #[must_use]
+    pub fn last_words(&self, reason: &Reason) -> Vec<String> {
+        let waiting = |lane: &Lane| vec![told(lane.label.as_deref(), reason); lane.calls.len()];
+        self.lanes.iter().flat_map(waiting).collect()
     }
 
     /// No more messages come: the calls that are not answered, as far as they are.
@@ -206,26 +251,29 @@ impl Socket {
         if waiting >= CALLS_PER_SOCKET {
             return false;
         }
-        self.lane(name).calls.push_back(Running { key, begun: false, stream: Stream::default() });
+        let lane = self.lane(name);
+        lane.calls.push_back(Running { key, begun: false, stream: Stream::default() });
+        self.last = Some(lane.name);
         true
     }
 
     /// The lane of that name, which may be new. Lanes on which nothing waits make room.
     fn lane(&mut self, name: Option<&str>) -> &mut Lane {
-        let name = name.map(Json::text);
+        let label = name.filter(|name| name.len() <= LANE_NAME_BYTES).map(Box::from);
+        let name = LaneName::of(name);
         let at = self.lanes.iter().position(|lane| lane.name == name);
         let at = at.unwrap_or_else(|| {
             if self.lanes.len() >= CALLS_PER_SOCKET {
                 self.lanes.retain(|lane| !lane.calls.is_empty());
             }
-            self.lanes.push(Lane { name, ..Lane::default() });
+            self.lanes.push(Lane { name, label, ..Lane::default() });
             self.lanes.len() - 1
         });
         &mut self.lanes[at]
     }
 
     fn event(&mut self, event: Event<'_>, known: &mut Known, heard: &mut Vec<Heard>) {
-        let name = event.lane().map(Json::text);
+        let name = LaneName::of(event.lane());
         let by_name = self.lanes.iter().position(|lane| lane.name == name);
         let only = (self.lanes.len() == 1).then_some(0);
         let Some(at) = by_name.or(only) else { return };
@@ -252,6 +300,21 @@ impl Socket {
     }
 }
 
+/// An error as the server itself reports them: clients go by its status, or by its fields.
+fn told(lane: Option<&str>, reason: &Reason) -> String {
+    let mut event = refusal::event(reason);
+    event["status"] = status(reason).into();
+    if let Some(lane) = lane {
+        event["stream_id"] = lane.into();
+    }
+    event.to_string()
+}
+
+fn status(reason: &Reason) -> u16 {
+    let dialect = Some(Dialect::OpenaiResponses);
+    refusal::reply(&Caller { dialect, ..Caller::default() }, reason).status
+}
+
 /// All that was said into this answer, in one.
 fn take_steers(steers: &mut VecDeque<Steer>, previous: &str) -> Option<Steer> {
     let mut taken: Option<Steer> = None;
@@ -268,6 +331,12 @@ fn take_steers(steers: &mut VecDeque<Steer>, previous: &str) -> Option<Steer> {
 fn answered(key: CallKey, mut stream: Stream, whole: bool) -> Answered {
     let sample = stream.said();
     Answered { sample, ..Answered::new(key, stream.end(whole)) }
+}
+
+impl LaneName {
+    fn of(name: Option<&str>) -> Self {
+        Self(name.map(Json::text))
+    }
 }
 
 impl Lane {

@@ -17,10 +17,13 @@ use crate::{
 impl Tap {
     /// Ends the exchange that is under way if that is wanted; else the task is woken when it is.
     pub(in crate::proxy) fn poll_cut(&mut self, cx: &Context<'_>) {
-        if let Reading::Http(http) = &self.reading
-            && self.course == Course::On
-            && let Some(reason) = http.poll_cut(cx)
-        {
+        let reason = match &self.reading {
+            _ if self.course != Course::On => None,
+            Reading::Http(http) => http.poll_cut(cx),
+            Reading::WebSocket(dialogue) => dialogue.poll_cut(cx),
+            Reading::Sniffing(_) | Reading::Tunnel(_) | Reading::Opaque(_) => None,
+        };
+        if let Some(reason) = reason {
             self.part(&reason);
         }
     }
@@ -31,6 +34,9 @@ impl Tap {
         let sent = if self.asks() { Sent::Decided } else { Sent::All };
         let in_words = match &mut self.reading {
             Reading::Http(http) => http.find_last_words(&self.connection, reason, sent),
+            Reading::WebSocket(dialogue) => {
+                dialogue.find_last_words(&self.connection, reason, sent == Sent::All)
+            }
             _ => false,
         };
         tracing::debug!(connection = %self.connection.id, %reason, in_words, "cut");
@@ -44,6 +50,7 @@ impl Tap {
     pub(in crate::proxy) fn take_words(&mut self) -> Vec<u8> {
         match &mut self.reading {
             Reading::Http(http) => http.take_last_words(),
+            Reading::WebSocket(dialogue) => dialogue.take_last_words(),
             _ => Vec::new(),
         }
     }
@@ -59,11 +66,16 @@ impl Tap {
 
     /// Puts into `out` what the gateway has to say itself, to whom that side speaks.
     pub(super) fn say(&mut self, side: Side, out: &mut Vec<u8>) {
-        let Reading::Http(http) = &mut self.reading else { return };
-        match side {
+        match (&mut self.reading, side) {
             _ if self.course != Course::On => {}
-            Side::Client => out.extend(http.take_again().unwrap_or_default()),
-            Side::Upstream => out.extend_from_slice(http.take_continue().unwrap_or_default()),
+            (Reading::Http(http), Side::Client) => {
+                out.extend(http.take_again().unwrap_or_default());
+            }
+            (Reading::Http(http), Side::Upstream) => {
+                out.extend_from_slice(http.take_continue().unwrap_or_default());
+            }
+            (Reading::WebSocket(dialogue), Side::Upstream) => out.extend(dialogue.take_words()),
+            _ => {}
         }
     }
 }

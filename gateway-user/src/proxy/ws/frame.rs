@@ -30,6 +30,15 @@ pub(super) struct Frame {
     pub(super) last: bool,
     /// Whether the first reserved bit is set: that of permessage-deflate.
     pub(super) compressed: bool,
+    pub(super) head: Head,
+}
+
+/// The bytes of a frame before its payload, as they came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Head {
+    bytes: [u8; MAX_HEAD],
+    len: usize,
+    masked: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +76,11 @@ impl Frames {
         Self { by, state: State::START }
     }
 
+    /// Whether nothing of the next frame has come.
+    pub(super) const fn is_at_start(&self) -> bool {
+        matches!(self.state, State::Head { len: 0, .. })
+    }
+
     /// Reads the next piece off `input`: how many bytes were taken for it, and the piece. Without
     /// a piece all of `input` was taken, and more is needed.
     pub(super) fn next<'a>(
@@ -79,7 +93,9 @@ impl Frames {
                     bytes[*len] = byte;
                     *len += 1;
                     if *len == head_len(bytes, *len) {
-                        let (frame, left, key) = parse(&bytes[..*len], self.by)?;
+                        let head =
+                            Head { bytes: *bytes, len: *len, masked: bytes[1] & MASKED != 0 };
+                        let (frame, left, key) = parse(head, self.by)?;
                         self.state = State::Payload { left, key };
                         return Ok((at + 1, Some(Piece::Begin(frame))));
                     }
@@ -104,13 +120,28 @@ impl Frames {
     }
 }
 
+impl Head {
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+
+    /// The key that masks the frame's payload, if it is masked.
+    pub(super) fn key(&self) -> Option<[u8; 4]> {
+        self.bytes().last_chunk().copied().filter(|_| self.masked)
+    }
+}
+
 impl Opcode {
+    pub(super) const TEXT: u8 = 1;
+    pub(super) const BINARY: u8 = 2;
+    pub(super) const CLOSE: u8 = 8;
+
     fn parse(bits: u8) -> Result<Self, Fault> {
         match bits {
             0 => Ok(Self::Continuation),
-            1 => Ok(Self::Text),
-            2 => Ok(Self::Binary),
-            8 => Ok(Self::Close),
+            Self::TEXT => Ok(Self::Text),
+            Self::BINARY => Ok(Self::Binary),
+            Self::CLOSE => Ok(Self::Close),
             9 | 10 => Ok(Self::Beat),
             _ => Err(Fault::Opcode),
         }
@@ -124,6 +155,11 @@ impl Opcode {
 impl<'a> Payload<'a> {
     pub(super) const fn len(&self) -> usize {
         self.bytes.len()
+    }
+
+    /// The bytes as they came.
+    pub(super) const fn raw(&self) -> &'a [u8] {
+        self.bytes
     }
 
     /// Appends the unmasked bytes.
@@ -150,8 +186,8 @@ fn head_len(bytes: &[u8; MAX_HEAD], len: usize) -> usize {
         return 2;
     }
     let length = match bytes[1] & LENGTH {
-        126 => 2,
-        127 => 8,
+        LENGTH_OF_TWO => 2,
+        LENGTH_OF_EIGHT => 8,
         _ => 0,
     };
     let key = if bytes[1] & MASKED == 0 { 0 } else { 4 };
@@ -159,14 +195,14 @@ fn head_len(bytes: &[u8; MAX_HEAD], len: usize) -> usize {
 }
 
 /// Reads a whole head: the frame, its payload's length and its masking key.
-fn parse(head: &[u8], by: Peer) -> Result<(Frame, u64, [u8; 4]), Fault> {
-    const LAST: u8 = 0x80;
+fn parse(head: Head, by: Peer) -> Result<(Frame, u64, [u8; 4]), Fault> {
     const RESERVED_1: u8 = 0x40;
     const RESERVED_2_AND_3: u8 = 0x30;
 
-    let [first, second, rest @ ..] = head else { return Err(Fault::Length) };
+    let [first, second, rest @ ..] = head.bytes() else { return Err(Fault::Length) };
     let opcode = Opcode::parse(first & 0x0f)?;
-    let frame = Frame { opcode, last: first & LAST != 0, compressed: first & RESERVED_1 != 0 };
+    let (last, compressed) = (first & LAST != 0, first & RESERVED_1 != 0);
+    let frame = Frame { opcode, last, compressed, head };
     if first & RESERVED_2_AND_3 != 0 {
         return Err(Fault::ReservedBit);
     }
@@ -174,16 +210,16 @@ fn parse(head: &[u8], by: Peer) -> Result<(Frame, u64, [u8; 4]), Fault> {
         return Err(Fault::Mask);
     }
     let (length, key) = match (second & LENGTH, rest) {
-        (126, [a, b, key @ ..]) => (u64::from(u16::from_be_bytes([*a, *b])), key),
-        (127, rest) => {
+        (LENGTH_OF_TWO, [a, b, key @ ..]) => (u64::from(u16::from_be_bytes([*a, *b])), key),
+        (LENGTH_OF_EIGHT, rest) => {
             let (length, key) = rest.split_first_chunk().ok_or(Fault::Length)?;
             (u64::from_be_bytes(*length), key)
         }
         (short, key) => (u64::from(short), key),
     };
     let shortest = match second & LENGTH {
-        126 => length > 125,
-        127 => length > u64::from(u16::MAX) && length <= u64::MAX >> 1,
+        LENGTH_OF_TWO => length > 125,
+        LENGTH_OF_EIGHT => length > u64::from(u16::MAX) && length <= u64::MAX >> 1,
         _ => true,
     };
     if !shortest {
@@ -195,5 +231,28 @@ fn parse(head: &[u8], by: Peer) -> Result<(Frame, u64, [u8; 4]), Fault> {
     Ok((frame, length, key.try_into().unwrap_or_default()))
 }
 
+/// Writes a frame that is a whole message, masked with the key if there is one.
+pub(super) fn write(opcode: u8, payload: &[u8], key: Option<[u8; 4]>, out: &mut Vec<u8>) {
+    let masked = if key.is_some() { MASKED } else { 0 };
+    out.push(LAST | opcode);
+    match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
+        (Ok(short @ ..=125), _) => out.push(masked | short),
+        (_, Ok(long)) => {
+            out.push(masked | LENGTH_OF_TWO);
+            out.extend(long.to_be_bytes());
+        }
+        _ => {
+            out.push(masked | LENGTH_OF_EIGHT);
+            out.extend((payload.len() as u64).to_be_bytes());
+        }
+    }
+    out.extend(key.iter().flatten());
+    Payload { bytes: payload, key: key.unwrap_or_default() }.append_to(out);
+}
+
+const LAST: u8 = 0x80;
 const MASKED: u8 = 0x80;
 const LENGTH: u8 = 0x7f;
+/// The length follows, in so many bytes.
+const LENGTH_OF_TWO: u8 = 0x7e;
+const LENGTH_OF_EIGHT: u8 = 0x7f;

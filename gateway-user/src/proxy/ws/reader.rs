@@ -1,8 +1,8 @@
 //! The messages of one direction.
 
 use super::{
-    Content, Deflate, Fault, Kind, Message, Messages, Peer,
-    frame::{Frame, Frames, Opcode, Payload, Piece},
+    Content, Deflate, Fate, Fault, Kind, Message, Messages, Peer,
+    frame::{self, Frame, Frames, Opcode, Payload, Piece},
     inflate::Inflater,
 };
 use crate::limits;
@@ -27,6 +27,35 @@ struct Assembly {
     compressed: bool,
     bytes: Vec<u8>,
     size: u64,
+    course: Course,
+}
+
+/// What becomes of a message's frames.
+///
+/// ```text
+///          whole, or too large to be held
+///   Held ─────────────────────────────────► Passed, Dropped
+/// ```
+#[derive(Debug)]
+enum Course {
+    /// They wait for their end. The key is that of the first.
+    Held { frames: Vec<u8>, key: Option<[u8; 4]> },
+    /// They go on as they come.
+    Passed,
+    /// It was decided before its end that they go on as they come, or don't.
+    Decided { pass: bool },
+}
+
+/// Where what goes on is written to; nowhere if it has gone on already.
+#[derive(Debug)]
+pub(super) struct Outlet<'a>(pub(super) Option<&'a mut Vec<u8>>);
+
+impl Outlet<'_> {
+    fn put(&mut self, bytes: &[u8]) {
+        if let Some(out) = &mut self.0 {
+            out.extend_from_slice(bytes);
+        }
+    }
 }
 
 impl Reader {
@@ -40,21 +69,49 @@ impl Reader {
         Self { by, frames: Frames::new(by), inflater, message: None, frame: None, closed: false }
     }
 
-    pub(super) fn read(&mut self, bytes: &[u8], messages: &mut impl Messages) -> Result<(), Fault> {
+    pub(super) fn read(
+        &mut self,
+        bytes: &[u8],
+        messages: &mut impl Messages,
+        out: &mut Outlet<'_>,
+    ) -> Result<(), Fault> {
         let mut rest = bytes;
         loop {
             let (taken, piece) = self.frames.next(rest)?;
             rest = rest.get(taken..).unwrap_or_default();
             match piece {
                 None => return Ok(()),
-                Some(Piece::Begin(frame)) => self.begin(frame)?,
-                Some(Piece::Payload(payload)) => self.payload(payload)?,
-                Some(Piece::End) => self.end(messages)?,
+                Some(Piece::Begin(frame)) => {
+                    self.begin(frame, messages)?;
+                    self.carry(frame.head.bytes(), out);
+                }
+                Some(Piece::Payload(payload)) => {
+                    self.payload(payload)?;
+                    self.carry(payload.raw(), out);
+                    self.check_room(messages, out);
+                }
+                Some(Piece::End) => {
+                    self.end(messages, out)?;
+                    if self.is_between_messages() {
+                        out.put(&messages.interject(self.by));
+                    }
+                }
             }
         }
     }
 
-    fn begin(&mut self, frame: Frame) -> Result<(), Fault> {
+    /// Whether a message of our own may come next, if what was read of a frame's head has not gone
+    /// on.
+    pub(super) const fn is_between_messages(&self) -> bool {
+        self.message.is_none() && self.frame.is_none() && !self.closed
+    }
+
+    /// The same, if all has gone on.
+    pub(super) const fn is_between_frames(&self) -> bool {
+        self.is_between_messages() && self.frames.is_at_start()
+    }
+
+    fn begin(&mut self, frame: Frame, messages: &mut impl Messages) -> Result<(), Fault> {
         if self.closed {
             return Err(Fault::AfterClose);
         }
@@ -68,7 +125,14 @@ impl Reader {
             return Err(Fault::ReservedBit);
         }
         match (kind, &self.message) {
-            (Some(kind), None) => self.message = Some(Assembly::new(kind, frame.compressed)),
+            (Some(kind), None) => {
+                let course = if messages.holds(self.by, 0) {
+                    Course::Held { frames: Vec::new(), key: frame.head.key() }
+                } else {
+                    Course::Passed
+                };
+                self.message = Some(Assembly::new(kind, frame.compressed, course));
+            }
             (Some(_), Some(_)) => return Err(Fault::Sequence),
             (None, None) if frame.opcode == Opcode::Continuation => return Err(Fault::Sequence),
             (None, _) => {}
@@ -99,7 +163,7 @@ impl Reader {
         Ok(())
     }
 
-    fn end(&mut self, messages: &mut impl Messages) -> Result<(), Fault> {
+    fn end(&mut self, messages: &mut impl Messages, out: &mut Outlet<'_>) -> Result<(), Fault> {
         let Some(frame) = self.frame.take() else { return Ok(()) };
         if !(frame.is_data() && frame.last) {
             return Ok(());
@@ -108,9 +172,52 @@ impl Reader {
         if let Some(inflater) = self.inflater.as_mut().filter(|_| message.compressed) {
             inflater.end(|bytes| message.add_bytes(bytes))?;
         }
-        let content = message.content();
-        messages.message(Message { by: self.by, kind: message.kind, content });
+        let told = message.told(self.by);
+        match &message.course {
+            Course::Passed => messages.message(told),
+            Course::Decided { .. } => {}
+            Course::Held { frames, key } => match messages.decide(told) {
+                Fate::Pass => out.put(frames),
+                Fate::Drop => {}
+                Fate::Instead(content) => {
+                    let opcode = match message.kind {
+                        Kind::Text => Opcode::TEXT,
+                        Kind::Binary => Opcode::BINARY,
+                    };
+                    let mut instead = Vec::with_capacity(content.len() + 14);
+                    // The key was chosen by the client, for no others to foretell (section 5.3).
+                    frame::write(opcode, &content, *key, &mut instead);
+                    out.put(&instead);
+                }
+            },
+        }
         Ok(())
+    }
+
+    /// Bytes of the frame that is under way have been read.
+    fn carry(&mut self, bytes: &[u8], out: &mut Outlet<'_>) {
+        let of_message = self.frame.is_some_and(Frame::is_data);
+        match self.message.as_mut().filter(|_| of_message).map(|message| &mut message.course) {
+            Some(Course::Held { frames, .. }) => frames.extend_from_slice(bytes),
+            Some(Course::Decided { pass: false }) => {}
+            Some(Course::Passed | Course::Decided { pass: true }) | None => out.put(bytes),
+        }
+    }
+
+    /// Decides on a message that is too large to be held to its end.
+    fn check_room(&mut self, messages: &mut impl Messages, out: &mut Outlet<'_>) {
+        let Some(message) = &mut self.message else { return };
+        let Course::Held { frames, .. } = &message.course else { return };
+        if message.is_kept() && messages.holds(self.by, frames.len()) {
+            return;
+        }
+        let (by, kind) = (self.by, message.kind);
+        let content = Content::TooLarge(message.size);
+        let pass = messages.decide(Message { by, kind, content }) == Fate::Pass;
+        if pass {
+            out.put(frames);
+        }
+        message.course = Course::Decided { pass };
     }
 }
 
@@ -121,8 +228,8 @@ impl Frame {
 }
 
 impl Assembly {
-    const fn new(kind: Kind, compressed: bool) -> Self {
-        Self { kind, compressed, bytes: Vec::new(), size: 0 }
+    const fn new(kind: Kind, compressed: bool, course: Course) -> Self {
+        Self { kind, compressed, bytes: Vec::new(), size: 0, course }
     }
 
     fn add_bytes(&mut self, bytes: &[u8]) {
@@ -139,8 +246,10 @@ impl Assembly {
         }
     }
 
-    fn content(&self) -> Content<'_> {
-        if self.is_kept() { Content::Whole(&self.bytes) } else { Content::TooLarge(self.size) }
+    fn told(&self, by: Peer) -> Message<'_> {
+        let whole = self.is_kept().then_some(Content::Whole(&self.bytes));
+        let content = whole.unwrap_or(Content::TooLarge(self.size));
+        Message { by, kind: self.kind, content }
     }
 
     const fn is_kept(&self) -> bool {

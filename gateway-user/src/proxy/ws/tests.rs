@@ -187,6 +187,122 @@ fn compressed_messages_may_grow_only_so_much() {
     assert_eq!(seen.0, text(Peer::Server, b"ok").0, "and so is what refers to it");
 }
 
+/// Holds messages of so many bytes, and lets each go on, or others in the place of some.
+#[derive(Default)]
+struct Holding {
+    seen: Seen,
+    most: usize,
+    instead: Option<Vec<u8>>,
+    dropped: Option<Kind>,
+    between: Vec<u8>,
+}
+
+impl Messages for Holding {
+    fn message(&mut self, message: Message<'_>) {
+        self.seen.message(message);
+    }
+
+    fn holds(&mut self, _: Peer, bytes: usize) -> bool {
+        bytes <= self.most
+    }
+
+    fn decide(&mut self, message: Message<'_>) -> Fate {
+        self.message(message);
+        match &self.instead {
+            _ if self.dropped == Some(message.kind) => Fate::Drop,
+            None => Fate::Pass,
+            Some(instead) => Fate::Instead(instead.clone()),
+        }
+    }
+
+    fn interject(&mut self, _: Peer) -> Vec<u8> {
+        std::mem::take(&mut self.between)
+    }
+}
+
+impl Holding {
+    fn all() -> Self {
+        Self { most: usize::MAX, ..Self::default() }
+    }
+
+    /// What goes on.
+    fn passed<'a>(&mut self, by: Peer, slices: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
+        let (mut socket, mut out) = (WebSocket::new(None), Vec::new());
+        for slice in slices {
+            socket.pass(by, slice, self, &mut out).expect("it is WebSocket");
+        }
+        out
+    }
+}
+
+#[test]
+fn what_is_held_goes_on_whole_or_not_at_all() {
+    let [begin, end] = [frame(0x01, b"he", Some([1, 2, 3, 4])), frame(0x80, b"llo", Some([5; 4]))];
+    let ping = frame(0x89, b"p", Some([6; 4]));
+    let binary = frame(0x82, b"x", Some([7; 4]));
+    let all = [&*begin, &*ping, &*end, &*binary].concat();
+    for piece in [1, 3, 100] {
+        let passed = |mut holding: Holding| holding.passed(Peer::Client, all.chunks(piece));
+        assert_eq!(passed(Holding::all()), [&*ping, &*begin, &*end, &*binary].concat());
+        let dropped = Holding { dropped: Some(Kind::Text), ..Holding::all() };
+        assert_eq!(passed(dropped), [&*ping, &*binary].concat());
+        for length in [1, 125, 126, 65_535, 65_536] {
+            let content = vec![b'y'; length];
+            let [text, other] = [(0x81, [1, 2, 3, 4]), (0x82, [7; 4])]
+                .map(|(first, key)| frame(first, &content, Some(key)));
+            let changed = Holding { instead: Some(content), ..Holding::all() };
+            assert_eq!(passed(changed), [&*ping, &*text, &*other].concat());
+        }
+    }
+    let partial = &all[..all.len() - 1];
+    assert_eq!(Holding::all().passed(Peer::Client, [partial]), [&*ping, &*begin, &*end].concat());
+}
+
+#[test]
+fn what_is_too_large_to_be_held_is_decided_on_before_its_end() {
+    let large = [frame(0x02, &[1; 20], None), frame(0x80, &[2; 20], None)].concat();
+    let all = [&*large, b"\x81\x02ok"].concat();
+    for piece in [1, 7, 100] {
+        let mut holding = Holding { most: 10, ..Holding::default() };
+        assert_eq!(holding.passed(Peer::Server, all.chunks(piece)), all);
+        assert_eq!(holding.seen.0, text(Peer::Server, b"ok").0);
+        assert_eq!(holding.seen.1.len(), 1, "it is told once");
+        let mut holding = Holding { most: 10, dropped: Some(Kind::Binary), ..Holding::default() };
+        assert_eq!(holding.passed(Peer::Server, all.chunks(piece)), b"\x81\x02ok");
+    }
+}
+
+#[test]
+fn words_of_our_own_come_between_messages() {
+    let ours = super::text("no");
+    assert_eq!(ours, b"\x81\x02no");
+    let frames = b"\x01\x01a\x89\0\x80\x01b\x81\x01c";
+    for piece in [1, 100] {
+        let mut holding = Holding { between: ours.clone(), ..Holding::default() };
+        let passed = holding.passed(Peer::Server, frames.chunks(piece));
+        assert_eq!(passed, b"\x01\x01a\x89\0\x80\x01b\x81\x02no\x81\x01c");
+    }
+    let mut socket = WebSocket::new(None);
+    let mut may = |bytes: &[u8]| {
+        socket.sent(Peer::Server, bytes, &mut Seen::default()).expect("it is WebSocket");
+        (socket.may_tell_client(true), socket.may_tell_client(false))
+    };
+    assert_eq!(may(b""), (true, true));
+    assert_eq!(may(b"\x01"), (false, true));
+    assert_eq!(may(b"\x01a"), (false, false));
+    assert_eq!(may(b"\x89\0"), (false, false), "in the middle of a message");
+    assert_eq!(may(b"\x80\0"), (true, true));
+    assert_eq!(may(b"\x88\0"), (false, false), "nothing follows that");
+}
+
+#[test]
+fn a_closing_frame_has_a_status_and_as_much_of_the_reason_as_fits() {
+    assert_eq!(close(1008, "no"), b"\x88\x04\x03\xf0no");
+    let (long, _) = server(&close(1008, &"ü".repeat(100)));
+    assert_eq!(long, Seen::default(), "it can be read");
+    assert_eq!(close(1008, &"ü".repeat(100)).len(), 2 + 2 + 122);
+}
+
 /// What one side says.
 #[derive(Clone, Debug)]
 struct Said {
@@ -289,6 +405,19 @@ proptest! {
         prop_assert_eq!(&read(by, deflate, [&bytes[..]]), &expected);
         prop_assert_eq!(&read(by, deflate, slices(&bytes, &cuts)), &expected);
         prop_assert_eq!(&read(by, deflate, bytes.chunks(1)), &expected);
+    }
+
+    #[test]
+    fn what_goes_on_says_the_same_however_it_is_cut(
+        said in vec(said(), 0..8),
+        by in select(&[Peer::Client, Peer::Server][..]),
+        most in select(&[0_usize, 20, usize::MAX][..]),
+        cuts in vec(any::<prop::sample::Index>(), 0..12),
+    ) {
+        let bytes = written(&said, by, None);
+        let passed = Holding { most, ..Holding::default() }.passed(by, slices(&bytes, &cuts));
+        prop_assert_eq!(passed.len(), bytes.len());
+        prop_assert_eq!(read(by, None, [&passed[..]]), read(by, None, [&bytes[..]]));
     }
 
     #[test]

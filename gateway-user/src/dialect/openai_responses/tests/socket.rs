@@ -4,8 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    call::{Anchor, Signal},
-    dialect::{CallKey, Heard, Socket, socket},
+    call::{Anchor, Cause, Reason, Signal},
+    dialect::{CallKey, Heard, Refused, Socket, socket},
     limits,
 };
 
@@ -259,6 +259,33 @@ fn what_waits_is_bounded() {
     assert_eq!(bench.socket.end().len(), limits::CALLS_PER_SOCKET);
 }
 
+#[test]
+fn a_message_that_is_refused_is_answered_and_not_waited_for() {
+    let mut bench = Bench::new();
+    let reason = Reason::new(Cause::Budget, "spent; raise it");
+    let first = bench.asked(&create(&json!({}))).0;
+    let second = bench.asked(&on("x", create(&json!({})))).0;
+    let Refused { text, status, answered } = bench.socket.refuse(&reason);
+    let event: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!((status, &event["status"], &event["stream_id"]), (400, &json!(400), &json!("x")));
+    assert_eq!(event["error"]["code"], "turnpike_budget_exceeded");
+    let answered = answered.expect("it was a call");
+    assert_eq!(answered.key, second);
+    assert_eq!(answered.reading.answer.error.as_deref(), Some("turnpike_budget_exceeded"));
+    assert!(bench.socket.refuse(&reason).answered.is_none(), "only the last");
+    assert_eq!(bench.socket.last_words(&reason).len(), 1);
+    // What was not understood is nobody's, and not waited for either.
+    let heard = bench.client(&json!({"type": "response.create"}));
+    assert!(matches!(heard, Some(Heard::NotUnderstood(_))), "{heard:?}");
+    assert!(bench.socket.refuse(&reason).answered.is_none());
+    bench.client(&json!({"type": "other"}));
+    assert!(bench.socket.refuse(&reason).answered.is_none());
+    assert_eq!(bench.server(&created("a1")), [Said::Begun(first)]);
+    let long = "x".repeat(limits::LANE_NAME_BYTES + 1);
+    bench.asked(&on(&long, create(&json!({}))));
+    assert!(bench.socket.refuse(&reason).text.len() < limits::LANE_NAME_BYTES * 2);
+}
+
 /// What either side may say, sensible or not.
 fn said() -> impl Strategy<Value = (bool, Option<Value>)> {
     let id = prop::sample::select(vec!["a", "b", "c"]);
@@ -292,10 +319,12 @@ fn said() -> impl Strategy<Value = (bool, Option<Value>)> {
 
 proptest! {
     #[test]
-    fn each_call_is_answered_once(messages in prop::collection::vec(said(), 0..60)) {
+    fn each_call_is_answered_once(
+        messages in prop::collection::vec((said(), prop::bool::weighted(0.2)), 0..60),
+    ) {
         let mut bench = Bench::new();
         let mut waiting = HashSet::new();
-        for (client, message) in messages {
+        for ((client, message), refused) in messages {
             let text = message.map(|message| message.to_string());
             let text = text.as_deref().map(str::as_bytes);
             let heard: Vec<_> = if client {
@@ -310,6 +339,10 @@ proptest! {
                     Heard::Answered(answered, _) => prop_assert!(waiting.remove(&answered.key)),
                     Heard::NotUnderstood(_) => {}
                 }
+            }
+            if client && refused {
+                let answered = bench.socket.refuse(&Reason::ending()).answered;
+                prop_assert!(answered.is_none_or(|answered| waiting.remove(&answered.key)));
             }
         }
         for answered in bench.socket.end() {
