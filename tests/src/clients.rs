@@ -34,6 +34,12 @@ pub enum Client {
     Git,
 }
 
+/// The words of a Codex that lets its provider search the web.
+pub fn searching(tag: &str) -> Vec<String> {
+    let wish = format!("What does the archive hold? [words=40 chunk-ms=1 tag={tag}]");
+    codex(tag, &wish, &["web_search=\"live\"", "model=\"gpt-5\""])
+}
+
 /// When a client makes what it connects with: the part that has a trust of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Made {
@@ -162,12 +168,7 @@ impl Client {
             Self::Curl2 => curl("--http2"),
             Self::Node => owned(&["node", "/agents/client.mjs", &url, &wish, "--stream"]),
             Self::Go => owned(&["go-client", &chat, &body]),
-            Self::Codex => {
-                let exec = "mkdir -p $HOME && exec codex exec --skip-git-repo-check \
-                            -c features.plugins=false \"$0\"";
-                let home = format!("HOME=/var/tmp/{tag}");
-                waiting(&["env", &home, "CODEX_API_KEY=sk-none", "sh", "-c", exec, &wish])
-            }
+            Self::Codex => codex(tag, &wish, &["web_search=\"disabled\""]),
             Self::Git => {
                 let clone = "git clone --quiet \"$0\" \"$1\" && git -C \"$1\" fsck --full && \
                              git -C \"$1\" rev-parse HEAD";
@@ -279,6 +280,15 @@ fn owned(words: &[&str]) -> Vec<String> {
 fn waiting(words: &[&str]) -> Vec<String> {
     let wait = ["sh", "-c", "echo ready; read line; exec \"$@\"", "sh"];
     owned(&[&wait, words].concat())
+}
+
+fn codex(tag: &str, wish: &str, settings: &[&str]) -> Vec<String> {
+    let exec = "mkdir -p $HOME && exec codex exec --skip-git-repo-check \
+                -c features.plugins=false \"$@\" \"$0\"";
+    let home = format!("HOME=/var/tmp/{tag}");
+    let words = ["env", &home, "CODEX_API_KEY=sk-none", "sh", "-c", exec, wish];
+    let settings = settings.iter().flat_map(|setting| ["-c", *setting]);
+    waiting(&words.into_iter().chain(settings).collect::<Vec<_>>())
 }
 
 fn body(wish: &str) -> String {

@@ -290,6 +290,23 @@ fn clients_in_an_enforced_container() {
     assert_told(&gateway.agent_json("clients").expect("it is attached"), Client::Node);
 }
 
+#[test]
+fn codex_is_refused_what_it_does_not_bound() {
+    let container = Container::start();
+    let site = Site::beside(&container);
+    let gateway = Gateway::start_with(Mode::Enforce, DECRYPTED);
+    gateway.attach_container(&container, &["--name", "clients"]);
+    let tag = "searching-codex";
+    let mut command = container.interactive("env");
+    let running = Client::Codex.start(command.args(clients::searching(tag)), tag);
+    let (status, seen) = running.ready().go().end();
+    assert!(!status.success(), "{}", seen.text);
+    assert!(seen.text.contains("turnpike: it can't be said what this call costs"), "{}", seen.text);
+    assert!(site.server.logged_of(tag).is_empty(), "nothing of it goes upstream");
+    let coverage = coverage(&gateway);
+    assert_eq!(coverage["reasons"]["calls_refused"], 1, "one attempt: {coverage}");
+}
+
 /// Runs every client on a machine, by a command that the script is appended to.
 fn side_by_side(
     host: &Host,

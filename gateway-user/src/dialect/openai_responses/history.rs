@@ -14,7 +14,7 @@ use super::super::{
 };
 use super::{item::Item, turn::Turn};
 use crate::{
-    call::{Message, Role},
+    call::{Message, Role, Unmetered},
     limits,
 };
 
@@ -26,6 +26,7 @@ pub(super) struct History {
     pub(super) system_bytes: u64,
     pub(super) message_bytes: u64,
     pub(super) attached: Attachments,
+    unmetered: Option<Unmetered>,
     pub(super) sample: Asking,
     user_spoke: bool,
     too_many: bool,
@@ -72,8 +73,14 @@ impl History {
         self.system_bytes += other.system_bytes;
         self.message_bytes += other.message_bytes;
         self.attached.append(other.attached);
+        self.unmetered = self.unmetered.or(other.unmetered);
         self.sample.append(&other.sample);
         self.too_many |= other.too_many;
+    }
+
+    /// Why what it costs can't be told, if it can't.
+    pub(super) fn unmetered(&self) -> Option<Unmetered> {
+        self.unmetered.or_else(|| self.attached.unmetered())
     }
 
     /// Whether there were more items than are read.
@@ -96,6 +103,7 @@ impl History {
         let before = self.sample.bytes();
         item.sample_into(&mut self.sample);
         self.attached.append(item.attached());
+        self.unmetered = self.unmetered.or_else(|| item.unmetered());
         self.sample.bytes() - before
     }
 

@@ -15,8 +15,10 @@ use super::super::{
     json::{Maybe, Text, given},
     keys::{self, Keys},
     sample::Sample,
+    tools::{Nature, Toolbox, Tools},
 };
 use super::turn::{Call, Part};
+use crate::call::Unmetered;
 
 /// An item. What is not read by name counts as it is; an item's own id, and how far it has come, do
 /// not: some clients send them back and some don't.
@@ -35,7 +37,24 @@ pub(super) struct Item<'a> {
     execution: Option<Text<'a>>,
     /// Where a shell runs.
     environment: Option<Maybe<Environment<'a>>>,
+    /// Those that are offered from there on, or that a server was found to have.
+    tools: Tools<Ours>,
     rest: Fields,
+}
+
+/// The provider's own tools, and those of clients.
+#[derive(Debug)]
+pub(super) struct Ours;
+
+impl Toolbox for Ours {
+    fn is_clients(tool: &Nature<'_>) -> bool {
+        match &*tool.kind {
+            "" | "function" | "custom" | "namespace" | "local_shell" | "apply_patch" => true,
+            "shell" => matches!(&*tool.environment, "" | "local"),
+            "tool_search" => tool.execution == "client",
+            kind => kind.starts_with("computer"),
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -113,6 +132,11 @@ impl<'a> Item<'a> {
     }
 
     /// What of it is no text.
+    /// Why what the item offers is not metered, if it offers anything that isn't.
+    pub(super) fn unmetered(&self) -> Option<Unmetered> {
+        self.tools.unmetered().filter(|_| self.kind() == "additional_tools")
+    }
+
     pub(super) fn attached(&self) -> Attachments {
         let mut attached = self.content.attached();
         attached.append(self.output.attached());
@@ -224,6 +248,10 @@ impl<'de: 'a, 'a> Deserialize<'de> for Item<'a> {
                         "arguments" | "input" => item.arguments = map.next_value()?,
                         "execution" => item.execution = map.next_value()?,
                         "environment" => item.environment = map.next_value()?,
+                        "tools" => {
+                            item.tools = map.next_value()?;
+                            item.rest.add_some("tools", item.tools.hash());
+                        }
                         "status" | "created_by" | "caller" | "phase" => {
                             map.next_value::<IgnoredAny>()?;
                         }

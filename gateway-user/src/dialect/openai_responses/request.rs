@@ -13,10 +13,11 @@ use super::super::{
     content::{Content, Piece},
     cursor::{self, Cursor},
     json::{Count, Maybe, Text, given},
-    tools::{Nature, Toolbox, Tools},
+    tools::Tools,
 };
 use super::{
     history::History,
+    item::Ours,
     metadata::{self, Metadata},
 };
 use crate::call::{Anchor, Dialect, Name, Operation, Prompt, Segments, Signal, Terms, Unmetered};
@@ -179,6 +180,10 @@ impl Fields {
         if history.is_over() {
             return Err(NotUnderstood::TooLarge);
         }
+        let prewarms = self.prewarm || self.generate == Some(false);
+        let unmetered = self.unmetered.or_else(|| history.unmetered());
+        // What generates nothing calls no tools.
+        let unmetered = unmetered.filter(|why| !prewarms || *why != Unmetered::HostedTools);
         *sample = history.sample;
         let previous = self.previous.map(Anchor::Response);
         let goes_on_from = previous.or_else(|| self.conversation.map(Anchor::Conversation));
@@ -203,11 +208,11 @@ impl Fields {
                 reports_usage: true,
                 goes_on_from,
                 background: self.background,
-                prewarms: self.prewarm || self.generate == Some(false),
+                prewarms,
                 signals: self.signals,
                 segments,
                 other_parts: history.attached.count,
-                unmetered: self.unmetered.or(history.attached.unmetered()),
+                unmetered,
                 ..Terms::default()
             }),
         })
@@ -226,19 +231,6 @@ fn name_of(cursor: &mut Cursor<'_>) -> Result<Option<Name>, NotUnderstood> {
 
 fn flag(cursor: &mut Cursor<'_>) -> Result<Option<bool>, NotUnderstood> {
     cursor.value()
-}
-
-struct Ours;
-
-impl Toolbox for Ours {
-    fn is_clients(tool: &Nature<'_>) -> bool {
-        match &*tool.kind {
-            "" | "function" | "custom" | "namespace" | "local_shell" | "apply_patch" => true,
-            "shell" => matches!(&*tool.environment, "" | "local"),
-            "tool_search" => tool.execution == "client",
-            kind => kind.starts_with("computer"),
-        }
-    }
 }
 
 #[derive(Deserialize)]

@@ -121,6 +121,7 @@ fn what_a_request_does_not_bound_is_said() {
     let tool = |tool: Value| json!({"input": "x", "tools": [{"type": "function"}, tool]});
     let typed = |kind: &str| tool(json!({"type": kind}));
     let part = |part: Value| json!({"input": [{"role": "user", "content": [part]}]});
+    let offered = |item: &str, kind: &str| json!({"input": [{"tools": [{"type": kind}], "type": item, "role": "developer"}]});
     let output =
         |output: Value| json!({"input": [{"type": "function_call_output", "output": output}]});
     for (body, why) in [
@@ -144,6 +145,10 @@ fn what_a_request_does_not_bound_is_said() {
             tool(json!({"type": "shell", "environment": {"type": "container_auto"}})),
             Some(HostedTools),
         ),
+        (offered("additional_tools", "web_search"), Some(HostedTools)),
+        (offered("additional_tools", "namespace"), None),
+        (offered("mcp_list_tools", "web_search"), None),
+        (json!({"input": "x", "tools": [{"type": "mcp"}], "generate": false}), None),
         (json!({"prompt": {"id": "pmpt_1"}}), Some(StoredContext)),
         (json!({"input": "x", "prompt": null}), None),
         (json!({"input": "x", "previous_response_id": "resp_1"}), None),
