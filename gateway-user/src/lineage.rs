@@ -9,6 +9,8 @@
 //! - A call that ends in **tool results** follows the tool steps that it answers. Ids are not
 //!   unique (many servers start again at `call_0`), so the history up to the answer that made the
 //!   calls decides; the id alone is a last resort.
+//! - A call that names the **response or the conversation** that it goes on from, which its server
+//!   keeps, follows the answer that was given there last.
 //! - Any other call follows the step whose answer it **echoes** last: within the same workflow, or,
 //!   when that answer was final and the user says something new, as a new workflow of the session.
 //! - The **same conversation** again, after a failure, is a retry and has its first try's place.
@@ -18,6 +20,7 @@
 //!   its own: a call goes on from a step that none has gone on from yet.
 //! - Shared instructions or a shared first question alone never link two calls.
 
+mod anchor;
 mod history;
 mod ids;
 mod memory;
@@ -32,6 +35,7 @@ use crate::{
     limits,
 };
 
+use anchor::{Anchored, ServerName};
 use history::{Chain, History};
 use ids::Ids;
 use memory::{Call, Ended, Flow, Known, Memory, Phase};
@@ -91,7 +95,7 @@ pub enum Failure {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Completion {
     /// [`StepKind::Planner`] if it calls tools or its answer is not known, [`StepKind::Final`] if
-    /// it is text only.
+    /// it is text only, [`StepKind::Utility`] if it only prepares the provider's cache.
     pub kind: StepKind,
     /// The tool steps that the answer opens, each with the model step as its parent.
     pub tools: Vec<OpenedTool>,
@@ -132,17 +136,22 @@ impl Lineage {
 
     /// A model call has been asked: says where it belongs.
     pub fn place(&mut self, at: Timestamp, prompt: &Prompt) -> Placement {
-        let history = History::new(self.salt, &prompt.messages);
+        let anchored = Anchored::find(&self.memory, prompt);
+        let start = anchored.map_or(self.salt, |it| it.chain(&self.memory, self.salt));
+        let history = History::new(start, &prompt.messages);
         let place = match self.memory.repeated(at, prompt, &history) {
             Some(repeat) => self.place_retry(&repeat),
             None => None,
         };
         let place = place.or_else(|| {
-            let link = self.memory.link(at, &history)?;
+            let kept = anchored.and_then(|it| it.link(&self.memory));
+            let link = kept.or_else(|| self.memory.link(at, &history))?;
             self.place_after(&link, &history)
         });
-        let place = place.unwrap_or_else(|| self.place_first(&history));
-        self.remember(at, prompt, &history, &place);
+        let begun_elsewhere = anchored.is_some() || history.last_answer().is_some();
+        let place = place.unwrap_or_else(|| self.place_first(&history, begun_elsewhere));
+        let conversation = anchored.and_then(|it| it.conversation());
+        self.remember(at, prompt, (&history, conversation), &place);
         place
     }
 
@@ -154,7 +163,9 @@ impl Lineage {
         let mut ended = Ended::default();
         let tools = if fault.is_none() { self.ids.open(outcome, &mut ended) } else { Vec::new() };
         let is_final = outcome.answer.complete && tools.is_empty();
+        let prewarms = found.is_some_and(|(_, known)| known.prewarms);
         let kind = match fault {
+            _ if prewarms => StepKind::Utility,
             None if is_final => StepKind::Final,
             _ => StepKind::Planner,
         };
@@ -169,6 +180,7 @@ impl Lineage {
         let mut chains = choices.map(|choice| history::extend(known.asked, choice));
         ended.first = chains.next();
         ended.others = chains.collect();
+        ended.response = outcome.answer.response_id.as_deref().map(anchor::response);
         let workflow = known.workflow;
         let phase = fault.map_or(Phase::Answered { is_final }, Phase::Failed);
         self.memory.end(seq, at, phase, ended);
@@ -261,13 +273,13 @@ impl Lineage {
     }
 
     /// As the first call of a workflow of its own.
-    fn place_first(&mut self, history: &History<'_>) -> Placement {
+    fn place_first(&mut self, history: &History<'_>, begun_elsewhere: bool) -> Placement {
         let is_twin = self.memory.asked.get(history.whole()).next().is_some();
-        let confidence = match (is_twin, history.last_answer()) {
+        let confidence = match (is_twin, begun_elsewhere) {
             (true, _) => Confidence::new(0.6),
             // The conversation has begun where it was not seen.
-            (false, Some(_)) => Confidence::new(0.7),
-            (false, None) => Confidence::new(0.95),
+            (false, true) => Confidence::new(0.7),
+            (false, false) => Confidence::new(0.95),
         };
         let kind = EvidenceKind::NewHistory;
         Placement {
@@ -289,7 +301,7 @@ impl Lineage {
         &mut self,
         at: Timestamp,
         prompt: &Prompt,
-        history: &History<'_>,
+        (history, conversation): (&History<'_>, Option<ServerName>),
         place: &Placement,
     ) {
         let known = Known {
@@ -297,10 +309,13 @@ impl Lineage {
             workflow: place.workflow,
             parents: place.parents.clone(),
             asked: history.whole(),
+            conversation,
+            response: None,
             answered: None,
             others: Vec::new(),
             tools: Vec::new(),
             phase: Phase::InFlight,
+            prewarms: prompt.terms.prewarms,
             at,
             client_retry: prompt.client_retry.unwrap_or(0),
             first_try: place.retry.map(|retry| retry.of_step_id),

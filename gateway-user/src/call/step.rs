@@ -220,6 +220,10 @@ pub enum EvidenceKind {
     HistoryPrefix,
     /// A model asked for a call of this tool with these arguments.
     ToolArguments,
+    /// The request goes on from a response by the id that its server gave it.
+    ResponseId,
+    /// The request goes on with a conversation that its server keeps, by the id of that.
+    ConversationId,
     /// The same conversation was sent before and failed.
     SameRequest,
     /// Nothing known leads here: the first call of a workflow.

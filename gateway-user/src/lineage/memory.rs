@@ -7,7 +7,7 @@ use crate::{
     limits,
 };
 
-use super::{history::Chain, tools::Deed};
+use super::{anchor::ServerName, history::Chain, tools::Deed};
 
 /// The number of a model step in the order of placement, from 0. It is never given twice.
 pub(super) type Seq = u64;
@@ -29,6 +29,8 @@ pub(super) struct Memory {
     pub(super) called: Index,
     /// By what such a call does.
     pub(super) opened: Index,
+    /// By what a server calls it: the response, or the conversation that the step is in.
+    pub(super) named: Index,
     flows: SpreadMap<WorkflowId, Flow>,
     held: Held,
     /// The most steps, and the most chains, tool calls and parents that all steps together hold.
@@ -43,12 +45,16 @@ pub(super) struct Known {
     pub(super) workflow: WorkflowId,
     pub(super) parents: Vec<StepId>,
     pub(super) asked: Chain,
+    pub(super) conversation: Option<ServerName>,
+    pub(super) response: Option<ServerName>,
     /// Of the first choice.
     pub(super) answered: Option<Chain>,
     /// Of each other one: nearly always none, which needs no memory.
     pub(super) others: Vec<Chain>,
     pub(super) tools: Vec<Call>,
     pub(super) phase: Phase,
+    /// Whether nothing was to be generated.
+    pub(super) prewarms: bool,
     /// When it was asked, then when it ended.
     pub(super) at: Timestamp,
     /// How often the client said that it had sent this before.
@@ -152,6 +158,7 @@ impl Memory {
             answered: Index::default(),
             called: Index::default(),
             opened: Index::default(),
+            named: Index::default(),
             flows: SpreadMap::default(),
             held: Held::default(),
             bound,
@@ -165,11 +172,12 @@ impl Memory {
     }
 
     #[cfg(test)]
-    pub(super) fn size(&self) -> [usize; 7] {
-        let [asked, answered, called, opened] =
-            [&self.asked, &self.answered, &self.called, &self.opened].map(|index| index.0.len());
+    pub(super) fn size(&self) -> [usize; 8] {
+        let Self { asked, answered, called, opened, named, .. } = self;
+        let [asked, answered, called, opened, named] =
+            [asked, answered, called, opened, named].map(|index| index.0.len());
         let [steps, ids, flows] = [self.steps.len(), self.by_id.len(), self.flows.len()];
-        [steps, ids, flows, asked, answered, called, opened]
+        [steps, ids, flows, asked, answered, called, opened, named]
     }
 
     pub(super) fn find(&self, id: StepId) -> Option<Seq> {
@@ -202,6 +210,9 @@ impl Memory {
         flow.running += 1;
         self.by_id.insert(step.id, seq);
         self.evicted += self.asked.insert(step.asked, seq);
+        if let Some(name) = step.conversation {
+            self.evicted += self.named.insert(name, seq);
+        }
         self.held.parents += step.parents.len();
         self.steps.push_back(step);
         self.make_room();
@@ -216,6 +227,10 @@ impl Memory {
         step.answered = answer.first;
         step.others = answer.others;
         step.tools = answer.tools;
+        step.response = answer.response;
+        if let Some(name) = step.response {
+            self.evicted += self.named.insert(name, seq);
+        }
         for chain in step.chains() {
             self.evicted += self.answered.insert(chain, seq);
         }
@@ -264,6 +279,9 @@ impl Memory {
         let seq = self.oldest;
         self.by_id.remove(&step.id);
         self.asked.remove(step.asked, seq);
+        for name in step.conversation.into_iter().chain(step.response) {
+            self.named.remove(name, seq);
+        }
         for chain in step.chains() {
             self.answered.remove(chain, seq);
         }
@@ -295,6 +313,7 @@ pub(super) struct Ended {
     pub(super) first: Option<Chain>,
     pub(super) others: Vec<Chain>,
     pub(super) tools: Vec<Call>,
+    pub(super) response: Option<ServerName>,
 }
 
 /// How much the steps hold, all together.

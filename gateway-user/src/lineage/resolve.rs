@@ -25,6 +25,10 @@ pub(super) struct Link {
 /// What the link rests on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Basis {
+    /// The id of the response, which its server gave it.
+    Response,
+    /// The id of a conversation that the server keeps.
+    Conversation,
     /// Tool results, after the very answer that called the tools.
     Results,
     /// Tool results, after an edited answer to the very same question.
@@ -62,7 +66,8 @@ pub(super) struct Repeat {
 impl Link {
     pub(super) fn confidence(&self) -> Confidence {
         let basis = match self.basis {
-            Basis::Results => 0.99,
+            Basis::Results | Basis::Response => 0.99,
+            Basis::Conversation => 0.9,
             Basis::Answer => 0.97,
             Basis::ResultsOfEdited | Basis::UniqueId => 0.8,
             Basis::EditedAnswer => 0.6,
@@ -78,6 +83,8 @@ impl Link {
 
     pub(super) fn evidence(&self, from: StepId) -> Vec<Evidence> {
         let kinds: &[EvidenceKind] = match self.basis {
+            Basis::Response => &[EvidenceKind::ResponseId],
+            Basis::Conversation => &[EvidenceKind::ConversationId],
             Basis::Results => &[EvidenceKind::ToolCallId, EvidenceKind::AnswerEcho],
             Basis::ResultsOfEdited => &[EvidenceKind::ToolCallId, EvidenceKind::HistoryPrefix],
             Basis::UniqueId | Basis::ReusedId => &[EvidenceKind::ToolCallId],
@@ -88,11 +95,16 @@ impl Link {
         kinds.iter().map(|&kind| Evidence { kind, confidence, from_step_id: Some(from) }).collect()
     }
 
-    /// Whether the call answers tool calls of the step.
+    /// Whether the call may answer tool calls of the step.
     pub(super) fn brings_results(&self) -> bool {
         matches!(
             self.basis,
-            Basis::Results | Basis::ResultsOfEdited | Basis::UniqueId | Basis::ReusedId
+            Basis::Response
+                | Basis::Conversation
+                | Basis::Results
+                | Basis::ResultsOfEdited
+                | Basis::UniqueId
+                | Basis::ReusedId
         )
     }
 }

@@ -1,6 +1,7 @@
-//! Each rule by behaviour; `tools`, those for tool calls that are made; `simulation` plays them against
+//! Each rule by behaviour; `kept`, those for conversations that servers keep; `tools`, those for tool calls that are made; `simulation` plays them against
 //! each other.
 
+mod kept;
 mod simulation;
 mod tools;
 

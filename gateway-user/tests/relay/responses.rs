@@ -109,7 +109,8 @@ fn converse(bed: &Bed) {
 
     for (n, message) in [warm, first].into_iter().enumerate() {
         let Finished { step, completion, .. } = bed.steps.finished(2).remove(n);
-        assert_eq!((step.kind, completion.state), (StepKind::Final, State::Done));
+        let kind = if n == 0 { StepKind::Utility } else { StepKind::Final };
+        assert_eq!((step.kind, completion.state), (kind, State::Done));
         assert_eq!(step.dialect, Some(Dialect::OpenaiResponses));
         assert_eq!(step.response_id, Some(format!("resp_{n}")));
         assert_eq!(step.request_model.as_deref(), Some("m-1"));

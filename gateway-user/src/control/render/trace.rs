@@ -211,6 +211,8 @@ fn reason(node: &Node<'_>, evidence: &Evidence) -> Cell {
         EvidenceKind::AnswerEcho => "the history holds the answer of",
         EvidenceKind::HistoryPrefix => "the history goes on from",
         EvidenceKind::ToolArguments => "the tool and its arguments were asked for by",
+        EvidenceKind::ResponseId => "it names the response of",
+        EvidenceKind::ConversationId => "it names a conversation, whose last answer is that of",
         EvidenceKind::SameRequest => "the same request failed as",
         EvidenceKind::NewHistory => "nothing seen before leads here",
     };
