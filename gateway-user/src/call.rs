@@ -10,6 +10,7 @@ mod money;
 mod name;
 mod prompt;
 mod reason;
+mod signal;
 mod step;
 mod time;
 mod workflow;
@@ -22,8 +23,9 @@ pub use ids::{ConnectionId, IdParseError, SessionId, StepId, TraceId, WorkflowId
 pub use map::{Folding, Spread, SpreadMap};
 pub use money::{MoneyParseError, NanoUsd};
 pub use name::Name;
-pub use prompt::{Anchor, Invocation, Message, Prompt, Role, Segments, Signal, Terms};
+pub use prompt::{Anchor, Invocation, Message, Prompt, Role, Segments, Terms};
 pub use reason::{Cause, Reason};
+pub use signal::Signal;
 pub use step::{
     CallKind, Confidence, Evidence, EvidenceKind, Retry, RetryReason, Settlement, Spent, Step,
     StepKind, Tool,

@@ -133,6 +133,8 @@ pub const LINEAGE_ENTRIES: usize = 65_536;
 /// Steps that one entry of lineage's indexes leads to: those whose histories, or tool-call ids,
 /// are equal. The oldest makes room.
 pub const LINEAGE_CANDIDATES: usize = 256;
+/// Sessions of an agent that are known by ids that clients sent. The oldest makes room.
+pub const NAMED_SESSIONS_PER_AGENT: usize = 16_384;
 /// Choices of one answer that lineage follows; a history that goes on from another is not linked.
 pub const CHOICES_PER_ANSWER: usize = 128;
 

@@ -18,6 +18,8 @@
 //!   and the same arguments, if that waits for its result; else a workflow of its own.
 //! - Equal first calls are separate workflows. Where they go on with equal histories each keeps to
 //!   its own: a call goes on from a step that none has gone on from yet.
+//! - A call that nothing leads to opens a workflow: of the session that its client **names**, if it
+//!   names one that is known.
 //! - Shared instructions or a shared first question alone never link two calls.
 
 mod anchor;
@@ -25,6 +27,7 @@ mod history;
 mod ids;
 mod memory;
 mod resolve;
+mod sessions;
 mod tools;
 
 use crate::{
@@ -40,6 +43,7 @@ use history::{Chain, History};
 use ids::Ids;
 use memory::{Call, Ended, Flow, Known, Memory, Phase};
 use resolve::{Link, Repeat};
+use sessions::{Opened, Sessions};
 
 /// The calls of one agent. Remembers the last [`limits::LINEAGE_ENTRIES`] model steps, fewer if
 /// they call many tools; a call that goes on from one that is forgotten opens a new workflow.
@@ -49,6 +53,7 @@ pub struct Lineage {
     /// Where each chain starts.
     salt: Chain,
     memory: Memory,
+    sessions: Sessions,
     late: u64,
 }
 
@@ -114,7 +119,7 @@ pub struct OpenedTool {
 /// What was hit of the bounds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Steps, and steps in index entries, that were forgotten to make room.
+    /// Steps, steps in index entries, and names of sessions that were forgotten to make room.
     pub evicted: u64,
     /// Calls that ended after they had been forgotten, or for the second time.
     pub late: u64,
@@ -131,7 +136,7 @@ impl Lineage {
     fn bounded(seed: u64, bound: usize) -> Self {
         let mut ids = Ids::new(seed);
         let salt = ids.wide();
-        Self { ids, salt, memory: Memory::new(bound), late: 0 }
+        Self { ids, salt, memory: Memory::new(bound), sessions: Sessions::default(), late: 0 }
     }
 
     /// A model call has been asked: says where it belongs.
@@ -149,7 +154,12 @@ impl Lineage {
             self.place_after(&link, &history)
         });
         let begun_elsewhere = anchored.is_some() || history.last_answer().is_some();
-        let place = place.unwrap_or_else(|| self.place_first(&history, begun_elsewhere));
+        let signals = &prompt.terms.signals;
+        let place = place.unwrap_or_else(|| {
+            let named = self.sessions.find(signals);
+            self.place_first(&history, begun_elsewhere, named)
+        });
+        self.sessions.note(signals, Opened { session: place.session, by: place.step });
         let conversation = anchored.and_then(|it| it.conversation());
         self.remember(at, prompt, (&history, conversation), &place);
         place
@@ -194,7 +204,7 @@ impl Lineage {
 
     #[must_use]
     pub fn counters(&self) -> Counters {
-        Counters { evicted: self.memory.evicted(), late: self.late }
+        Counters { evicted: self.memory.evicted() + self.sessions.evicted(), late: self.late }
     }
 
     /// In the place of the call's first try.
@@ -273,7 +283,12 @@ impl Lineage {
     }
 
     /// As the first call of a workflow of its own.
-    fn place_first(&mut self, history: &History<'_>, begun_elsewhere: bool) -> Placement {
+    fn place_first(
+        &mut self,
+        history: &History<'_>,
+        begun_elsewhere: bool,
+        named: Option<Opened>,
+    ) -> Placement {
         let is_twin = self.memory.asked.get(history.whole()).next().is_some();
         let confidence = match (is_twin, begun_elsewhere) {
             (true, _) => Confidence::new(0.6),
@@ -281,17 +296,19 @@ impl Lineage {
             (false, true) => Confidence::new(0.7),
             (false, false) => Confidence::new(0.95),
         };
-        let kind = EvidenceKind::NewHistory;
+        let because = |kind, from_step_id| Evidence { kind, confidence, from_step_id };
+        let mut evidence = vec![because(EvidenceKind::NewHistory, None)];
+        evidence.extend(named.map(|named| because(EvidenceKind::SessionId, Some(named.by))));
         Placement {
             workflow: self.ids.workflow(),
-            session: self.ids.session(),
+            session: named.map_or_else(|| self.ids.session(), |named| named.session),
             trace: self.ids.trace(),
             step: self.ids.step(),
             parents: Vec::new(),
             opens_workflow: true,
             kind: StepKind::Planner,
             confidence,
-            evidence: vec![Evidence { kind, confidence, from_step_id: None }],
+            evidence,
             retry: None,
             answered: Vec::new(),
         }

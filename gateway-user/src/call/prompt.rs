@@ -1,6 +1,6 @@
 //! What a dialect reads off a request.
 
-use super::{Dialect, Name, Operation, Unmetered};
+use super::{Dialect, Name, Operation, Signal, Unmetered};
 
 /// What the client asked of a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,14 +54,6 @@ pub enum Anchor {
     Response(String),
     /// `conversation`.
     Conversation(String),
-}
-
-/// An id that a client sent. Evidence, not authority.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Signal {
-    /// The header, in lower case, or the place in the body, with dots.
-    pub name: &'static str,
-    pub value: String,
 }
 
 /// The parts of a prompt in the order in which providers cache them, with the bytes of their text.

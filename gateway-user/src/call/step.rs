@@ -224,6 +224,8 @@ pub enum EvidenceKind {
     ResponseId,
     /// The request goes on with a conversation that its server keeps, by the id of that.
     ConversationId,
+    /// The client says that it is in the session of an earlier call.
+    SessionId,
     /// The same conversation was sent before and failed.
     SameRequest,
     /// Nothing known leads here: the first call of a workflow.

@@ -40,6 +40,17 @@ const REFERENCES: &[&str] = &["file_id", "file_url", "s3Location", "fileUri", "f
 /// Types of a source that is not in the request (Anthropic).
 const SOURCES: &[&str] = &["file", "url"];
 
+/// Types of parts of which a model reads no more than its provider's limit, wherever they are.
+const BOUNDED: &[&str] = &["image", "image_url", "input_image"];
+
+impl Attached {
+    /// Of a part of that type, with the hash.
+    pub(super) fn part(kind: Option<&str>, hash: Json, elsewhere: bool) -> Self {
+        let bounded = kind.is_some_and(|kind| BOUNDED.contains(&kind));
+        Self { hash, elsewhere: elsewhere && !bounded }
+    }
+}
+
 impl Attachments {
     /// One.
     pub(super) const fn of(attached: Attached) -> Self {

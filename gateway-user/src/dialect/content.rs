@@ -190,7 +190,7 @@ impl<'de> Visitor<'de> for PartVisitor {
             (None, Some(Text(text))) => Ok(Piece::Text(text)),
             (kind, text) => {
                 fields.add_some("text", text.map(|Text(text)| Json::text(&text)));
-                Ok(Piece::Other(Attached { hash: other(kind, image, fields), elsewhere }))
+                Ok(Piece::Other(Attached::part(kind, other(kind, image, fields), elsewhere)))
             }
         }
     }

@@ -6,7 +6,7 @@ mod simulation;
 mod tools;
 
 use super::*;
-use crate::call::{Dialect, Message, Operation, Role, ToolCall};
+use crate::call::{Dialect, Message, Operation, Role, Signal, ToolCall};
 
 /// One agent's traffic, a millisecond between any two things that happen.
 struct Traffic {
@@ -112,6 +112,31 @@ fn steps(end: &Completion) -> Vec<StepId> {
 
 fn join(parts: &[&[Message]]) -> Vec<Message> {
     parts.concat()
+}
+
+#[test]
+fn what_nothing_leads_to_is_in_the_session_that_its_client_names() {
+    let mut traffic = Traffic::new();
+    let mut ask = |text: &str, session: &str| {
+        let mut prompt = prompt(&[user(text)]);
+        prompt.terms.signals = vec![Signal { name: "session-id", value: session.into() }];
+        traffic.wait(1);
+        traffic.lineage.place(traffic.now, &prompt)
+    };
+    let [first, title, other] =
+        [("a", "x"), ("title of a", "x"), ("b", "y")].map(|(a, b)| ask(a, b));
+    assert_eq!(title.session, first.session);
+    assert!(title.opens_workflow && title.workflow != first.workflow && title.parents.is_empty());
+    assert_eq!(title.evidence[1].kind, EvidenceKind::SessionId);
+    assert_eq!(title.evidence[1].from_step_id, Some(first.step));
+    assert_ne!(other.session, first.session);
+    // What went on from another session stays there.
+    traffic.answer(&other, &says("c"));
+    let mut on = prompt(&[user("b"), says("c"), user("d")]);
+    on.terms.signals = vec![Signal { name: "session-id", value: "x".into() }];
+    assert_eq!(traffic.lineage.place(traffic.now, &on).session, other.session);
+    let mut elsewhere = Lineage::new(2);
+    assert_ne!(elsewhere.place(traffic.now, &on).session, first.session, "another agent's");
 }
 
 #[test]

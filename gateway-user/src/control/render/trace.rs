@@ -213,6 +213,7 @@ fn reason(node: &Node<'_>, evidence: &Evidence) -> Cell {
         EvidenceKind::ToolArguments => "the tool and its arguments were asked for by",
         EvidenceKind::ResponseId => "it names the response of",
         EvidenceKind::ConversationId => "it names a conversation, whose last answer is that of",
+        EvidenceKind::SessionId => "its client names the session of",
         EvidenceKind::SameRequest => "the same request failed as",
         EvidenceKind::NewHistory => "nothing seen before leads here",
     };

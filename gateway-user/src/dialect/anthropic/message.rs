@@ -78,8 +78,7 @@ impl<'a> Read<'a> {
                 fields.add_some("name", given(self.name.as_ref()).map(Json::text));
                 fields.add_some("input", self.input.map(|input| input.json));
                 fields.add_some("content", self.content.canonical().if_any());
-                let elsewhere = self.elsewhere;
-                blocks::Block::Other(Attached { hash: fields.hash(), elsewhere })
+                blocks::Block::Other(Attached::part(kind, fields.hash(), self.elsewhere))
             }
         }
     }

@@ -84,7 +84,8 @@ fn what_a_request_does_not_bound_is_said() {
         (json!({"messages": [], "mcp_servers": [{"type": "url", "url": "x"}]}), Some(HostedTools)),
         (json!({"messages": [], "container": null}), None),
         (json!({"messages": [], "container": "container_1"}), Some(StoredContext)),
-        (source("image", json!({"type": "url", "url": "x"})), Some(FileReferences)),
+        (source("image", json!({"type": "url", "url": "x"})), None),
+        (source("image", json!({"type": "file", "file_id": "x"})), None),
         (source("document", json!({"type": "url", "url": "x"})), Some(FileReferences)),
         (source("document", json!({"type": "file", "file_id": "x"})), Some(FileReferences)),
         (source("document", json!({"type": "base64", "data": "x"})), None),
@@ -93,9 +94,10 @@ fn what_a_request_does_not_bound_is_said() {
         (block(json!({"type": "container_upload", "file_id": "x"})), Some(FileReferences)),
         (block(json!({"type": "text", "text": "file_id", "citations": [{"file_id": "x"}]})), None),
         (block(json!({"type": "tool_use", "input": {"source": {"type": "url"}}})), None),
-        (result(image.clone()), Some(FileReferences)),
+        (result(image.clone()), None),
+        (result(json!({"type": "document", "source": {"type": "url"}})), Some(FileReferences)),
         (result(json!({"type": "text", "text": "x"})), None),
-        (json!({"messages": [], "system": [image]}), Some(FileReferences)),
+        (json!({"messages": [], "system": [image]}), None),
     ] {
         assert_eq!(MESSAGES.ask(&body).terms.unmetered, why, "{body}");
     }

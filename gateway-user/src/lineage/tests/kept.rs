@@ -6,7 +6,7 @@ use crate::call::Anchor;
 /// Asks with what is new, and is answered with a response of that id.
 fn turn(
     traffic: &mut Traffic,
-    from: Option<Anchor>,
+    from: impl Into<Option<Anchor>>,
     messages: &[Message],
     (id, message): (&str, &Message),
 ) -> (Placement, Completion) {
@@ -17,19 +17,19 @@ fn turn(
     (call, completion)
 }
 
-fn ask(traffic: &mut Traffic, from: Option<Anchor>, messages: &[Message]) -> Placement {
+fn ask(traffic: &mut Traffic, from: impl Into<Option<Anchor>>, messages: &[Message]) -> Placement {
     traffic.wait(1);
     let mut prompt = prompt(messages);
-    prompt.terms.goes_on_from = from;
+    prompt.terms.goes_on_from = from.into();
     traffic.lineage.place(traffic.now, &prompt)
 }
 
-fn after(id: &str) -> Option<Anchor> {
-    Some(Anchor::Response(id.to_owned()))
+fn after(id: &str) -> Anchor {
+    Anchor::Response(id.to_owned())
 }
 
-fn within(id: &str) -> Option<Anchor> {
-    Some(Anchor::Conversation(id.to_owned()))
+fn within(id: &str) -> Anchor {
+    Anchor::Conversation(id.to_owned())
 }
 
 #[test]

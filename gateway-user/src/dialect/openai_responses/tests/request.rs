@@ -157,7 +157,7 @@ fn what_a_request_does_not_bound_is_said() {
         (part(json!({"type": "input_file", "file_id": null, "file_data": "aa"})), None),
         (part(json!({"type": "input_file", "file_id": "a"})), Some(FileReferences)),
         (part(json!({"type": "input_file", "file_url": "a"})), Some(FileReferences)),
-        (part(json!({"type": "input_image", "file_id": "a"})), Some(FileReferences)),
+        (part(json!({"type": "input_image", "file_id": "a"})), None),
         (part(json!({"type": "input_image", "image_url": "data:x"})), None),
         (output(json!([{"type": "input_file", "file_id": "a"}])), Some(FileReferences)),
         (output(json!("file_id")), None),
