@@ -63,7 +63,10 @@ impl Tap {
         match side {
             _ if self.course != Course::On => {}
             Side::Client => out.extend(http.take_again().unwrap_or_default()),
-            Side::Upstream => out.extend_from_slice(http.take_continue().unwrap_or_default()),
+            Side::Upstream => {
+                out.extend_from_slice(http.take_continue().unwrap_or_default());
+                out.extend(http.take_said().unwrap_or_default());
+            }
         }
     }
 }
