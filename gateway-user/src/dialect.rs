@@ -67,7 +67,7 @@ use model::ModelExchange;
 pub use detect::{detect, socket};
 pub use known::{CallKey, Known};
 pub use openai_responses::{Heard, Refused, Socket};
-pub use rpc::Asker;
+pub use rpc::{Asker, Session};
 pub use sample::{Answering, Asking, Sample};
 pub use unmetered::unmetered;
 
@@ -150,6 +150,17 @@ impl Observer {
         match self {
             Self::Asking(exchange) => exchange.asker(),
             Self::Model(_) | Self::Listening(_) => None,
+        }
+    }
+
+    /// The session that is posted to, or for whose answers a stream is there: in MCP's transport
+    /// before there were sessions, what is posted is answered in that stream.
+    #[must_use]
+    pub fn session(&self) -> Option<Session> {
+        match self {
+            Self::Model(_) => None,
+            Self::Asking(exchange) => Some(exchange.session()),
+            Self::Listening(exchange) => exchange.session(),
         }
     }
 

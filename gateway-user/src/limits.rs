@@ -41,6 +41,11 @@ pub const OBSERVED_REQUEST_BYTES: usize = 32 * 1024 * 1024;
 pub const HELD_BYTES: usize = 512 * 1024 * 1024;
 /// Calls of one agent that can be cut one by one. More end only with their connections.
 pub const CALLS_UNDER_WAY_PER_AGENT: usize = 65_536;
+/// Streams of one agent for the answers to what it posts elsewhere (MCP's HTTP+SSE transport) in which
+/// the gateway can answer too. In more it does not: what is refused is answered where it was posted.
+pub const LISTENING_STREAMS_PER_AGENT: usize = 1024;
+/// Refusals that wait to be said in one of them. More are answered where they were posted.
+pub const REFUSALS_PER_STREAM: usize = 32;
 /// Servers of one agent that are remembered because they do not take a request that asks for a
 /// stream's usage. The oldest makes room, and is asked again.
 pub const SHY_HOSTS_PER_AGENT: usize = 256;

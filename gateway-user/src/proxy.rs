@@ -18,6 +18,7 @@ mod gate;
 pub mod h1;
 pub mod h2;
 mod http;
+mod inbox;
 mod lane;
 mod leg;
 mod opening;

@@ -1,6 +1,6 @@
 //! What ends a stream in its middle, in the words of its API: an event that makes every client raise
 //! an error with our reason. The mere end of the bytes makes most of them believe that the answer
-//! is whole.
+//! is whole. And what is said in one that goes on.
 
 use serde_json::{Value, json};
 
@@ -75,6 +75,16 @@ impl Place {
         }
     }
 
+    /// Whether an event of ours may go on here, between two of the server's.
+    #[must_use]
+    pub fn is_between_events(&self) -> bool {
+        let blank = matches!(
+            self.tail,
+            [.., b'\n', b'\n'] | [.., b'\r', b'\r'] | [b'\r', b'\n', b'\r', b'\n']
+        );
+        self.has_events() && blank
+    }
+
     /// What comes first, so that what follows is an event of its own.
     fn ending(&self) -> Result<&'static [u8], NoWords> {
         match (self.form, self.tail) {
@@ -108,9 +118,7 @@ impl Place {
             (Form::Events, Dialect::AnthropicMessages) => {
                 event(&mut words, Some("error"), &error(caller, reason));
             }
-            (Form::Events, Dialect::Mcp) => {
-                event(&mut words, Some("message"), &error(caller, reason));
-            }
+            (Form::Events, Dialect::Mcp) => words.extend(message(caller, reason)),
             (Form::Events, _) => event(&mut words, None, &error(caller, reason)),
             (Form::Lines, _) => {
                 words.extend_from_slice(error(caller, reason).to_string().as_bytes());
@@ -120,6 +128,14 @@ impl Place {
         }
         Ok(words)
     }
+}
+
+/// The event that tells a caller of its refusal in the stream in which it waits for answers (MCP).
+#[must_use]
+pub fn message(caller: &Caller, reason: &Reason) -> Vec<u8> {
+    let mut words = Vec::new();
+    event(&mut words, Some("message"), &error(caller, reason));
+    words
 }
 
 /// An event boundary is two line ends, of at most two bytes each.
@@ -349,6 +365,32 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn an_event_between_two_changes_neither(
+            events in "((data: a|event: b|: c|d)(\n|\r\n|\r)|\n|\r\n|\r){0,12}",
+            at: prop::sample::Index,
+        ) {
+            let (before, after) = events.as_bytes().split_at(at.index(events.len() + 1));
+            let place = place("text/event-stream", before);
+            if !place.is_between_events() {
+                return Ok(());
+            }
+            let words = message(&caller(Dialect::Mcp), &reason());
+            let [apart, joined] = [b"".as_slice(), &words].map(|words| {
+                let mut told = Vec::new();
+                Parser::naming(10_000).feed(&[before, words, after].concat(), |event| {
+                    if let Event::Named(name, data) = event {
+                        told.push((name.kind.to_vec(), data.to_vec()));
+                    }
+                });
+                told
+            });
+            let ours = joined.iter().position(|(_, data)| data.starts_with(b"{"));
+            let mut others = joined.clone();
+            others.remove(ours.expect("our event"));
+            prop_assert_eq!(others, apart);
+        }
+
         #[test]
         fn our_event_stands_for_itself_wherever_the_stream_was(
             passed in "(data: a|event: b|: c|\r|\n|\r\n|d){0,12}",

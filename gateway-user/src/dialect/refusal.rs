@@ -60,6 +60,14 @@ pub fn reply(caller: &Caller, reason: &Reason) -> Reply {
     Reply { status, fields, body: line(&error(caller, reason)) }
 }
 
+/// What is answered to a request of whose refusal its caller is told elsewhere: the same that the
+/// servers say to one that they take.
+#[must_use]
+pub fn accepted() -> Reply {
+    let fields = vec![("content-type", "text/plain".to_owned())];
+    Reply { status: 202, fields, body: b"Accepted".to_vec() }
+}
+
 /// The body that says it.
 pub(super) fn error(caller: &Caller, reason: &Reason) -> Value {
     let (message, code) = (reason.to_string(), reason.cause.code());

@@ -24,8 +24,9 @@ pub(super) use asking::Asking;
 pub(super) use listening::Listening;
 pub(super) use message::Id;
 pub(super) use pending::Pending;
+pub use pending::Session;
 
-use pending::{Left, Session};
+use pending::Left;
 
 /// What a method is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

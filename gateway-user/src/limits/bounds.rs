@@ -82,6 +82,8 @@ pub enum Bound {
     RequestBytes,
     HeldBytes,
     CallsUnderWay,
+    ListeningStreams,
+    RefusalsPerStream,
 }
 
 /// What a bound's limit counts.
@@ -93,7 +95,7 @@ pub enum Unit {
 }
 
 impl Bound {
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 23] = [
         Self::ConnectionsPerAgent,
         Self::Connections,
         Self::HandshakeTime,
@@ -115,6 +117,8 @@ impl Bound {
         Self::RequestBytes,
         Self::HeldBytes,
         Self::CallsUnderWay,
+        Self::ListeningStreams,
+        Self::RefusalsPerStream,
     ];
 
     /// As the configuration calls it where it can be changed, else as [`limits`] does.
@@ -142,6 +146,8 @@ impl Bound {
             Self::RequestBytes => "observed_request_bytes",
             Self::HeldBytes => "held_bytes",
             Self::CallsUnderWay => "calls_under_way_per_agent",
+            Self::ListeningStreams => "listening_streams_per_agent",
+            Self::RefusalsPerStream => "refusals_per_stream",
         }
     }
 
@@ -270,6 +276,8 @@ impl Bounds {
             Bound::RequestBytes => limits::OBSERVED_REQUEST_BYTES,
             Bound::HeldBytes => limits::HELD_BYTES,
             Bound::CallsUnderWay => limits::CALLS_UNDER_WAY_PER_AGENT,
+            Bound::ListeningStreams => limits::LISTENING_STREAMS_PER_AGENT,
+            Bound::RefusalsPerStream => limits::REFUSALS_PER_STREAM,
         };
         Some(u64::try_from(count).unwrap_or(u64::MAX))
     }

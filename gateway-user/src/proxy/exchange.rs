@@ -1,11 +1,13 @@
 //! One HTTP request and its response: from bytes to a step of a workflow.
 
+mod ear;
 mod voice;
 
 use std::{fmt, mem::replace, net::SocketAddr, sync::Arc};
 
 use gateway_common::Origin;
 
+use ear::Ear;
 use voice::Voice;
 
 use super::{
@@ -171,6 +173,8 @@ pub(super) struct Exchange {
     other: Option<Box<Passing>>,
     /// To be said in upstream's place, if it must be. Absent: it makes no calls.
     voice: Option<Box<Voice>>,
+    /// Absent unless its answer may be a stream for answers to others.
+    ear: Option<Box<Ear>>,
 }
 
 impl Connection {
@@ -251,10 +255,8 @@ impl Exchange {
         });
         let is_unmetered = other.as_ref().is_some_and(|other| other.unmetered().is_some());
         let asks = matches!(observer, Some(Observer::Model(_) | Observer::Asking(_)));
-        let voice = (asks || is_unmetered).then(|| {
-            let dialect = observer.as_ref().and_then(Observer::dialect);
-            Box::new(Voice::of(connection, seq, dialect))
-        });
+        let voice =
+            (asks || is_unmetered).then(|| Box::new(Voice::of(connection, seq, observer.as_ref())));
         Self {
             asking: Asking {
                 exchange_seq: seq,
@@ -271,6 +273,7 @@ impl Exchange {
             calls: Calls::default(),
             other,
             voice,
+            ear: None,
         }
     }
 
@@ -346,6 +349,7 @@ impl Exchange {
         if let Some(voice) = &mut self.voice {
             voice.answered(response);
         }
+        self.ear = Ear::of(self.observer.as_ref(), response);
         if let Some(observer) = &mut self.observer {
             observer.response_head(&ResponseInfo {
                 status: response.status,
@@ -370,6 +374,7 @@ impl Exchange {
             let answered = observer.answered(&mut connection.agent.known());
             self.answered(connection, Ended::Whole, answered);
         }
+        self.ear_passed(connection, bytes);
     }
 
     /// The exchange has ended, or will not be seen to. Only the first call counts.
@@ -380,6 +385,7 @@ impl Exchange {
         if let Some(voice) = &mut self.voice {
             voice.silence(connection, self.asking.host.as_ref());
         }
+        self.ear = None;
         let observer = self.observer.take();
         self.count_other(
             connection,

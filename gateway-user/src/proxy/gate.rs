@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use super::{agent::Agent, cut::UnderWay};
+use super::{agent::Agent, cut::UnderWay, inbox::Inboxes};
 use crate::{
     call::{Cause, Dialect, Name, Reason, Unmetered},
     config::Mode,
@@ -52,6 +52,7 @@ pub(super) struct Policing {
     gate: Arc<dyn Gate>,
     on_unmetered: OnUnmetered,
     pub(super) under_way: UnderWay,
+    pub(super) inboxes: Inboxes,
     /// Servers that take a request that asks for a stream's usage for a wrong one, oldest first.
     shy: Mutex<VecDeque<Name>>,
     /// Bytes of requests that are held.
@@ -64,6 +65,7 @@ impl Default for Policing {
             gate: Arc::new(Open),
             on_unmetered: OnUnmetered::default(),
             under_way: UnderWay::default(),
+            inboxes: Inboxes::default(),
             shy: Mutex::default(),
             held: AtomicUsize::new(0),
         }

@@ -228,7 +228,7 @@ impl Http {
                 ResponsePiece::Head(head) => {
                     exchange.response_head(&neutral(&head));
                     if !way.is_asked() || matches!(head.framing, Framing::Length(_)) {
-                        exchange.leave_unfiltered();
+                        exchange.leave_as_it_is();
                     }
                 }
                 ResponsePiece::Body(body) => exchange.response_body(connection, body),

@@ -39,11 +39,11 @@ fn enforced(agent: Agent) -> Agent {
 }
 
 /// A proxy whose agent is in enforce, and whose gate says this.
-fn saying(decision: Decision) -> Bed {
+pub(super) fn saying(decision: Decision) -> Bed {
     Bed::with(|agent| enforced(agent).gated(Arc::new(Says(decision))))
 }
 
-fn no() -> Reason {
+pub(super) fn no() -> Reason {
     Reason::new(Cause::Policy, "not today; ask tomorrow")
 }
 
@@ -59,11 +59,11 @@ fn post(fields: &str, body: &str) -> String {
     )
 }
 
-fn send(stream: &mut TcpStream, bytes: impl AsRef<[u8]>) {
+pub(super) fn send(stream: &mut TcpStream, bytes: impl AsRef<[u8]>) {
     stream.write_all(bytes.as_ref()).expect("it is open");
 }
 
-fn expect(stream: &mut TcpStream, text: &str) {
+pub(super) fn expect(stream: &mut TcpStream, text: &str) {
     let mut received = vec![0; text.len()];
     let mut read = 0;
     while read < received.len() {
@@ -76,21 +76,21 @@ fn expect(stream: &mut TcpStream, text: &str) {
 }
 
 /// What is left, up to an orderly end.
-fn rest(stream: &mut TcpStream) -> String {
+pub(super) fn rest(stream: &mut TcpStream) -> String {
     let mut received = String::new();
     stream.read_to_string(&mut received).expect("an orderly end");
     received
 }
 
 /// The head and the JSON body of the last answer on a connection.
-fn answer(stream: &mut TcpStream) -> (String, Value) {
+pub(super) fn answer(stream: &mut TcpStream) -> (String, Value) {
     let whole = rest(stream);
     let (head, body) = whole.split_once("\r\n\r\n").expect("a head");
     (head.into(), serde_json::from_str(body).expect("JSON"))
 }
 
 /// It was reset, and nothing had come.
-fn heard_nothing(stream: &mut TcpStream) {
+pub(super) fn heard_nothing(stream: &mut TcpStream) {
     let mut received = Vec::new();
     assert!(stream.read_to_end(&mut received).is_err(), "a reset");
     assert_eq!(String::from_utf8_lossy(&received), "");

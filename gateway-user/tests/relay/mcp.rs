@@ -1,5 +1,7 @@
 //! Tools are called as they are understood; what makes no calls is listed.
 
+mod refused;
+
 use std::net::TcpStream;
 
 use serde_json::{Value, json};

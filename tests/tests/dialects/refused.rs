@@ -11,6 +11,8 @@ use turnpike_tests::{
     site::PlainSite,
 };
 
+use super::audited::AUDITED;
+
 /// What came of every case. The same for all tests.
 struct Refused {
     seen: BTreeMap<String, Seen>,
@@ -100,12 +102,13 @@ fn files_and_batches() {
     assert!(!upstream.iter().any(|path| is_it(path)), "{upstream:?}");
 }
 
-/// A model is shown the reason as the tool's answer, in the session that goes on. Over the transport
-/// before there were sessions, a client waits for answers in another exchange, and is told nothing.
+/// A model is shown the reason as the tool's answer, in the session that goes on: over the transport
+/// before there were sessions too, where a client waits for answers in another exchange.
 #[test]
 fn tools() {
-    for Case { name, .. } in TOOL_CASES.iter().filter(|case| case.name != "mcp-sse") {
-        let seen = REFUSED.seen.get(*name).unwrap_or_else(|| panic!("{name} said nothing"));
+    for case in TOOL_CASES {
+        let name = case.name;
+        let seen = REFUSED.seen.get(name).unwrap_or_else(|| panic!("{name} said nothing"));
         assert!(seen.errors.is_empty(), "{name}: {seen:?}");
         let [offered, found, failed, unknown] = seen.texts.as_slice() else {
             panic!("{name}: {seen:?}");
@@ -115,6 +118,7 @@ fn tools() {
             assert!(text.starts_with("True: turnpike: ") && text.contains(TWICE), "{name}: {text}");
         }
         assert!(unknown.starts_with("-32602: "), "{name}: {unknown}");
+        assert_eq!(seen.attempts, AUDITED.seen(case).attempts, "{name}: nothing was asked again");
     }
 }
 

@@ -111,6 +111,10 @@ impl Asking {
         self.asker.as_ref()
     }
 
+    pub(in crate::dialect) const fn session(&self) -> Session {
+        self.session
+    }
+
     pub(in crate::dialect) const fn traffic(&self) -> Traffic {
         self.traffic
     }

@@ -46,6 +46,11 @@ impl Listening {
         }
     }
 
+    /// The session whose requests are answered in this stream alone.
+    pub(in crate::dialect) fn session(&self) -> Option<Session> {
+        self.session.filter(|_| self.ends_session && !self.is_end)
+    }
+
     pub(in crate::dialect) const fn traffic(&self) -> Traffic {
         if self.is_end {
             Traffic::Protocol("end")

@@ -9,7 +9,7 @@ use crate::{call::SpreadMap, limits};
 
 /// A session in which ids are not given twice: what it is called, hashed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(in crate::dialect) struct Session(u128);
+pub struct Session(u128);
 
 impl Session {
     /// The one that the server gave this id.

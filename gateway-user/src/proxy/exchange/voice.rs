@@ -6,12 +6,12 @@ use memchr::memmem;
 
 use super::{Connection, Ended, Exchange, Response};
 use crate::{
-    call::{Dialect, Name, Reason},
+    call::{Cause, Dialect, Name, Reason},
     dialect::{
-        Asked, Asker, ResponseInfo, What,
-        cut::Place,
+        Asked, Asker, Observer, ResponseInfo, Session, What,
+        cut::{self, Place},
         hiding::Hiding,
-        refusal::{Caller, Reply, reply},
+        refusal::{Caller, Reply, accepted, reply},
     },
     proxy::{agent::add, cut::Cut},
 };
@@ -21,6 +21,8 @@ use crate::{
 pub(super) struct Voice {
     /// Without its id.
     caller: Caller,
+    /// In which it may be answered in another exchange.
+    session: Option<Session>,
     seq: u64,
     /// Absent where there was no room for one more.
     cut: Option<Cut>,
@@ -44,9 +46,11 @@ enum Usage {
 }
 
 impl Voice {
-    pub(super) fn of(connection: &Connection, seq: u64, dialect: Option<Dialect>) -> Self {
+    pub(super) fn of(connection: &Connection, seq: u64, observer: Option<&Observer>) -> Self {
+        let dialect = observer.and_then(Observer::dialect);
         Self {
             caller: Caller { dialect, ..Caller::default() },
+            session: observer.and_then(Observer::session),
             seq,
             cut: Cut::list(&connection.agent, connection.id, seq),
             usage: Usage::AsItIs,
@@ -154,8 +158,10 @@ impl Exchange {
         self.voice.as_ref().is_some_and(|voice| matches!(voice.usage, Usage::Hidden(_)))
     }
 
-    /// Its answer goes on as it is, since it is framed so that no byte of it can be left out.
-    pub(in crate::proxy) fn leave_unfiltered(&mut self) {
+    /// Its answer goes on as it is, since it is framed so that no byte of it can be left out, or put
+    /// in.
+    pub(in crate::proxy) fn leave_as_it_is(&mut self) {
+        self.ear = None;
         if let Some(voice) = &mut self.voice
             && let Usage::Hidden(_) = voice.usage
         {
@@ -181,16 +187,50 @@ impl Exchange {
         out
     }
 
-    /// Why it is to end before its answer does, if it is; else its task is woken when it is told.
+    /// Why it is to end before its answer does, if it is; else its task is woken when it is told, or
+    /// when there is something to be [said](Self::take_said) in its answer.
     pub(in crate::proxy) fn poll_cut(&self, cx: &Context<'_>) -> Option<Reason> {
+        self.poll_said(cx);
         self.voice.as_ref()?.cut.as_ref()?.poll(cx).cloned()
     }
 
     /// It is answered by the gateway: with what.
     pub(in crate::proxy) fn refuse(&mut self, connection: &Connection, reason: &Reason) -> Reply {
-        add(&connection.agent.coverage.calls_refused, 1);
         let caller = self.voice.as_ref().map(|voice| voice.caller(connection));
         let reply = reply(&caller.unwrap_or_default(), reason);
+        self.replied(connection, reply)
+    }
+
+    /// The same, of a request that has not gone upstream. A client that waits for its answer in another
+    /// exchange is told there.
+    pub(in crate::proxy) fn turn_away(
+        &mut self,
+        connection: &Connection,
+        reason: &Reason,
+    ) -> Reply {
+        if self.is_told_elsewhere(connection, reason) {
+            self.replied(connection, accepted())
+        } else {
+            self.refuse(connection, reason)
+        }
+    }
+
+    fn is_told_elsewhere(&self, connection: &Connection, reason: &Reason) -> bool {
+        let Some(voice) = &self.voice else { return false };
+        let Some(session) = voice.session.filter(|_| voice.caller.rpc_id.is_some()) else {
+            return false;
+        };
+        // Then the other exchange ends too.
+        if reason.cause == Cause::Ending {
+            return false;
+        }
+        let agent = &connection.agent;
+        let event = cut::message(&voice.caller(connection), reason);
+        agent.policing.inboxes.send(agent, &(self.asking.host.clone(), session), event)
+    }
+
+    fn replied(&mut self, connection: &Connection, reply: Reply) -> Reply {
+        add(&connection.agent.coverage.calls_refused, 1);
         // An error to whoever reads it, whatever its status is in this dialect.
         if let Some(observer) = &mut self.observer {
             observer.response_head(&ResponseInfo {

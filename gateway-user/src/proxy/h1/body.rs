@@ -86,6 +86,17 @@ impl Body {
         }
     }
 
+    /// Whether more may go on here, in a chunk of its own where there are chunks.
+    pub(super) const fn can_add(&self) -> bool {
+        match self {
+            Self::Length(_) => false,
+            Self::UntilClose => true,
+            Self::Chunked(chunked) => {
+                matches!(chunked.state, ChunkState::Size) && chunked.line == 0
+            }
+        }
+    }
+
     /// How many of the last bytes belong to a line between chunks that is not complete. Trailers
     /// are in the section.
     pub(super) const fn undecided(&self) -> usize {

@@ -159,6 +159,13 @@ impl ResponseFramer {
         matches!(self.state, State::Body(Body::Chunked(_)))
     }
 
+    /// Whether more may go on here of the body that is under way, framed as it is, when all that was
+    /// read has.
+    #[must_use]
+    pub const fn can_add(&self) -> bool {
+        matches!(&self.state, State::Body(body) if body.can_add())
+    }
+
     /// Whether nothing of the next head has gone on.
     #[must_use]
     pub fn is_before_head(&self, sent: Sent) -> bool {

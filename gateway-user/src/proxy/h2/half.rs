@@ -40,6 +40,8 @@ pub(super) trait Look {
     /// What goes on of these bytes; without any, of those that waited for more. `None`: they do as
     /// they are, and are shown when they have. To be asked first when the direction begins.
     fn filter(&mut self, bytes: Option<&[u8]>) -> Option<Bytes>;
+    /// What the gateway itself says behind what went on.
+    fn say(&mut self) -> Option<Bytes>;
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +88,11 @@ impl Half {
                     Poll::Ready(Err(broken)) => return Poll::Ready(Err(broken)),
                     Poll::Pending => return self.poll_stopped(cx),
                 }
+            }
+            if let Some(bytes) = look.say() {
+                self.shown = bytes.len();
+                self.unsent = bytes;
+                continue;
             }
             match self.from.poll_data(cx) {
                 Poll::Ready(Some(Ok(bytes))) if bytes.is_empty() => self.send(&bytes, look)?,

@@ -163,7 +163,7 @@ impl<'a> Held<'a> {
         let Some(Parts { mut sight, from, respond, .. }) = self.parts.take() else {
             return Left::Whole;
         };
-        match sight.refuse(reason) {
+        match sight.turn_away(reason) {
             Some(reply) => answer(respond, &reply, from.is_end_stream()),
             None => Left::Reset(respond, Reason::CANCEL),
         }

@@ -270,7 +270,11 @@ impl Future for Stream<'_> {
         match this.poll_down(cx) {
             Poll::Ready(Err(left)) => return Poll::Ready(left),
             Poll::Ready(Ok(())) => this.sight.finish(Ended::Whole),
-            Poll::Pending => return Poll::Pending,
+            Poll::Pending => {
+                // Only now it may be known whose answers come in it.
+                this.sight.poll_said(cx);
+                return Poll::Pending;
+            }
         }
         if this.up.is_open() { Poll::Pending } else { Poll::Ready(Left::Whole) }
     }
@@ -284,6 +288,10 @@ impl Look for Upwards<'_, '_> {
     }
 
     fn filter(&mut self, _: Option<&[u8]>) -> Option<Bytes> {
+        None
+    }
+
+    fn say(&mut self) -> Option<Bytes> {
         None
     }
 }
@@ -301,6 +309,10 @@ impl Look for Downwards<'_, '_> {
             self.0.response_body(bytes);
         }
         self.0.exchange.as_mut().map(|exchange| exchange.filter(bytes).into())
+    }
+
+    fn say(&mut self) -> Option<Bytes> {
+        self.0.exchange.as_ref()?.take_said().map(Bytes::from)
     }
 }
 
@@ -321,10 +333,23 @@ impl<'a> Sight<'a> {
         self.exchange.as_ref()?.poll_cut(cx)
     }
 
-    /// The answer to a call that does not go on.
-    pub(super) fn refuse(&mut self, reason: &call::Reason) -> Option<Reply> {
+    /// Has the task woken when there is something to be said in the answer.
+    fn poll_said(&self, cx: &Context<'_>) {
+        if let Some(exchange) = &self.exchange {
+            exchange.poll_said(cx);
+        }
+    }
+
+    /// The answer to a call that goes no further.
+    fn refuse(&mut self, reason: &call::Reason) -> Option<Reply> {
         let exchange = self.exchange.as_mut().filter(|exchange| exchange.is_call())?;
         Some(exchange.refuse(self.connection, reason))
+    }
+
+    /// The same, of one that has not gone on.
+    pub(super) fn turn_away(&mut self, reason: &call::Reason) -> Option<Reply> {
+        let exchange = self.exchange.as_mut().filter(|exchange| exchange.is_call())?;
+        Some(exchange.turn_away(self.connection, reason))
     }
 
     fn last_words(&mut self, reason: &call::Reason) -> Option<Vec<u8>> {
@@ -368,7 +393,7 @@ impl<'a> Sight<'a> {
             let gathered = Gathered::of(response.headers());
             exchange.response_head(&head::answer(response, &gathered));
             if response.headers().contains_key(CONTENT_LENGTH) {
-                exchange.leave_unfiltered();
+                exchange.leave_as_it_is();
             }
         }
     }

@@ -151,7 +151,7 @@ impl Http {
             }
             Err(reason) => {
                 tracing::debug!(connection = %connection.id, %reason, "a call is refused");
-                self.reply = Some(held.exchange.refuse(connection, &reason));
+                self.reply = Some(held.exchange.turn_away(connection, &reason));
                 Err(Refusal::Call)
             }
         }
@@ -166,6 +166,17 @@ impl Http {
         }
         held.awaits_continue = false;
         Some(b"HTTP/1.1 100 Continue\r\n\r\n")
+    }
+
+    /// What the gateway says in the answer that is under way, framed as that is, if it may be said
+    /// behind what has gone on.
+    pub(in crate::proxy) fn take_said(&mut self) -> Option<Vec<u8>> {
+        let exchange = self.exchanges.front()?;
+        if !self.responses.can_add() {
+            return None;
+        }
+        let said = exchange.take_said()?;
+        Some(if self.responses.is_chunked() { h1::chunk(&said) } else { said })
     }
 
     /// The answer to a call that was refused.

@@ -73,6 +73,7 @@ impl Tap {
             }
             (Reading::Http(http), Side::Upstream) => {
                 out.extend_from_slice(http.take_continue().unwrap_or_default());
+                out.extend(http.take_said().unwrap_or_default());
             }
             (Reading::WebSocket(dialogue), Side::Upstream) => out.extend(dialogue.take_words()),
             _ => {}

@@ -367,3 +367,83 @@ fn a_call_that_is_held_when_upstream_leaves_may_be_tried_again() {
         assert!(matches!(error.reason(), Some(Code::REFUSED_STREAM)) || error.is_io(), "{error:?}");
     });
 }
+
+/// A stream in which answers to `POST /messages?sessionId=1` are waited for: as its server has it, and
+/// its client.
+async fn listening(ends: &mut Ends) -> (::h2::SendStream<Bytes>, RecvStream) {
+    let mut ready = ends.requests.clone().ready().await.expect("it takes one");
+    let get = Request::get("http://a/sse").body(()).expect("a request");
+    let (stream, _) = ready.send_request(get, true).expect("it is open");
+    let (_get, mut respond) = ends.accept().await;
+    let mut to = respond.send_response(events(), false).expect("it is open");
+    let endpoint = "event: endpoint\ndata: /messages?sessionId=1\n\n";
+    to.send_data(Bytes::from_static(endpoint.as_bytes()), false).expect("it is open");
+    let mut body = ends.serving(stream).await.expect("an answer").into_body();
+    assert_eq!(ends.serving(body.data()).await.expect("data").expect("open"), endpoint);
+    (to, body)
+}
+
+const TOOL_CALL: &str = r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"x"}}"#;
+
+/// The call is refused in the next event of the stream.
+async fn refused(ends: &mut Ends, body: &mut RecvStream) {
+    let event = ends.serving(body.data()).await.expect("data").expect("open");
+    let event = String::from_utf8(event.to_vec()).expect("text");
+    let data = event.strip_prefix("event: message\ndata: ").expect("an event");
+    let data: Value = serde_json::from_str(data).expect("JSON");
+    assert_eq!((&data["id"], &data["result"]["isError"]), (&7.into(), &true.into()));
+}
+
+#[test]
+fn a_tool_call_is_refused_in_the_stream_in_which_its_answer_is_waited_for() {
+    run(async {
+        let bed = saying(Decision::Refuse(no()));
+        let mut ends = Ends::new(&bed).await;
+        let (mut to, mut body) = listening(&mut ends).await;
+        for (first, rest) in [("", ""), (": half of", " an event\n\n")] {
+            if !first.is_empty() {
+                to.send_data(Bytes::from_static(first.as_bytes()), false).expect("it is open");
+                assert_eq!(ends.serving(body.data()).await.expect("data").expect("open"), first);
+            }
+            let mut ready = ends.requests.clone().ready().await.expect("it takes one");
+            let post = Request::post("http://a/messages?sessionId=1")
+                .header(CONTENT_TYPE, "application/json")
+                .body(())
+                .expect("a request");
+            let (answer, mut send) = ready.send_request(post, false).expect("it is open");
+            send.send_data(Bytes::from_static(TOOL_CALL.as_bytes()), true).expect("it is open");
+            let (head, mut said) = ends.serving(answer).await.expect("an answer").into_parts();
+            assert_eq!(head.status, StatusCode::ACCEPTED);
+            assert_eq!(whole(&mut said).await.expect("whole"), "Accepted");
+            if !rest.is_empty() {
+                to.send_data(Bytes::from_static(rest.as_bytes()), false).expect("it is open");
+                assert_eq!(ends.serving(body.data()).await.expect("data").expect("open"), rest);
+            }
+            refused(&mut ends, &mut body).await;
+        }
+        to.send_data(Bytes::from_static(b": end\n\n"), true).expect("it is open");
+        assert_eq!(ends.serving(whole(&mut body)).await.expect("whole"), ": end\n\n");
+    });
+}
+
+#[test]
+fn so_is_one_that_was_posted_on_another_connection() {
+    run(async {
+        let bed = saying(Decision::Refuse(no()));
+        let mut ends = Ends::new(&bed).await;
+        let (_to, mut body) = listening(&mut ends).await;
+        let (mut client, _server) = bed.pair();
+        let request = format!(
+            "POST /messages?sessionId=1 HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n\r\n{TOOL_CALL}",
+            TOOL_CALL.len()
+        );
+        let post = tokio::task::spawn_blocking(move || {
+            super::send(&mut client, request);
+            super::rest(&mut client)
+        });
+        let said = ends.serving(post).await.expect("an answer");
+        assert!(said.starts_with("HTTP/1.1 202 Accepted\r\n"), "{said}");
+        refused(&mut ends, &mut body).await;
+    });
+}

@@ -44,13 +44,14 @@ fn every_kind_of_answer_is_read() {
 fn answers_of_the_old_transport_come_on_its_stream() {
     let mut agent = Agent::default();
     let mut stream = agent.listen("/sse");
-    assert_eq!(stream.traffic(), Traffic::Other);
+    assert_eq!((stream.traffic(), stream.session()), (Traffic::Other, None));
     let endpoint = "event: endpoint\ndata: /messages/?session_id=1\n\n";
     assert!(agent.hear(&mut stream, endpoint).is_empty());
     assert_eq!(stream.traffic(), Traffic::Protocol("stream"));
 
     let target = "/messages/?session_id=1";
     let (first, key, _) = agent.call(target, &tool(&json!(1), "a", &json!({})));
+    assert!(first.session().is_some() && first.session() == stream.session());
     assert!(agent.answer(first, &head(202, "text/plain"), "Accepted").is_empty());
     assert_eq!(end(&agent.hear(&mut stream, &event(&result(&json!(1))))).0, key);
     assert!(agent.hear(&mut stream, &event(&result(&json!(1)))).is_empty(), "only once");
@@ -62,6 +63,7 @@ fn answers_of_the_old_transport_come_on_its_stream() {
 
     // Another session has ids of its own.
     let (other, _, _) = agent.call("/messages/?session_id=2", &tool(&json!(3), "a", &json!({})));
+    assert_ne!(other.session(), stream.session());
     assert!(agent.answer(other, &head(202, "text/plain"), "").is_empty());
     assert!(agent.hear(&mut stream, &event(&result(&json!(3)))).is_empty());
 
