@@ -382,8 +382,13 @@ class Mcp(Case):
 
     def http(self, *args, **kwargs):
         client = mcp.shared._httpx_utils.create_mcp_http_client(*args, **kwargs)
-        client.event_hooks = {"request": [self.seen.attempted_soon, self.double_calls]}
+        client.event_hooks = {"request": [self.attempted, self.double_calls]}
         return client
+
+    async def attempted(self, request):
+        """Of what may be cut, only that counts."""
+        if not self.stream or b'"tools/call"' in request.content:
+            self.seen.attempted()
 
     async def double_calls(self, request):
         if self.doubles and b'"tools/call"' in request.content:
@@ -396,6 +401,8 @@ class Mcp(Case):
 
     async def talk(self):
         async with mcp.Client(self.transport(), mode=self.mode) as client:
+            if self.stream:
+                return await self.dig(client)
             tools = await client.list_tools()
             self.seen.texts.append(" ".join(tool.name for tool in tools.tools))
             for name in ["search", "broken"]:
@@ -408,6 +415,16 @@ class Mcp(Case):
                 await client.read_resource("archive://nothing")
             except mcp.MCPError as error:
                 self.seen.texts.append(f"{error.error.code}: {error}")
+
+
+    async def dig(self, client):
+        """A tool that tells of its progress, and of nothing else."""
+
+        async def progressed(*_):
+            self.seen.say(event="streaming")
+
+        result = await client.call_tool("dig", {"query": self.wish}, progress_callback=progressed)
+        self.seen.texts.append(f"{result.is_error}: {result.content[0].text}")
 
 
 class ModernMcp(Mcp):

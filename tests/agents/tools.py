@@ -24,6 +24,13 @@ def archive():
         """Fail"""
         raise ToolError("the archive is closed")
 
+    @server.tool()
+    async def dig(query: str, context: Context) -> str:
+        """Go on for longer than anybody waits"""
+        await context.report_progress(1, 2)
+        await anyio.sleep(600)
+        return f"nothing found of {query}"
+
     return server
 
 

@@ -243,6 +243,12 @@ pub const TOOL_CASES: [Case; 3] = [
     Case::new("mcp-sse", "mcp", "execute_tool", true),
 ];
 
+/// A tool of such a server that goes on for longer than anybody waits, and tells of its progress.
+pub const LONG_TOOL_CASES: [Case; 2] = [
+    Case::new("mcp-stream", "mcp", "execute_tool", true),
+    Case::new("mcp-modern-stream", "mcp", "execute_tool", true),
+];
+
 /// What asks for something whose cost can't be told beforehand.
 pub const UNMETERED_CASES: [Case; 3] = [
     Case::new("openai-files", "none", "none", false),

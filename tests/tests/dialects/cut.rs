@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::LazyLock};
 
 use turnpike_tests::{
     container::Container,
-    dialects::{Agents, CASES, Case, Manner, Seen},
+    dialects::{Agents, CASES, Case, LONG_TOOL_CASES, Manner, Seen, ToolServer},
     gateway::{Gateway, Mode},
     model_server::Logged,
     site::PlainSite,
@@ -23,9 +23,11 @@ impl Cut {
     fn make() -> Self {
         let container = Container::start();
         let site = PlainSite::beside(&container);
+        let _tools = ToolServer::beside(&container);
         let mut gateway = Gateway::start(Mode::Enforce);
         gateway.attach_container(&container, &[]);
-        let cases: Vec<Case> = CASES.into_iter().filter(Case::is_streamed).collect();
+        let cases = CASES.into_iter().filter(Case::is_streamed).chain(LONG_TOOL_CASES);
+        let cases: Vec<Case> = cases.collect();
         let mut agents =
             Agents::start(&container, site.server.address(), SLOW, &cases, Manner::Usual);
         agents.wait_for_streams(&cases);
@@ -78,6 +80,17 @@ fn gemini() {
 #[test]
 fn ollama() {
     assert_cut("ollama");
+}
+
+/// A model is shown the reason as the tool's answer.
+#[test]
+fn tools() {
+    for Case { name, .. } in LONG_TOOL_CASES {
+        let seen = CUT.seen.get(name).unwrap_or_else(|| panic!("{name} said nothing"));
+        assert_eq!(seen.attempts, 1, "{name}: {seen:?}");
+        let [text] = seen.texts.as_slice() else { panic!("{name}: {seen:?}") };
+        assert!(text.starts_with("True: turnpike: the gateway is ending"), "{name}: {text}");
+    }
 }
 
 const ARRAY: &str = "httpx-gemini-array-stream";

@@ -113,7 +113,7 @@ fn tools() {
         let [offered, found, failed, unknown] = seen.texts.as_slice() else {
             panic!("{name}: {seen:?}");
         };
-        assert_eq!(offered, "search broken", "{name}");
+        assert_eq!(offered, "search broken dig", "{name}");
         for text in [found, failed] {
             assert!(text.starts_with("True: turnpike: ") && text.contains(TWICE), "{name}: {text}");
         }

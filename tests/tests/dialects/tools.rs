@@ -16,7 +16,7 @@ fn assert_understood(place: usize) {
     let [offered, found, failed, unknown] = seen.texts.as_slice() else {
         panic!("{name}: {seen:?}");
     };
-    assert_eq!(offered, "search broken", "{name}");
+    assert_eq!(offered, "search broken dig", "{name}");
     assert!(found.starts_with("False: search of"), "{name}: {found}");
     assert_eq!(failed, "True: Error executing tool broken: the archive is closed", "{name}");
     assert!(unknown.starts_with("-32602: "), "{name}: {unknown}");
