@@ -28,6 +28,7 @@ use clap::Parser;
 use self::{
     generate::Plan,
     guess::Guesser,
+    metrics::Figures,
     record::Record,
     replay::Engine,
     report::{Report, Row, Trial},
@@ -48,7 +49,7 @@ struct Arguments {
     /// How often each case is in a corpus, at least
     #[arg(long, value_name = "N", default_value_t = 10)]
     times: usize,
-    /// Show the engine's figures for each case, too
+    /// Show the engine's figures for each case and each kind of client, too
     #[arg(long)]
     cases: bool,
     /// Print one JSON document instead of tables
@@ -123,7 +124,8 @@ fn trial(seed: u64, at_once: Option<usize>, ids: bool, records: &[Record]) -> Tr
         not_understood: events.not_understood,
         rows,
         reliability: metrics::reliability(&engine),
-        cases: metrics::Figures::by_case(&engine),
+        cases: Figures::by(&engine, |group| &group.case),
+        clients: Figures::by(&engine, |group| &group.client),
     }
 }
 

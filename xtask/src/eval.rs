@@ -15,8 +15,9 @@ pub(crate) struct Arguments {
 #[derive(Debug, clap::Subcommand)]
 enum Part {
     /// Measure how well workflows are put back together, on calls whose true places are known
+    #[command(disable_help_flag = true)]
     Lineage {
-        /// `--help` lists them
+        /// The evaluation's own: `--help` lists them
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTIONS")]
         options: Vec<OsString>,
     },

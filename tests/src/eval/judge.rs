@@ -15,8 +15,7 @@ use super::{
 /// What is right of one exchange's place.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Judged {
-    pub case: String,
-    pub workflow: u64,
+    pub group: Group,
     /// Edges of this exchange: (child, parent) pairs. Of a tool call that the agent makes and a model
     /// asked for, the edge to that model call.
     pub edges: Tally,
@@ -37,6 +36,13 @@ pub struct Judged {
     pub is_right: bool,
 }
 
+/// By what exchanges and workflows are grouped.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Group {
+    pub case: String,
+    pub client: String,
+}
+
 /// How many there are, how many are said to be, and how many of those are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
@@ -49,7 +55,8 @@ pub struct Tally {
 /// it, and all its edges are right.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JudgedWorkflow {
-    pub case: String,
+    /// Of its first exchange.
+    pub group: Group,
     pub exact: bool,
 }
 
@@ -106,8 +113,7 @@ impl<'a> Context<'a> {
         let (retry, retry_of) = retry(truth, place);
         let session = place.map(|place| place.session);
         Judged {
-            case: truth.case.clone(),
-            workflow: truth.workflow,
+            group: Group { case: truth.case.clone(), client: record.client.clone() },
             edges,
             is_pure: session.and_then(|said| self.most_of_said.get(&said)) == Some(&truth.session),
             is_together: session.is_some()
@@ -140,13 +146,13 @@ impl<'a> Context<'a> {
     }
 
     fn workflows(&self, seen: &[(&Record, &Truth)], judged: &[Judged]) -> Vec<JudgedWorkflow> {
-        let mut there: BTreeMap<u64, (String, BTreeSet<u64>, bool)> = BTreeMap::new();
+        let mut there: BTreeMap<u64, (Group, BTreeSet<u64>, bool)> = BTreeMap::new();
         let mut said: HashMap<u128, BTreeSet<u64>> = HashMap::new();
         for ((record, truth), judged) in seen.iter().zip(judged) {
             let edges = judged.edges;
             let right = edges.right == edges.said && edges.right == edges.there;
             let entry = there.entry(truth.workflow);
-            let entry = entry.or_insert_with(|| (truth.case.clone(), BTreeSet::new(), true));
+            let entry = entry.or_insert_with(|| (judged.group.clone(), BTreeSet::new(), true));
             entry.1.insert(record.exchange);
             entry.2 &= right;
             if let Some(place) = self.guess.get(&record.exchange) {
@@ -158,7 +164,7 @@ impl<'a> Context<'a> {
             right && place.and_then(|place| said.get(&place.workflow)) == Some(members)
         };
         let each = there.into_values();
-        each.map(|(case, members, right)| JudgedWorkflow { case, exact: exact(&members, right) })
+        each.map(|(group, members, right)| JudgedWorkflow { group, exact: exact(&members, right) })
             .collect()
     }
 }

@@ -8,7 +8,7 @@ use std::{
 use serde::Serialize;
 use turnpike::call::StepKind;
 
-use super::judge::{Judged, JudgedWorkflow, Tally, Verdict};
+use super::judge::{Group, Judged, JudgedWorkflow, Tally, Verdict};
 
 /// Shares, from 0 to 1. Absent where there is nothing to have a share of.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -47,26 +47,26 @@ pub struct Reliability {
 
 impl Figures {
     pub fn of(verdict: &Verdict) -> Self {
-        Self::over(verdict.exchanges.iter(), verdict.workflows.iter())
+        Self::over(&verdict.exchanges.iter(), verdict.workflows.iter())
     }
 
-    /// For each case.
-    pub fn by_case(verdict: &Verdict) -> BTreeMap<String, Self> {
-        let mut cases: BTreeMap<&str, (Vec<&Judged>, Vec<&JudgedWorkflow>)> = BTreeMap::new();
+    /// For each group that the key tells.
+    pub fn by(verdict: &Verdict, key: fn(&Group) -> &str) -> BTreeMap<String, Self> {
+        let mut groups: BTreeMap<&str, (Vec<&Judged>, Vec<&JudgedWorkflow>)> = BTreeMap::new();
         for judged in &verdict.exchanges {
-            cases.entry(&judged.case).or_default().0.push(judged);
+            groups.entry(key(&judged.group)).or_default().0.push(judged);
         }
         for workflow in &verdict.workflows {
-            cases.entry(&workflow.case).or_default().1.push(workflow);
+            groups.entry(key(&workflow.group)).or_default().1.push(workflow);
         }
         let figures = |(exchanges, workflows): (Vec<&Judged>, Vec<&JudgedWorkflow>)| {
-            Self::over(exchanges.into_iter(), workflows.into_iter())
+            Self::over(&exchanges.into_iter(), workflows.into_iter())
         };
-        cases.into_iter().map(|(case, both)| (case.to_owned(), figures(both))).collect()
+        groups.into_iter().map(|(group, both)| (group.to_owned(), figures(both))).collect()
     }
 
     fn over<'a>(
-        exchanges: impl Iterator<Item = &'a Judged> + Clone,
+        exchanges: &(impl Iterator<Item = &'a Judged> + Clone),
         workflows: impl Iterator<Item = &'a JudgedWorkflow> + Clone,
     ) -> Self {
         let count = exchanges.clone().count();
@@ -177,8 +177,7 @@ mod tests {
 
     fn judged(kind: StepKind, said: StepKind, confidence: f32, is_right: bool) -> Judged {
         Judged {
-            case: "case".to_owned(),
-            workflow: 0,
+            group: Group::default(),
             edges: Tally { right: 1, said: 2, there: 4 },
             is_pure: true,
             is_together: is_right,
@@ -196,7 +195,7 @@ mod tests {
             judged(StepKind::Final, StepKind::Planner, 0.3, false),
             judged(StepKind::Final, StepKind::Final, 1.0, false),
         ];
-        let workflow = |exact| JudgedWorkflow { case: "case".to_owned(), exact };
+        let workflow = |exact| JudgedWorkflow { group: Group::default(), exact };
         Verdict { exchanges, workflows: vec![workflow(true), workflow(false)] }
     }
 
@@ -210,7 +209,7 @@ mod tests {
         assert_eq!((figures.retry_f1, figures.retry_of_f1), (Some(0.5), None));
         let kinds = BTreeMap::from([("final".into(), 2.0 / 3.0), ("planner".into(), 2.0 / 3.0)]);
         assert_eq!(figures.kinds, kinds);
-        assert_eq!(Figures::by_case(&verdict()).get("case"), Some(&figures));
+        assert_eq!(Figures::by(&verdict(), |group| &group.case).get(""), Some(&figures));
     }
 
     #[test]

@@ -14,6 +14,9 @@ pub struct Record {
     /// Its number, unique in the corpus.
     pub exchange: u64,
     pub agent: String,
+    /// What kind of program it is, for tables by that.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub client: String,
     pub pid: u32,
     pub connection: u64,
     /// When its request was read, and when its end was noticed. By the gateway's clock, so an end may
@@ -215,6 +218,7 @@ mod tests {
         let whole = Record {
             exchange: 7,
             agent: "a".to_owned(),
+            client: "sdk".to_owned(),
             pid: 1,
             connection: 2,
             start_us: 3,

@@ -60,8 +60,14 @@ struct Agent {
 struct Running {
     workflow: WorkflowId,
     step: StepId,
-    /// Of a tool call, what it follows.
-    tool: Option<Option<StepId>>,
+    called: Called,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Called {
+    Model,
+    /// A tool, after this step.
+    Tool(Option<StepId>),
 }
 
 impl Agent {
@@ -77,21 +83,21 @@ impl Agent {
         };
         // A tool call may be a step that a model's answer has opened.
         self.steps.entry(placement.step).or_insert(StepRef::exchange(event.exchange));
-        let tool = match what {
-            What::Model(_) => None,
-            What::Tool(_) => Some(placement.parents.first().copied()),
+        let called = match what {
+            What::Model(_) => Called::Model,
+            What::Tool(_) => Called::Tool(placement.parents.first().copied()),
         };
-        let running = Running { workflow: placement.workflow, step: placement.step, tool };
+        let running = Running { workflow: placement.workflow, step: placement.step, called };
         self.running.insert(event.call, running);
         self.place(&placement)
     }
 
     /// What kind of step it turned out to be.
     fn ended(&mut self, event: &Event, outcome: &Outcome) -> Option<StepKind> {
-        let Running { workflow, step, tool } = self.running.remove(&event.call)?;
-        let completion = match tool {
-            None => self.lineage.finish(step, event.at, outcome),
-            Some(from) => self.lineage.finish_tool(workflow, step, from, outcome),
+        let Running { workflow, step, called } = self.running.remove(&event.call)?;
+        let completion = match called {
+            Called::Model => self.lineage.finish(step, event.at, outcome),
+            Called::Tool(from) => self.lineage.finish_tool(workflow, step, from, outcome),
         };
         for (call, opened) in completion.tools.iter().enumerate() {
             self.steps.insert(opened.step, StepRef::call(event.exchange, call));

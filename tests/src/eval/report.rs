@@ -31,8 +31,9 @@ pub(super) struct Trial {
     pub(super) rows: Vec<Row>,
     /// Of the engine.
     pub(super) reliability: Vec<Reliability>,
-    /// The engine's, by case.
+    /// The engine's, by case and by kind of client.
     pub(super) cases: BTreeMap<String, Figures>,
+    pub(super) clients: BTreeMap<String, Figures>,
 }
 
 /// One who guessed.
@@ -50,24 +51,30 @@ impl Row {
 }
 
 impl Report {
-    /// The engine's figures by case, the worst first.
+    /// The engine's figures by case and by kind of client, the worst first.
     pub(super) fn cases(&self) -> String {
         let mut text = String::new();
         for trial in &self.trials {
-            let mut table = Table::new(&HEADER);
-            let mut cases: Vec<(&String, &Figures)> = trial.cases.iter().collect();
-            cases.sort_by(|(_, one), (_, other)| {
-                let key = |figures: &Figures| figures.exact_workflows.unwrap_or(1.0);
-                key(one).total_cmp(&key(other))
-            });
-            for (case, figures) in cases {
-                table.row(cells(case, figures));
+            for (by, groups) in [("case", &trial.cases), ("client", &trial.clients)] {
+                // Writing to a text can't fail.
+                let _ = writeln!(text, "\n{}, by {by}\n\n{}", trial.title(), table(groups));
             }
-            // Writing to a text can't fail.
-            let _ = writeln!(text, "\n{}, by case\n\n{table}", trial.title());
         }
         text
     }
+}
+
+fn table(groups: &BTreeMap<String, Figures>) -> Table {
+    let mut table = Table::new(&HEADER);
+    let mut groups: Vec<(&String, &Figures)> = groups.iter().collect();
+    groups.sort_by(|(_, one), (_, other)| {
+        let key = |figures: &Figures| figures.exact_workflows.unwrap_or(1.0);
+        key(one).total_cmp(&key(other))
+    });
+    for (group, figures) in groups {
+        table.row(cells(group, figures));
+    }
+    table
 }
 
 impl Trial {

@@ -71,6 +71,7 @@ mod tests {
         let mut record = Record {
             exchange: 0,
             agent: String::new(),
+            client: String::new(),
             pid: 0,
             connection: 0,
             start_us: 0,

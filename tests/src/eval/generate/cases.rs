@@ -23,7 +23,7 @@ pub(super) struct Case {
 }
 
 const fn case(name: &'static str, run: fn(&mut World, &mut Thread)) -> Case {
-    Case { name, of: any, run }
+    Case { name, of: whole, run }
 }
 
 const fn case_of(
@@ -32,10 +32,6 @@ const fn case_of(
     run: fn(&mut World, &mut Thread),
 ) -> Case {
     Case { name, of, run }
-}
-
-fn any(_: &Framework) -> bool {
-    true
 }
 
 /// Those that send the whole conversation each time.
@@ -65,7 +61,6 @@ pub(super) const ALL: &[Case] = &[
     case("tool loop", loops::tool_loop),
     case("tool loop", loops::tool_loop),
     case("parallel tools", loops::parallel_tools),
-    case_of("previous response id", chained, loops::tool_loop),
     case("second wish", loops::second_wish),
     case("mcp tools", loops::mcp),
     case("mcp tools, equal arguments", loops::mcp_equal),
@@ -82,13 +77,13 @@ pub(super) const ALL: &[Case] = &[
     case("fork", histories::fork),
     case_of("edited results, unique ids", unique, histories::edited_results),
     case_of("edited results, no unique ids", not_unique, histories::edited_results),
-    case_of("edited answer", whole, histories::edited_answer),
-    case_of("trimmed history", whole, histories::trimmed),
+    case("edited answer", histories::edited_answer),
+    case("trimmed history", histories::trimmed),
     case("compaction", histories::compaction),
     case("title", histories::title),
     case("classifier after the answer", histories::classifier),
     case("probe", histories::probe),
-    case_of("prewarm", whole, histories::prewarm),
+    case("prewarm", histories::prewarm),
     case("retry: rate_limit", retries::rate_limit),
     case("retry: overloaded", retries::overloaded),
     case("retry: timeout, told", retries::timeout_told),
@@ -105,6 +100,12 @@ pub(super) const ALL: &[Case] = &[
     case("same question, two agents", twins::two_agents),
     case("same question again, later", twins::later),
     case("best of two", twins::best_of_two),
+    case_of("by response id: tool loop", chained, loops::parallel_tools),
+    case_of("by response id: second wish", chained, loops::second_wish),
+    case_of("by response id: sub-agent", chained, agents::one),
+    case_of("by response id: fork", chained, histories::fork),
+    case_of("by response id: retry", chained, retries::rate_limit),
+    case_of("by response id: compaction", chained, histories::compaction),
     case("lost: first call", loops::lost_first),
     case("lost: middle call", loops::lost_middle),
 ];

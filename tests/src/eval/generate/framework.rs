@@ -8,6 +8,7 @@ use crate::eval::record::Headers;
 
 #[derive(Debug)]
 pub(super) struct Framework {
+    pub(super) name: &'static str,
     pub(super) wire: Wire,
     pub(super) host: &'static str,
     pub(super) model: &'static str,
@@ -76,7 +77,9 @@ impl Framework {
             Ids::None => {}
             Ids::Claude => {
                 add("x-claude-code-session-id", session);
-                own.into_iter().for_each(|own| add("x-claude-code-agent-id", own));
+                if let Some(own) = own {
+                    add("x-claude-code-agent-id", own);
+                }
                 let user = json!({ "device_id": "d", "session_id": session }).to_string();
                 body["metadata"] = json!({ "user_id": user });
             }
@@ -92,7 +95,9 @@ impl Framework {
             Ids::Opencode => {
                 add("x-session-id", own.unwrap_or(session));
                 add("x-session-affinity", own.unwrap_or(session));
-                own.into_iter().for_each(|_| add("x-parent-session-id", session));
+                if own.is_some() {
+                    add("x-parent-session-id", session);
+                }
             }
             Ids::CacheKey => {
                 body["prompt_cache_key"] = format!("agents-sdk:run:{session}").into();
@@ -102,6 +107,7 @@ impl Framework {
 }
 
 const PLAIN: Framework = Framework {
+    name: "chat",
     wire: Wire::Chat,
     host: "api.openai.com",
     model: "gpt-5",
@@ -115,15 +121,15 @@ const PLAIN: Framework = Framework {
 /// Every kind.
 pub(super) const ALL: &[Framework] = &[
     PLAIN,
-    // Chat with session fields.
     Framework {
+        name: "chat with session fields",
         instructions: "You are a coding agent in a terminal. Be terse.",
         counts: Counts::Absent,
         ids: Ids::Opencode,
         ..PLAIN
     },
-    // Chat with restarting ids.
     Framework {
+        name: "chat with restarting ids",
         host: "vllm.internal:8000",
         model: "qwen3",
         instructions: "You are an agent. Answer in one sentence.",
@@ -132,8 +138,8 @@ pub(super) const ALL: &[Framework] = &[
         counts: Counts::Absent,
         ..PLAIN
     },
-    // Messages with session fields.
     Framework {
+        name: "messages with session fields",
         wire: Wire::Messages,
         host: "api.anthropic.com",
         model: "claude-sonnet-4-5",
@@ -142,8 +148,8 @@ pub(super) const ALL: &[Framework] = &[
         ids: Ids::Claude,
         ..PLAIN
     },
-    // Messages.
     Framework {
+        name: "messages",
         wire: Wire::Messages,
         host: "api.anthropic.com",
         model: "claude-haiku-4-5",
@@ -151,23 +157,23 @@ pub(super) const ALL: &[Framework] = &[
         task: ["<task>", "</task>"],
         ..PLAIN
     },
-    // Responses with session fields.
     Framework {
+        name: "responses with session fields",
         wire: Wire::Responses { chained: false },
         instructions: "You are a coding agent. Follow the project's rules.",
         counts: Counts::Absent,
         ids: Ids::Codex,
         ..PLAIN
     },
-    // Responses by id.
     Framework {
+        name: "responses by id",
         wire: Wire::Responses { chained: true },
         instructions: "You hand over to whoever knows better.",
         ids: Ids::CacheKey,
         ..PLAIN
     },
-    // Gemini.
     Framework {
+        name: "gemini",
         wire: Wire::Gemini,
         host: "generativelanguage.googleapis.com",
         model: "gemini-2.5-pro",
@@ -176,8 +182,8 @@ pub(super) const ALL: &[Framework] = &[
         counts: Counts::Absent,
         ..PLAIN
     },
-    // Ollama.
     Framework {
+        name: "ollama",
         wire: Wire::Ollama,
         host: "ollama.internal:11434",
         model: "llama3.3",

@@ -198,13 +198,13 @@ impl World {
 
     /// The conversation is sent and answered, and goes on from there.
     pub(super) fn call(&mut self, thread: &mut Thread, reply: Reply) -> u64 {
-        self.call_as(thread, Manner::default(), vec![reply], 0)
+        self.call_as(thread, Manner::default(), &[reply], 0)
     }
 
     /// The same, as something else than what follows from the answer.
     pub(super) fn utility(&mut self, thread: &mut Thread, reply: Reply, most: Option<u32>) -> u64 {
         let manner = Manner { kind: Some(StepKind::Utility), most };
-        self.call_as(thread, manner, vec![reply], 0)
+        self.call_as(thread, manner, &[reply], 0)
     }
 
     /// The same with several choices, of which one is gone on from.
@@ -212,7 +212,7 @@ impl World {
         &mut self,
         thread: &mut Thread,
         manner: Manner,
-        choices: Vec<Reply>,
+        choices: &[Reply],
         taken: usize,
     ) -> u64 {
         let reply = choices.get(taken).cloned().unwrap_or_default();
@@ -222,7 +222,7 @@ impl World {
             role => Some(role),
         });
         let id = self.random.hex();
-        let answer = thread.framework.wire.answer(&id, thread.model, &choices);
+        let answer = thread.framework.wire.answer(&id, thread.model, choices);
         let length = self.random.between(200_000, 4_000_000);
         let response = Some((200, answer.to_string().into_bytes()));
         let made = Made { manner, kind, choices: choices.len(), response, ended: Ended::Whole };
@@ -380,6 +380,7 @@ impl World {
         self.records.push(Record {
             exchange,
             agent: format!("agent-{}", thread.agent),
+            client: thread.framework.name.to_owned(),
             pid: thread.pid,
             connection: 0,
             start_us,
@@ -436,6 +437,13 @@ fn headers(host: &str) -> Headers {
 }
 
 impl Thread {
+    /// What fails is tried again by who has no part in the counting.
+    pub(super) fn counts_anew(&mut self) {
+        if let Some(failed) = &mut self.failed {
+            failed.tries = 0;
+        }
+    }
+
     /// Says something in the user's place, and notes nothing else.
     pub(super) fn hears(&mut self, text: impl Into<String>) {
         self.turns.push(Turn::User(text.into()));

@@ -7,6 +7,7 @@ fn record(exchange: u64, workflow: u64, parents: &[StepRef]) -> Record {
     Record {
         exchange,
         agent: String::new(),
+        client: String::new(),
         pid: 0,
         connection: 0,
         start_us: exchange,

@@ -37,7 +37,7 @@ pub(super) fn parallel(world: &mut World, thread: &mut Thread) {
 pub(super) fn equal_tasks(world: &mut World, thread: &mut Thread) {
     world.wish(thread);
     let task = world.random.wish();
-    start(world, thread, vec![task.clone(), task], 0);
+    start(world, thread, &[task.clone(), task], 0);
     finish(world, thread);
 }
 
@@ -59,11 +59,11 @@ pub(super) fn forked(world: &mut World, thread: &mut Thread) {
 
 /// So many sub-agents at once, each of which starts one of its own down to that depth.
 fn delegate(world: &mut World, thread: &mut Thread, count: u64, depth: u64) {
-    let tasks = (0..count).map(|_| world.random.wish()).collect();
-    start(world, thread, tasks, depth);
+    let tasks: Vec<String> = (0..count).map(|_| world.random.wish()).collect();
+    start(world, thread, &tasks, depth);
 }
 
-fn start(world: &mut World, thread: &mut Thread, tasks: Vec<String>, depth: u64) {
+fn start(world: &mut World, thread: &mut Thread, tasks: &[String], depth: u64) {
     let call = |task: &String| {
         ("delegate".to_owned(), json!({ "agent": "worker", "task": task }) as Value)
     };

@@ -119,7 +119,7 @@ pub(super) fn prewarm(world: &mut World, thread: &mut Thread) {
     let mut warm = thread.clone();
     let reply = Reply { text: "I".to_owned(), calls: Vec::new() };
     let manner = Manner { kind: Some(StepKind::Utility), most: Some(1) };
-    world.call_as(&mut warm, manner, vec![reply], 0);
+    world.call_as(&mut warm, manner, &[reply], 0);
     thread.now = warm.now + 300_000;
     rounds_of(world, thread, 2, 1);
     finish(world, thread);

@@ -64,7 +64,7 @@ pub(super) fn text_protocol(world: &mut World, thread: &mut Thread) {
     for _ in 0..3 {
         let text = format!("Thought: {}\nAction: run", world.random.text(4, 9));
         let manner = Manner { kind: Some(thread.role), most: None };
-        world.call_as(thread, manner, vec![Reply { text, calls: Vec::new() }], 0);
+        world.call_as(thread, manner, &[Reply { text, calls: Vec::new() }], 0);
         thread.now += world.random.between(2_000, 900_000);
         let seen = world.random.text(3, 20);
         thread.hears(format!("Observation: {seen}"));
@@ -74,8 +74,8 @@ pub(super) fn text_protocol(world: &mut World, thread: &mut Thread) {
 
 pub(super) fn several_choices(world: &mut World, thread: &mut Thread) {
     world.wish(thread);
-    let choices = vec![world.says(), world.says(), world.says()];
-    world.call_as(thread, Manner::default(), choices, 1);
+    let choices = [world.says(), world.says(), world.says()];
+    world.call_as(thread, Manner::default(), &choices, 1);
     world.next_wish(thread);
     finish(world, thread);
 }

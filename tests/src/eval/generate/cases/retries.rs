@@ -44,6 +44,7 @@ pub(super) fn fallback(world: &mut World, thread: &mut Thread) {
     world.wish(thread);
     rounds_of(world, thread, 1, 1);
     world.fails(thread, Fault::Status(503), "fallback_model");
+    thread.counts_anew();
     thread.model = "fallback-model";
     rounds_of(world, thread, 1, 1);
     finish(world, thread);
@@ -56,12 +57,13 @@ pub(super) fn invalid(world: &mut World, thread: &mut Thread) {
     let before = thread.clone();
     let reply = world.says();
     // Whether an answer that nobody wants is final is left open.
-    let exchange = world.call_as(thread, Manner::default(), vec![reply], 0);
+    let exchange = world.call_as(thread, Manner::default(), &[reply], 0);
     if let Some(truth) = world.records.last_mut().and_then(|record| record.truth.as_mut()) {
         truth.kind = None;
     }
     *thread = Thread { now: thread.now, ..before };
     world.is_to_be_repeated(thread, exchange, "content_invalid");
+    thread.counts_anew();
     finish(world, thread);
 }
 
@@ -78,6 +80,10 @@ fn retried(world: &mut World, thread: &mut Thread, fault: Fault, reason: &'stati
     world.wish(thread);
     rounds_of(world, thread, 1, 1);
     world.fails(thread, fault, reason);
+    // By the SDK, or by the framework on top of it.
+    if world.random.between(0, 1) == 0 {
+        thread.counts_anew();
+    }
     rounds_of(world, thread, 1, 1);
     finish(world, thread);
 }
