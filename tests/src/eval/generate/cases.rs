@@ -43,8 +43,9 @@ fn chained(framework: &Framework) -> bool {
     framework.wire == Wire::Responses { chained: true }
 }
 
+/// Those that may ask for several answers.
 fn chat(framework: &Framework) -> bool {
-    framework.wire == Wire::Chat
+    framework.wire == Wire::Chat && !framework.streams
 }
 
 fn unique(framework: &Framework) -> bool {

@@ -18,6 +18,8 @@ pub(super) struct Framework {
     pub(super) task: [&'static str; 2],
     pub(super) tool_ids: ToolIds,
     pub(super) counts: Counts,
+    /// Whether answers come in pieces.
+    pub(super) streams: bool,
     ids: Ids,
 }
 
@@ -115,6 +117,7 @@ const PLAIN: Framework = Framework {
     task: ["", ""],
     tool_ids: ToolIds::Unique,
     counts: Counts::Retries,
+    streams: false,
     ids: Ids::None,
 };
 
@@ -125,6 +128,7 @@ pub(super) const ALL: &[Framework] = &[
         name: "chat with session fields",
         instructions: "You are a coding agent in a terminal. Be terse.",
         counts: Counts::Absent,
+        streams: true,
         ids: Ids::Opencode,
         ..PLAIN
     },
@@ -145,6 +149,7 @@ pub(super) const ALL: &[Framework] = &[
         model: "claude-sonnet-4-5",
         instructions: "You are a careful engineer who works in a repository.",
         counts: Counts::Nothing,
+        streams: true,
         ids: Ids::Claude,
         ..PLAIN
     },
@@ -162,6 +167,7 @@ pub(super) const ALL: &[Framework] = &[
         wire: Wire::Responses { chained: false },
         instructions: "You are a coding agent. Follow the project's rules.",
         counts: Counts::Absent,
+        streams: true,
         ids: Ids::Codex,
         ..PLAIN
     },

@@ -86,6 +86,16 @@ impl Wire {
         }
     }
 
+    /// An answer in pieces, where that is written here.
+    pub(super) fn stream(self, id: &str, model: &str, reply: &Reply) -> Option<Body> {
+        match self {
+            Self::Chat => Some(chat::stream(id, model, reply)),
+            Self::Messages => Some(messages::stream(id, model, reply)),
+            Self::Responses { .. } => Some(responses::stream(id, model, reply)),
+            Self::Gemini | Self::Ollama => None,
+        }
+    }
+
     /// An answer of one choice, or of several where the API has that.
     pub(super) fn answer(self, id: &str, model: &str, choices: &[Reply]) -> Value {
         let first = choices.first().cloned().unwrap_or_default();
@@ -96,6 +106,31 @@ impl Wire {
             Self::Gemini => gemini::answer(id, model, &first),
             Self::Ollama => ollama::answer(model, &first),
         }
+    }
+}
+
+/// What a model answers, as a body and its content type.
+#[derive(Debug)]
+pub(super) struct Body {
+    pub(super) content_type: &'static str,
+    pub(super) text: String,
+}
+
+impl Body {
+    pub(super) fn document(document: &Value) -> Self {
+        Self { content_type: "application/json", text: document.to_string() }
+    }
+
+    /// Server-sent events, each named if the API names them.
+    fn events<'a>(events: impl IntoIterator<Item = (Option<&'a str>, Value)>) -> Self {
+        let mut text = String::new();
+        for (name, data) in events {
+            if let Some(name) = name {
+                text.extend(["event: ", name, "\n"]);
+            }
+            text.extend(["data: ", &*data.to_string(), "\n\n"]);
+        }
+        Self { content_type: "text/event-stream", text }
     }
 }
 

@@ -8,7 +8,7 @@ use turnpike::call::StepKind;
 use super::{
     framework::{Counts, Framework, Names, ToolIds},
     random::Random,
-    wire::{self, Ask, Call, Output, Reply, Turn},
+    wire::{self, Ask, Body, Call, Output, Reply, Turn},
 };
 use crate::eval::record::{
     Bytes, Ended, Headers, Record, Request, Response, Retry, StepRef, Truth,
@@ -222,9 +222,8 @@ impl World {
             role => Some(role),
         });
         let id = self.random.hex();
-        let answer = thread.framework.wire.answer(&id, thread.model, choices);
         let length = self.random.between(200_000, 4_000_000);
-        let response = Some((200, answer.to_string().into_bytes()));
+        let response = Some((200, answer(thread, &id, choices)));
         let made = Made { manner, kind, choices: choices.len(), response, ended: Ended::Whole };
         let exchange = self.put(thread, made, length);
         thread.failed = None;
@@ -254,14 +253,13 @@ impl World {
     pub(super) fn fails(&mut self, thread: &mut Thread, fault: Fault, reason: &'static str) -> u64 {
         let (response, ended) = match fault {
             Fault::Status(status) => {
-                (Some((status, wire::error(status).to_string())), Ended::Whole)
+                (Some((status, Body::document(&wire::error(status)))), Ended::Whole)
             }
             Fault::Reset => (None, Ended::Cut),
             Fault::GivesUp => (None, Ended::ClientGone),
             Fault::Truncated => (Some((200, self.beginning(thread))), Ended::Cut),
             Fault::Aborts => (Some((200, self.beginning(thread))), Ended::ClientGone),
         };
-        let response = response.map(|(status, body)| (status, body.into_bytes()));
         let kind = Some(thread.role);
         let manner = Manner::default();
         let length = match fault {
@@ -308,7 +306,7 @@ impl World {
             };
             debug_assert!(at < 64, "few calls");
             let request = post("/mcp".to_owned(), headers, &request);
-            let response = Some((200, answer.to_string().into_bytes()));
+            let response = Some((200, Body::document(&answer)));
             let length = self.random.between(5_000, 900_000);
             self.record(thread, request, response, Ended::Whole, truth, length);
             texts.push(text);
@@ -326,10 +324,10 @@ impl World {
     }
 
     /// Half of an answer.
-    fn beginning(&mut self, thread: &Thread) -> String {
+    fn beginning(&mut self, thread: &Thread) -> Body {
         let says = self.says();
-        let mut body = thread.framework.wire.answer("cut", thread.model, &[says]).to_string();
-        body.truncate(body.floor_char_boundary(body.len() / 2));
+        let mut body = answer(thread, "cut", &[says]);
+        body.text.truncate(body.text.floor_char_boundary(body.text.len() / 2));
         body
     }
 
@@ -345,6 +343,9 @@ impl World {
             choices: made.choices,
         };
         let mut body = framework.wire.request(&ask);
+        if framework.streams {
+            body["stream"] = true.into();
+        }
         let mut headers = headers(framework.host);
         let tries = thread.failed.as_ref().map_or(0, |failed| failed.tries);
         let count = match framework.counts {
@@ -364,7 +365,7 @@ impl World {
         &mut self,
         thread: &mut Thread,
         request: Request,
-        response: Option<(u16, Vec<u8>)>,
+        response: Option<(u16, Body)>,
         ended: Ended,
         truth: Truth,
         length_us: u64,
@@ -374,9 +375,11 @@ impl World {
         let end_us = start_us + length_us;
         // The client goes on a moment after it has its answer.
         thread.now = end_us + self.random.between(1_000, 3_000);
-        let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
-        let response =
-            response.map(|(status, body)| Response { status, headers, body: Bytes(body) });
+        let response = response.map(|(status, body)| Response {
+            status,
+            headers: vec![("content-type".to_owned(), body.content_type.to_owned())],
+            body: Bytes(body.text.into_bytes()),
+        });
         self.records.push(Record {
             exchange,
             agent: format!("agent-{}", thread.agent),
@@ -400,7 +403,7 @@ struct Made {
     manner: Manner,
     kind: Option<StepKind>,
     choices: usize,
-    response: Option<(u16, Vec<u8>)>,
+    response: Option<(u16, Body)>,
     ended: Ended,
 }
 
@@ -414,6 +417,16 @@ fn truth(thread: &Thread, kind: Option<StepKind>) -> Truth {
         kind,
         retry: retry.map(|failed| Retry { of: failed.first, reason: failed.reason.to_owned() }),
     }
+}
+
+/// As the framework has its answers.
+fn answer(thread: &Thread, id: &str, choices: &[Reply]) -> Body {
+    let Framework { wire, streams, .. } = thread.framework;
+    let stream = match choices {
+        [reply] if *streams => wire.stream(id, thread.model, reply),
+        _ => None,
+    };
+    stream.unwrap_or_else(|| Body::document(&wire.answer(id, thread.model, choices)))
 }
 
 /// The tool calls of the last answer.

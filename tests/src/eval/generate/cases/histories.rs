@@ -84,7 +84,11 @@ pub(super) fn compaction(world: &mut World, thread: &mut Thread) {
 /// While the first call runs another one finds a title.
 pub(super) fn title(world: &mut World, thread: &mut Thread) {
     let wish = world.wish(thread);
-    let says = format!("Write a title for a conversation that begins so: {wish}");
+    // Many say no more than what the user said.
+    let says = match world.random.between(0, 1) {
+        0 => wish,
+        _ => format!("Write a title for a conversation that begins so: {wish}"),
+    };
     let mut beside = world.beside(thread, "You write titles of five words.", &says);
     beside.now += 1;
     title_of(world, &mut beside);

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Ask, Call, Reply, Turn};
+use super::{Ask, Body, Call, Reply, Turn};
 
 pub(super) fn request(ask: &Ask<'_>) -> Value {
     let messages: Vec<Value> = ask.turns.iter().flat_map(messages).collect();
@@ -53,4 +53,30 @@ pub(super) fn answer(id: &str, model: &str, choices: &[Reply]) -> Value {
         "choices": choices.iter().enumerate().map(choice).collect::<Vec<Value>>(),
         "usage": { "prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120 },
     })
+}
+
+pub(super) fn stream(id: &str, model: &str, reply: &Reply) -> Body {
+    let chunk = |delta: Value, reason: Option<&str>| {
+        let choice = json!({ "index": 0, "delta": delta, "finish_reason": reason });
+        let chunk = json!({
+            "id": format!("chatcmpl-{id}"),
+            "object": "chat.completion.chunk",
+            "model": model,
+            "choices": [choice],
+        });
+        (None, chunk)
+    };
+    let mut chunks = vec![chunk(json!({ "role": "assistant", "content": "" }), None)];
+    let words = reply.text.split_inclusive(' ');
+    chunks.extend(words.map(|word| chunk(json!({ "content": word }), None)));
+    for (index, it) in reply.calls.iter().enumerate() {
+        let mut call = call(it);
+        call["index"] = index.into();
+        chunks.push(chunk(json!({ "tool_calls": [call] }), None));
+    }
+    let reason = if reply.calls.is_empty() { "stop" } else { "tool_calls" };
+    chunks.push(chunk(json!({}), Some(reason)));
+    let mut body = Body::events(chunks);
+    body.text.push_str("data: [DONE]\n\n");
+    body
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Ask, Call, Reply, Turn};
+use super::{Ask, Body, Call, Reply, Turn};
 
 pub(super) fn request(ask: &Ask<'_>) -> Value {
     let messages: Vec<Value> = ask.turns.iter().filter_map(message).collect();
@@ -47,4 +47,37 @@ pub(super) fn answer(id: &str, model: &str, reply: &Reply) -> Value {
         "stop_sequence": null,
         "usage": { "input_tokens": 100, "output_tokens": 20 },
     })
+}
+
+pub(super) fn stream(id: &str, model: &str, reply: &Reply) -> Body {
+    let mut message = answer(id, model, reply);
+    let (blocks, reason) = (content(reply), message["stop_reason"].take());
+    message["content"] = json!([]);
+    let mut events = vec![json!({ "type": "message_start", "message": message })];
+    for (index, mut block) in blocks.into_iter().enumerate() {
+        let deltas: Vec<Value> = if block["type"] == "text" {
+            block["text"] = "".into();
+            let words = reply.text.split_inclusive(' ');
+            words.map(|word| json!({ "type": "text_delta", "text": word })).collect()
+        } else {
+            let input = block["input"].to_string();
+            block["input"] = json!({});
+            vec![json!({ "type": "input_json_delta", "partial_json": input })]
+        };
+        let start =
+            json!({ "type": "content_block_start", "index": index, "content_block": block });
+        events.push(start);
+        let delta = |it| json!({ "type": "content_block_delta", "index": index, "delta": it });
+        events.extend(deltas.into_iter().map(delta));
+        events.push(json!({ "type": "content_block_stop", "index": index }));
+    }
+    events.push(json!({
+        "type": "message_delta",
+        "delta": { "stop_reason": reason, "stop_sequence": null },
+        "usage": { "output_tokens": 20 },
+    }));
+    events.push(json!({ "type": "message_stop" }));
+    let name = |event: &Value| event["type"].as_str().unwrap_or_default().to_owned();
+    let names: Vec<String> = events.iter().map(name).collect();
+    Body::events(names.iter().map(|name| Some(&**name)).zip(events))
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Ask, Call, Reply, Turn};
+use super::{Ask, Body, Call, Reply, Turn};
 
 pub(super) fn request(ask: &Ask<'_>) -> Value {
     let input: Vec<Value> = ask.turns.iter().flat_map(items).collect();
@@ -51,4 +51,23 @@ pub(super) fn answer(id: &str, model: &str, reply: &Reply) -> Value {
         "output": output(reply),
         "usage": { "input_tokens": 100, "output_tokens": 20, "total_tokens": 120 },
     })
+}
+
+pub(super) fn stream(id: &str, model: &str, reply: &Reply) -> Body {
+    let whole = answer(id, model, reply);
+    let mut begun = whole.clone();
+    (begun["status"], begun["output"]) = ("in_progress".into(), json!([]));
+    let event = |kind: &'static str, rest: (&str, Value)| {
+        let mut data = json!({ "type": kind });
+        data[rest.0] = rest.1;
+        (Some(kind), data)
+    };
+    let mut events = vec![event("response.created", ("response", begun))];
+    for (index, item) in output(reply).into_iter().enumerate() {
+        let mut done = event("response.output_item.done", ("item", item));
+        done.1["output_index"] = index.into();
+        events.push(done);
+    }
+    events.push(event("response.completed", ("response", whole)));
+    Body::events(events)
 }
