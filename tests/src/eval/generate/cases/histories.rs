@@ -1,13 +1,15 @@
 //! Conversations that are gone back in, changed or begun anew, and calls beside them.
 
+use turnpike::call::StepKind;
+
 use super::{
     super::{
         wire::{Reply, Turn},
-        world::{Manner, Thread, World},
+        world::{Fault, Manner, Thread, World},
     },
     loops::{finish, rounds_of, tool_loop},
 };
-use turnpike::call::StepKind;
+use crate::eval::record::StepRef;
 
 /// The second wish is taken back, and another one made in its place.
 pub(super) fn rewind(world: &mut World, thread: &mut Thread) {
@@ -64,6 +66,18 @@ pub(super) fn trimmed(world: &mut World, thread: &mut Thread) {
     world.wish(thread);
     rounds_of(world, thread, 4, 1);
     thread.turns.drain(1..4);
+    finish(world, thread);
+}
+
+/// The user stops an answer and says more: the wish is still the same one.
+pub(super) fn interrupted(world: &mut World, thread: &mut Thread) {
+    world.wish(thread);
+    let exchange = world.fails(thread, Fault::Aborts, "client_abort");
+    thread.failed = None;
+    thread.parents = vec![StepRef::exchange(exchange)];
+    let more = world.random.text(4, 9);
+    thread.hears(more);
+    rounds_of(world, thread, 2, 1);
     finish(world, thread);
 }
 

@@ -1,7 +1,7 @@
 //! The same, said twice, which is no retry.
 
 use super::{
-    super::world::{Thread, World},
+    super::world::{Fault, Thread, World},
     loops::{finish, rounds_of},
 };
 
@@ -26,6 +26,18 @@ pub(super) fn all_equal(world: &mut World, thread: &mut Thread) {
         let reply = world.calling(thread, String::new(), tools.clone());
         let exchange = world.call(thread, reply);
         World::results_are(thread, exchange, vec![result.clone()]);
+        finish(world, thread);
+    }
+    thread.now = thread.now.max(other.now);
+}
+
+/// The one who asked second is refused, and tries again while the first goes on.
+pub(super) fn one_fails(world: &mut World, thread: &mut Thread) {
+    world.wish(thread);
+    let mut other = world.sibling(thread);
+    world.fails(&mut other, Fault::Status(429), "rate_limit");
+    for thread in [&mut *thread, &mut other] {
+        rounds_of(world, thread, 2, 1);
         finish(world, thread);
     }
     thread.now = thread.now.max(other.now);
