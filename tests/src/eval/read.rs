@@ -7,8 +7,7 @@ use std::collections::BTreeMap;
 use turnpike::{
     call::{Signal, Timestamp},
     dialect::{
-        Answered, CallKey, Known, NotUnderstood, Observer, RequestInfo, ResponseInfo, What, detect,
-        signals,
+        Answered, CallKey, Known, Observer, RequestInfo, ResponseInfo, What, detect, signals,
     },
     lineage::{Failure, Outcome},
 };
@@ -88,9 +87,9 @@ impl Reader {
         let Some(mut observer) = detect(&request(record, &signals)) else { return };
         let (agent, state) = self.agent(record);
         observer.request_body(&record.request.body.0);
-        let asked = match observer.request_end(&mut state.known) {
-            Ok(asked) => asked,
-            Err(reason) => return self.not_understood(record, reason),
+        let Ok(asked) = observer.request_end(&mut state.known) else {
+            self.read.not_understood += 1;
+            return;
         };
         let mut calls = Vec::new();
         for asked in asked {
@@ -146,13 +145,6 @@ impl Reader {
         let entry = self.agents.entry(record.agent.clone());
         let (number, agent) = entry.or_insert_with(|| (next, Agent::default()));
         (*number, agent)
-    }
-
-    fn not_understood(&mut self, record: &Record, reason: NotUnderstood) {
-        self.read.not_understood += 1;
-        if record.truth.is_some() {
-            eprintln!("exchange {}: {reason}", record.exchange);
-        }
     }
 }
 
