@@ -15,6 +15,7 @@ pub fn strip(record: &mut Record) {
     for place in BODY_PLACES {
         stripped |= remove(&mut body, place);
     }
+    stripped |= body.get_mut("system").is_some_and(unattribute);
     // A body that has nothing to hide stays as it was, byte for byte.
     if stripped {
         record.request.body = Bytes(body.to_string().into_bytes());
@@ -33,6 +34,27 @@ fn remove(value: &mut Value, place: &[&str]) -> bool {
         ([last], Value::Object(fields)) => fields.remove(*last).is_some(),
         ([first, rest @ ..], Value::Object(fields)) => {
             fields.get_mut(*first).is_some_and(|inner| remove(inner, rest))
+        }
+        _ => false,
+    }
+}
+
+/// Takes the ids out of what Claude Code writes at the beginning of its instructions. Whether there
+/// were any.
+fn unattribute(system: &mut Value) -> bool {
+    match system {
+        Value::Array(blocks) => {
+            let texts = blocks.iter_mut().filter_map(|block| block.get_mut("text"));
+            texts.fold(false, |stripped, text| unattribute(text) | stripped)
+        }
+        Value::String(text) if text.starts_with(ATTRIBUTION) => {
+            let (line, rest) = text.split_at(text.find('\n').unwrap_or(text.len()));
+            let is_own = |pair: &&str| ATTRIBUTED.iter().any(|id| pair.trim().starts_with(id));
+            let kept: Vec<&str> = line.split(';').filter(|pair| !is_own(pair)).collect();
+            let less = kept.join(";") + rest;
+            let stripped = less.len() < text.len();
+            *text = less;
+            stripped
         }
         _ => false,
     }
@@ -57,6 +79,10 @@ const BODY_PLACES: &[&[&str]] = &[
     &["params", "_meta", "baggage"],
 ];
 
+const ATTRIBUTION: &str = "x-anthropic-billing-header:";
+/// The id of the request before it, `cc_prev_req`, is the server's.
+const ATTRIBUTED: &[&str] = &["cc_is_subagent=", "cc_prompt_id="];
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -67,7 +93,12 @@ mod tests {
     #[test]
     fn what_clients_make_up_goes_and_what_servers_issue_stays() {
         let headers = ["X-Session-Id", "mcp-session-id", "x-stainless-retry-count"];
-        let body = json!({"metadata": {"user_id": "u"}, "previous_response_id": "resp_1"});
+        let system = "x-anthropic-billing-header: cc_version=2; cc_is_subagent=true;\nBe terse.";
+        let body = json!({
+            "metadata": {"user_id": "u"},
+            "previous_response_id": "resp_1",
+            "system": [{"type": "text", "text": system}],
+        });
         let mut record = Record {
             exchange: 0,
             agent: String::new(),
@@ -90,6 +121,12 @@ mod tests {
         strip(&mut record);
         let left: Vec<&str> = record.request.headers.iter().map(|(name, _)| &**name).collect();
         assert_eq!(left, ["mcp-session-id", "x-stainless-retry-count"]);
-        assert_eq!(record.request.body.0, br#"{"previous_response_id":"resp_1"}"#);
+        let body: Value = serde_json::from_slice(&record.request.body.0).expect("JSON");
+        let system = "x-anthropic-billing-header: cc_version=2;\nBe terse.";
+        let left = json!({
+            "previous_response_id": "resp_1",
+            "system": [{"type": "text", "text": system}],
+        });
+        assert_eq!(body, left);
     }
 }
