@@ -2,17 +2,16 @@
 //! the connections that it shares.
 
 mod cases;
+mod exchange;
 mod framework;
 mod random;
+mod thread;
 mod wire;
 mod world;
 
 use std::collections::BTreeMap;
 
-use self::{
-    framework::Framework,
-    world::{Thread, World},
-};
+use self::{framework::Framework, thread::Thread, world::World};
 use super::record::Record;
 
 /// What a corpus is to be like.

@@ -8,8 +8,9 @@ mod twins;
 
 use super::{
     framework::{Framework, ToolIds},
+    thread::Thread,
     wire::Wire,
-    world::{Thread, World},
+    world::World,
 };
 
 /// A thing that agents do.

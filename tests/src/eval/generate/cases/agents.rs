@@ -5,10 +5,7 @@ use serde_json::{Value, json};
 use turnpike::call::StepKind;
 
 use super::{
-    super::{
-        wire::Turn,
-        world::{Thread, World},
-    },
+    super::{thread::Thread, wire::Turn, world::World},
     loops::{finish, rounds_of},
 };
 use crate::eval::record::StepRef;

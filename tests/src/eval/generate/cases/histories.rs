@@ -4,8 +4,9 @@ use turnpike::call::StepKind;
 
 use super::{
     super::{
+        thread::Thread,
         wire::{Reply, Turn},
-        world::{Fault, Manner, Thread, World},
+        world::{Fault, Manner, World},
     },
     loops::{finish, rounds_of, tool_loop},
 };

@@ -1,10 +1,12 @@
 //! One conversation that goes on.
 
-use super::super::{
-    wire::Reply,
-    world::{Manner, Thread, World},
-};
 use serde_json::json;
+
+use super::super::{
+    thread::Thread,
+    wire::Reply,
+    world::{Manner, World},
+};
 
 pub(super) fn one_answer(world: &mut World, thread: &mut Thread) {
     world.wish(thread);

@@ -1,7 +1,10 @@
 //! Calls that are made again.
 
 use super::{
-    super::world::{Fault, Manner, Thread, World},
+    super::{
+        thread::Thread,
+        world::{Fault, Manner, World},
+    },
     loops::{finish, rounds_of},
 };
 

@@ -1,7 +1,10 @@
 //! The same, said twice, which is no retry.
 
 use super::{
-    super::world::{Fault, Thread, World},
+    super::{
+        thread::Thread,
+        world::{Fault, World},
+    },
     loops::{finish, rounds_of},
 };
 
