@@ -10,6 +10,7 @@ pub mod generate;
 pub mod guess;
 pub mod judge;
 pub mod metrics;
+pub mod mistakes;
 pub mod read;
 pub mod record;
 pub mod replay;
@@ -49,7 +50,7 @@ struct Arguments {
     /// How often each case is in a corpus, at least
     #[arg(long, value_name = "N", default_value_t = 10)]
     times: usize,
-    /// Show the engine's figures for each case and each kind of client, too
+    /// Show the engine's figures for each case and each kind of client, and its mistakes, too
     #[arg(long)]
     cases: bool,
     /// Print one JSON document instead of tables
@@ -112,7 +113,8 @@ fn trials(seed: u64, at_once: Option<usize>, mut records: Vec<Record>) -> [Trial
 
 fn trial(seed: u64, at_once: Option<usize>, ids: bool, records: &[Record]) -> Trial {
     let events = read::read(records);
-    let engine = judge::judge(records, &Engine { seed }.guess(&events));
+    let guess = Engine { seed }.guess(&events);
+    let engine = judge::judge(records, &guess);
     let mut rows = vec![Row::new(Engine { seed }.name(), &engine)];
     for baseline in baseline::ALL {
         let verdict = judge::judge(records, &baseline.guess(&events));
@@ -125,6 +127,7 @@ fn trial(seed: u64, at_once: Option<usize>, ids: bool, records: &[Record]) -> Tr
         rows,
         reliability: metrics::reliability(&engine),
         cases: Figures::by(&engine, |group| &group.case),
+        mistakes: mistakes::count(records, &guess),
         clients: Figures::by(&engine, |group| &group.client),
     }
 }

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::{
     judge::Verdict,
     metrics::{Figures, Reliability},
+    mistakes::Mistake,
 };
 use crate::bench::table::Table;
 
@@ -34,6 +35,8 @@ pub(super) struct Trial {
     /// The engine's, by case and by kind of client.
     pub(super) cases: BTreeMap<String, Figures>,
     pub(super) clients: BTreeMap<String, Figures>,
+    /// Of the engine, each with how often it was made.
+    pub(super) mistakes: Vec<(Mistake, usize)>,
 }
 
 /// One who guessed.
@@ -51,7 +54,7 @@ impl Row {
 }
 
 impl Report {
-    /// The engine's figures by case and by kind of client, the worst first.
+    /// The engine's figures by case and by kind of client, the worst first, and its mistakes.
     pub(super) fn cases(&self) -> String {
         let mut text = String::new();
         for trial in &self.trials {
@@ -59,6 +62,7 @@ impl Report {
                 // Writing to a text can't fail.
                 let _ = writeln!(text, "\n{}, by {by}\n\n{}", trial.title(), table(groups));
             }
+            let _ = writeln!(text, "\n{}, mistakes\n\n{}", trial.title(), trial.mistakes());
         }
         text
     }
@@ -85,6 +89,24 @@ impl Trial {
             Some(1) => format!("1 workflow at a time, {ids}"),
             Some(at_once) => format!("{at_once} workflows at once, {ids}"),
         }
+    }
+
+    fn mistakes(&self) -> Table {
+        let mut table =
+            Table::new(&["case", "put in another", "client", "parents", "said", "conf.", "times"]);
+        for (mistake, count) in &self.mistakes {
+            let confidence = mistake.confidence.map_or_else(|| "–".to_owned(), |it| it.to_string());
+            table.row(vec![
+                mistake.case.clone(),
+                mistake.astray_in.clone().unwrap_or_default(),
+                mistake.client.clone(),
+                mistake.parents.to_string(),
+                mistake.said.to_string(),
+                confidence,
+                count.to_string(),
+            ]);
+        }
+        table
     }
 
     fn sure(&self) -> Table {
