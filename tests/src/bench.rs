@@ -17,7 +17,7 @@ mod report;
 mod serve;
 mod statistics;
 mod subject;
-mod table;
+pub(crate) mod table;
 mod tls;
 mod wire;
 

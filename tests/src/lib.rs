@@ -11,6 +11,7 @@ pub mod bundle;
 pub mod clients;
 pub mod container;
 pub mod dialects;
+pub mod eval;
 pub mod gateway;
 pub mod host;
 pub mod leaks;

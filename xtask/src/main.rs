@@ -3,6 +3,7 @@
 mod bench;
 mod bpf;
 mod demo;
+mod eval;
 mod prices;
 mod process;
 mod report;
@@ -38,6 +39,8 @@ enum Command {
     Prices,
     /// Measure turnpike beside its peers
     Bench(bench::Arguments),
+    /// Measure how well turnpike understands what it sees
+    Eval(eval::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Command::Test(arguments) => test::run(&arguments),
         Command::Prices => prices::run(),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Eval(arguments) => eval::run(&arguments),
     };
     if let Err(error) = result {
         eprintln!("error: {error:#}");

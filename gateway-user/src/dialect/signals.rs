@@ -65,6 +65,12 @@ const BEGINNINGS: [u32; 32] = {
     beginnings
 };
 
+/// Every such field, in lower case.
+#[must_use]
+pub const fn fields() -> &'static [&'static str] {
+    FIELDS
+}
+
 const fn letter(byte: u8) -> u32 {
     1 << (byte & 31)
 }
