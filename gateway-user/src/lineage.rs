@@ -145,7 +145,7 @@ impl Lineage {
         let start = anchored.map_or(self.salt, |it| it.chain(&self.memory, self.salt));
         let history = History::new(start, &prompt.messages);
         let place = match self.memory.repeated(at, prompt, &history) {
-            Some(repeat) => self.place_retry(&repeat),
+            Some(repeat) => self.place_retry(&repeat, prompt),
             None => None,
         };
         let place = place.or_else(|| {
@@ -208,13 +208,15 @@ impl Lineage {
     }
 
     /// In the place of the call's first try.
-    fn place_retry(&mut self, repeat: &Repeat) -> Option<Placement> {
+    fn place_retry(&mut self, repeat: &Repeat, prompt: &Prompt) -> Option<Placement> {
         let step = self.ids.step();
         let tried = self.memory.step_mut(repeat.step)?;
         tried.retried = true;
+        let failure = tried.failure().unwrap_or(RetryReason::ClientAbort);
+        let same_model = tried.model == resolve::hash_model(prompt);
         let retry = Retry {
             of_step_id: tried.first_try.unwrap_or(tried.id),
-            reason: tried.failure().unwrap_or(RetryReason::ClientAbort),
+            reason: if same_model { failure } else { RetryReason::FallbackModel },
             attempt: tried.attempt.saturating_add(1),
         };
         let from_step_id = Some(tried.id);
@@ -325,6 +327,7 @@ impl Lineage {
             id: place.step,
             workflow: place.workflow,
             parents: place.parents.clone(),
+            model: resolve::hash_model(prompt),
             asked: history.whole(),
             conversation,
             response: None,
@@ -372,6 +375,7 @@ impl Outcome {
             (Some(500..), _) => Some(RetryReason::Overloaded),
             (Some(400..), _) => Some(RetryReason::Rejected),
             _ if self.answer.complete => None,
+            (None, Some(Failure::ClientGone)) => Some(RetryReason::Timeout),
             (_, Some(Failure::Truncated)) => Some(RetryReason::StreamTruncated),
             (_, Some(Failure::ClientGone)) => Some(RetryReason::ClientAbort),
             (_, Some(Failure::ConnReset)) | (None, None) => Some(RetryReason::ConnReset),

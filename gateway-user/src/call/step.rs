@@ -261,7 +261,7 @@ pub enum RetryReason {
     RateLimit,
     /// HTTP 5xx.
     Overloaded,
-    /// HTTP 408.
+    /// HTTP 408, or the client gave up before anything of an answer came.
     Timeout,
     /// HTTP 401 or 403.
     Auth,
@@ -269,8 +269,10 @@ pub enum RetryReason {
     ConnReset,
     /// The answer ended before its end.
     StreamTruncated,
-    /// The client gave up before the answer's end.
+    /// The client gave up in the middle of the answer.
     ClientAbort,
+    /// The try before failed, and this one asks another model.
+    FallbackModel,
     /// Any other HTTP 4xx.
     Rejected,
 }

@@ -44,6 +44,8 @@ pub(super) struct Known {
     pub(super) id: StepId,
     pub(super) workflow: WorkflowId,
     pub(super) parents: Vec<StepId>,
+    /// Which model was asked, hashed.
+    pub(super) model: Option<u64>,
     pub(super) asked: Chain,
     pub(super) conversation: Option<ServerName>,
     pub(super) response: Option<ServerName>,

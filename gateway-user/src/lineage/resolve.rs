@@ -1,6 +1,6 @@
 //! Which remembered step a call goes on from, and how sure that is. Reads, changes nothing.
 
-use xxhash_rust::xxh3::xxh3_128;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use crate::{
     call::{Confidence, Evidence, EvidenceKind, Message, Prompt, Role, StepId, Timestamp},
@@ -316,6 +316,10 @@ pub(super) fn matches(calls: &[Call], tail: &[Message]) -> Vec<usize> {
 
 pub(super) fn hash_id(id: &str) -> u128 {
     xxh3_128(id.as_bytes())
+}
+
+pub(super) fn hash_model(prompt: &Prompt) -> Option<u64> {
+    prompt.model.as_ref().map(|model| xxh3_64(model.as_bytes()))
 }
 
 fn results(tail: &[Message]) -> impl Iterator<Item = &Message> {

@@ -115,6 +115,23 @@ fn join(parts: &[&[Message]]) -> Vec<Message> {
 }
 
 #[test]
+fn a_retry_that_asks_another_model_falls_back_on_it() {
+    let mut traffic = Traffic::new();
+    let mut ask = |model: &str| {
+        traffic.wait(1);
+        let prompt = Prompt { model: Some(model.into()), ..prompt(&[user("a")]) };
+        let call = traffic.lineage.place(traffic.now, &prompt);
+        traffic.fail(&call, 503);
+        call
+    };
+    let [first, second, third] = ["m", "m", "n"].map(&mut ask);
+    let reason = |call: &Placement| call.retry.map(|retry| (retry.of_step_id, retry.reason));
+    assert_eq!(reason(&first), None);
+    assert_eq!(reason(&second), Some((first.step, RetryReason::Overloaded)));
+    assert_eq!(reason(&third), Some((first.step, RetryReason::FallbackModel)));
+}
+
+#[test]
 fn what_nothing_leads_to_is_in_the_session_that_its_client_names() {
     let mut traffic = Traffic::new();
     let mut ask = |text: &str, session: &str| {
@@ -430,7 +447,8 @@ fn each_failure_has_its_reason() {
     assert_eq!(with(Some(529), None, true), Some(RetryReason::Overloaded));
     assert_eq!(with(None, None, false), Some(RetryReason::ConnReset));
     assert_eq!(with(None, Some(Failure::ConnReset), false), Some(RetryReason::ConnReset));
-    assert_eq!(with(None, Some(Failure::ClientGone), false), Some(RetryReason::ClientAbort));
+    assert_eq!(with(None, Some(Failure::ClientGone), false), Some(RetryReason::Timeout));
+    assert_eq!(with(Some(200), Some(Failure::ClientGone), false), Some(RetryReason::ClientAbort));
     let cut = with(Some(200), Some(Failure::Truncated), false);
     assert_eq!(cut, Some(RetryReason::StreamTruncated));
 }

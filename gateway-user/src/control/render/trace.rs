@@ -200,6 +200,7 @@ const fn cause(reason: RetryReason) -> &'static str {
         RetryReason::ConnReset => "connection lost",
         RetryReason::StreamTruncated => "answer cut short",
         RetryReason::ClientAbort => "client gave up",
+        RetryReason::FallbackModel => "another model",
         RetryReason::Rejected => "rejected",
     }
 }
