@@ -34,12 +34,6 @@ pub enum Client {
     Git,
 }
 
-/// The words of a Codex that lets its provider search the web.
-pub fn searching(tag: &str) -> Vec<String> {
-    let wish = format!("What does the archive hold? [words=40 chunk-ms=1 tag={tag}]");
-    codex(tag, &wish, &["web_search=\"live\"", "model=\"gpt-5\""])
-}
-
 /// When a client makes what it connects with: the part that has a trust of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Made {
@@ -140,7 +134,7 @@ impl Client {
     /// A command of the system that it is installed in: it says "ready", waits for the end of its
     /// standard input, and makes one call with this tag.
     pub fn words(self, tag: &str, made: Made) -> Vec<String> {
-        let wish = format!("What does the archive hold? [words=40 chunk-ms=1 tag={tag}]");
+        let wish = wish(tag);
         let (held, url) = match made {
             Made::Before => (["--held"].as_slice(), format!("https://{}", self.own_host())),
             Made::After => ([].as_slice(), self.url().to_owned()),
@@ -280,6 +274,15 @@ fn owned(words: &[&str]) -> Vec<String> {
 fn waiting(words: &[&str]) -> Vec<String> {
     let wait = ["sh", "-c", "echo ready; read line; exec \"$@\"", "sh"];
     owned(&[&wait, words].concat())
+}
+
+/// The words of a Codex that lets its provider search the web.
+pub fn searching(tag: &str) -> Vec<String> {
+    codex(tag, &wish(tag), &["web_search=\"live\"", "model=\"gpt-5\""])
+}
+
+fn wish(tag: &str) -> String {
+    format!("What does the archive hold? [words=40 chunk-ms=1 tag={tag}]")
 }
 
 fn codex(tag: &str, wish: &str, settings: &[&str]) -> Vec<String> {
