@@ -25,6 +25,8 @@ pub const MAX_SOCKETS: u32 = 65536;
 pub const MAX_SOCKETS_PER_AGENT: u32 = MAX_SOCKETS / 4;
 /// Bytes of the ring buffer that DNS answers go through.
 pub const DNS_RING_BYTES: u32 = 256 * 1024;
+/// Bytes of the ring buffer that tells of agents' processes.
+pub const PROCESS_RING_BYTES: u32 = 512 * 1024;
 
 /// An agent is named by the id of its cgroup: the inode number of its directory.
 pub type AgentId = u64;
@@ -208,6 +210,60 @@ pub struct DnsPacket {
     pub message: [u8; DNS_BYTES],
 }
 
+/// Something that a process of an agent did. A record of an exec goes on as an [`ExecRecord`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProcessRecord {
+    pub agent: AgentId,
+    /// `CLOCK_MONOTONIC`, nanoseconds.
+    pub at_ns: u64,
+    /// The process (thread group), as the host numbers it.
+    pub pid: u32,
+    /// The process that forked it, for [`PROCESS_FORKED`]; else zero.
+    pub parent: u32,
+    /// One of [`PROCESS_FORKED`], [`PROCESS_EXECUTED`] and [`PROCESS_EXITED`].
+    pub what: u32,
+    /// How many bytes of the command line there are in an [`ExecRecord`]; else zero.
+    pub len: u32,
+}
+
+/// It was forked.
+pub const PROCESS_FORKED: u32 = 0;
+/// It runs another program.
+pub const PROCESS_EXECUTED: u32 = 1;
+/// The last of its threads is gone.
+pub const PROCESS_EXITED: u32 = 2;
+
+/// Bytes of a command line that are copied to userspace. Longer ones are cut.
+pub const COMMAND_BYTES: usize = 512;
+
+/// A [`ProcessRecord`] of an exec.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct ExecRecord {
+    pub head: ProcessRecord,
+    /// The arguments, each with a zero after it.
+    pub command: [u8; COMMAND_BYTES],
+}
+
+/// Where the kernel keeps what is read of a process: offsets in its structures, in bytes. They
+/// differ from kernel to kernel, and are told by its BTF.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TaskLayout {
+    /// `task_struct.tgid`.
+    pub tgid: u32,
+    /// `task_struct.mm`.
+    pub mm: u32,
+    /// `task_struct.signal`.
+    pub signal: u32,
+    /// `signal_struct.live`: how many threads are left.
+    pub live: u32,
+    /// `mm_struct.arg_start` and `mm_struct.arg_end`: where the command line is.
+    pub arg_start: u32,
+    pub arg_end: u32,
+}
+
 /// What the hooks count for each agent, in the order of [`Counters`].
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -280,11 +336,14 @@ pub enum Counter {
     DirectBytes,
     /// DNS answers that userspace was too slow to read: no hints come of them.
     DnsLost,
+    /// What processes did that userspace was too slow to read: calls of theirs may be placed without
+    /// it.
+    ProcessesLost,
 }
 
 impl Counter {
     /// How many counters there are.
-    pub const COUNT: usize = Self::DnsLost as usize + 1;
+    pub const COUNT: usize = Self::ProcessesLost as usize + 1;
 }
 
 /// One agent's counters, indexed by [`Counter`].
@@ -301,12 +360,16 @@ const _: () = {
     assert!(size_of::<DirectRule>() == 40);
     assert!(size_of::<DirectTable>() == 4 + 40 * DIRECT_RULES);
     assert!(size_of::<DnsPacket>() == 40 + DNS_BYTES);
+    assert!(size_of::<ProcessRecord>() == 32);
+    assert!(size_of::<ExecRecord>() == 32 + COMMAND_BYTES);
+    assert!(size_of::<TaskLayout>() == 24);
 };
 
 #[cfg(feature = "user")]
 mod pod {
     use super::{
-        AgentEntry, DirectTable, DnsPacket, Heartbeat, Listener, Origin, PeerKey, Redirected,
+        AgentEntry, DirectTable, DnsPacket, ExecRecord, Heartbeat, Listener, Origin, PeerKey,
+        ProcessRecord, Redirected, TaskLayout,
     };
 
     // SAFETY: `repr(C)`, `Copy`, made of integers only, and without padding: the sizes asserted
@@ -317,6 +380,8 @@ mod pod {
     // SAFETY: as above.
     unsafe impl aya::Pod for DnsPacket {}
     // SAFETY: as above.
+    unsafe impl aya::Pod for ExecRecord {}
+    // SAFETY: as above.
     unsafe impl aya::Pod for Heartbeat {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Listener {}
@@ -325,5 +390,9 @@ mod pod {
     // SAFETY: as above.
     unsafe impl aya::Pod for PeerKey {}
     // SAFETY: as above.
+    unsafe impl aya::Pod for ProcessRecord {}
+    // SAFETY: as above.
     unsafe impl aya::Pod for Redirected {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for TaskLayout {}
 }

@@ -10,7 +10,7 @@ use aya_ebpf::{
 };
 use gateway_common::{
     AgentEntry, AgentId, Counters, DNS_RING_BYTES, DirectTable, Heartbeat, Listener, MAX_AGENTS,
-    MAX_SOCKETS, Origin, PeerKey, Redirected,
+    MAX_SOCKETS, Origin, PROCESS_RING_BYTES, PeerKey, Redirected, TaskLayout,
 };
 
 /// The attached agents.
@@ -60,6 +60,16 @@ pub static ASKED: SkStorage<u64> = SkStorage::new();
 /// DNS answers (`DnsPacket`) on their way to userspace.
 #[map]
 pub static DNS: RingBuf = RingBuf::with_byte_size(DNS_RING_BYTES, 0);
+
+/// What agents' processes do (`ProcessRecord`), on its way to userspace.
+#[map]
+pub static PROCESSES: RingBuf = RingBuf::with_byte_size(PROCESS_RING_BYTES, 0);
+
+/// Where this kernel keeps what is read of a process. All zero where that is not known: then what
+/// reads it is not loaded.
+#[unsafe(no_mangle)]
+pub static TASK: Global<TaskLayout> =
+    Global::new(TaskLayout { tgid: 0, mm: 0, signal: 0, live: 0, arg_start: 0, arg_end: 0 });
 
 /// 1 if userspace wants log messages. Constant once loaded, so the verifier removes the dead side.
 #[unsafe(no_mangle)]

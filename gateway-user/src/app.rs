@@ -7,6 +7,7 @@ mod daemon;
 mod doctor;
 mod gateway;
 mod kernel;
+mod kills;
 mod netns;
 mod node;
 mod pinned;
@@ -60,6 +61,10 @@ async fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Command::Agents(args) => commands::agents(&mut console, args, &pinned).await?,
         Command::Status(args) => commands::status(&mut console, args).await?,
         Command::Workflows(args) => commands::workflows(&mut console, &args).await?,
+        Command::Budget(command) => commands::budget(&mut console, &command).await?,
+        Command::Kill(args) => return Ok(commands::kill(&mut console, &args, &pinned).await?),
+        Command::Revive(args) => commands::revive(&mut console, &args, &pinned).await?,
+        Command::Kills(args) => commands::kills(&mut console, args, &pinned).await?,
         Command::Trace(args) => commands::trace(&mut console, &args).await?,
         Command::Doctor(args) => return doctor::run(args.json, control, console.out).await,
         Command::Probe(args) => probe::run(&args)?,

@@ -12,6 +12,7 @@ pub mod pins;
 pub mod preflight;
 pub mod resolvers;
 pub mod root;
+pub mod signal;
 pub mod sockets;
 pub mod trust;
 pub mod watch;

@@ -1,6 +1,7 @@
 //! The configuration file: as written → valid.
 
 pub mod agent;
+pub mod budget;
 mod egress;
 pub mod intercept;
 mod limits;
@@ -9,6 +10,7 @@ mod problems;
 mod units;
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fmt, fs, io,
     path::{Path, PathBuf},
     time::Duration,
@@ -19,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     agent::{AgentRule, Existing},
+    budget::{Asked, BudgetRule},
     egress::EgressRule,
     intercept::Intercepts,
     limits::Limits,
@@ -27,7 +30,9 @@ pub use self::{
     units::{Size, SizeParseError, Span, SpanParseError},
 };
 use crate::{
-    policy::{egress::Egress, metering::OnUnmetered},
+    call::Name,
+    ledger::{Budget, Scope},
+    policy::{egress::Egress, metering::OnUnmetered, retries::OnRetry},
     price::Prices,
 };
 
@@ -43,6 +48,9 @@ pub struct Config {
     /// What is attached by itself, in order: the first that matches holds.
     #[serde(rename = "agent", skip_serializing_if = "Vec::is_empty")]
     pub agents: Vec<AgentRule>,
+    /// What may be spent. All that fit a call hold it.
+    #[serde(rename = "budget", skip_serializing_if = "Vec::is_empty")]
+    pub budgets: Vec<BudgetRule>,
     /// What may leave unread, in order: the first that fits holds.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub egress: Vec<EgressRule>,
@@ -66,6 +74,9 @@ pub struct Defaults {
     pub decrypt: Option<Decrypt>,
     /// What becomes of calls whose cost can't be told before they are made, in enforce.
     pub on_unmetered: OnUnmetered,
+    /// What becomes of calls that are made again although an earlier try may have spent tokens or run a
+    /// tool, in enforce: `"allow"`, `"refuse"`, or `{ at_most = N }`.
+    pub on_retry: OnRetry,
 }
 
 impl Defaults {
@@ -201,7 +212,41 @@ impl Config {
                  leave its `existing` out, or give it a mode"
             ));
         }
+        if let Some(name) = self.leaky_budget() {
+            wrong(format!(
+                "budget {name} holds workflows or sessions of enforced agents, and none holds those \
+                 agents as a whole: what is not recognised would begin anew; add a [[budget]] with \
+                 scope = \"agent\" and the same match"
+            ));
+        }
+        if let Some(name) = self.name_given_twice() {
+            wrong(format!("two budgets are called {name}; give each a name of its own"));
+        }
         if problems.is_empty() { Ok(self) } else { Err(problems) }
+    }
+
+    /// A budget that what is taken for a new workflow would slip out of.
+    fn leaky_budget(&self) -> Option<Name> {
+        let enforces = |mode: Option<Mode>| mode.unwrap_or(self.defaults.mode) == Mode::Enforce;
+        if !enforces(None) && !self.agents.iter().any(|rule| enforces(rule.mode)) {
+            return None;
+        }
+        let budgets = self.budgets();
+        let covers = |all: &Budget, one: &Budget| {
+            let agents = all.agents.is_none() || all.agents == one.agents;
+            all.holds_all() && agents && (all.tenants.is_none() || all.tenants == one.tenants)
+        };
+        let is_leaky =
+            |one: &&Budget| one.holds_one() && !budgets.iter().any(|all| covers(all, one));
+        budgets.iter().find(is_leaky).map(|budget| budget.name.clone())
+    }
+
+    fn name_given_twice(&self) -> Option<Name> {
+        let mut names = BTreeSet::new();
+        self.budgets()
+            .into_iter()
+            .map(|budget| budget.name)
+            .find(|name| !names.insert(name.clone()))
     }
 
     /// The number of a rule that contradicts the default mode.
@@ -211,6 +256,26 @@ impl Config {
             (mode, rule.existing) == (Mode::Enforce, Some(Existing::Keep))
         };
         self.agents.iter().position(contradicts).map(|place| place + 1)
+    }
+
+    /// The budgets, in their order, each with its name.
+    #[must_use]
+    pub fn budgets(&self) -> Vec<Budget> {
+        let mut unnamed = BTreeMap::<Scope, usize>::new();
+        let budgets = self.budgets.iter().map(|rule| {
+            if let Some(name) = rule.name() {
+                return rule.budget(name);
+            }
+            let number = unnamed.entry(rule.scope()).or_default();
+            *number += 1;
+            let scope = rule.scope().as_str();
+            if *number == 1 {
+                rule.budget(scope)
+            } else {
+                rule.budget(&format!("{scope}-{number}"))
+            }
+        });
+        budgets.collect()
     }
 
     /// The egress rules, in their order.
@@ -257,9 +322,9 @@ mod tests {
     #[test]
     fn what_is_shown_reads_back() {
         let config = Config::parse(
-            "[defaults]\nmode = \"enforce\"\non_unmetered = \"allow\"\n[daemon]\ndrain = \"1500ms\"\n[[agent]]\n\
+            "[defaults]\nmode = \"enforce\"\non_unmetered = \"allow\"\non_retry = \"refuse\"\n[daemon]\ndrain = \"1500ms\"\n[[agent]]\n\
              match = { container = \"a*\", label = { app = \"b\" } }\nname = \"{pod}\"\n\
-             tenant = \"acme\"\nexisting = \"reset\"\ndecrypt = \"off\"\non_unmetered = \"deny\"",
+             tenant = \"acme\"\nexisting = \"reset\"\ndecrypt = \"off\"\non_unmetered = \"deny\"\non_retry = { at_most = 2 }",
         )
         .expect("valid");
         let shown = toml::to_string(&config).expect("shows");
@@ -316,7 +381,7 @@ mod tests {
                 assert!(text.contains(&format!("\"{name}\":{{")), "{name} in {text}");
             }
         }
-        for section in ["defaults", "daemon", "agent", "egress", "limits", "price"] {
+        for section in ["defaults", "daemon", "agent", "budget", "egress", "limits", "price"] {
             assert!(schema.pointer(&format!("/properties/{section}")).is_some(), "{section}");
         }
         assert_eq!(schema.pointer("/additionalProperties"), Some(&false.into()));

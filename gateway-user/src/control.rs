@@ -1,9 +1,11 @@
 //! The control socket and the commands.
 
 pub mod api;
+pub mod budget;
 pub mod cli;
 pub mod client;
 pub mod commands;
+pub mod kill;
 pub mod model;
 pub mod render;
 pub mod server;

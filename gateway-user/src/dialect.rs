@@ -15,6 +15,7 @@
 
 mod a2a;
 mod anthropic;
+mod arguments;
 mod array;
 mod attached;
 mod bedrock;
@@ -47,6 +48,7 @@ mod openai_chat;
 mod openai_completions;
 mod openai_embeddings;
 mod openai_responses;
+mod progress;
 pub mod refusal;
 mod rpc;
 mod sample;
@@ -57,6 +59,7 @@ mod tools;
 #[cfg(test)]
 mod trial;
 mod unmetered;
+mod wished;
 
 use std::fmt;
 
@@ -67,6 +70,7 @@ use model::ModelExchange;
 pub use detect::{detect, socket};
 pub use known::{CallKey, Known};
 pub use openai_responses::{Heard, Refused, Socket};
+pub use progress::Progress;
 pub use rpc::{Asker, Session};
 pub use sample::{Answering, Asking, Sample};
 pub use unmetered::unmetered;
@@ -210,6 +214,15 @@ impl Observer {
         }
     }
 
+    /// How far the answer of a model has come, if it is a stream that is read.
+    #[must_use]
+    pub fn progress(&self) -> Option<Progress> {
+        match self {
+            Self::Model(exchange) => exchange.progress(),
+            Self::Asking(_) | Self::Listening(_) => None,
+        }
+    }
+
     /// The calls that were answered in what has passed of the response, if they don't wait for its
     /// end.
     #[must_use]
@@ -254,6 +267,17 @@ pub struct Asked {
     /// Some of its text.
     pub sample: Asking,
     end: Option<openai_chat::End>,
+}
+
+impl Asked {
+    /// The most tokens that each of its answers may have, if it says so.
+    #[must_use]
+    pub fn max_output(&self) -> Option<u64> {
+        match &self.what {
+            What::Model(prompt) => prompt.terms.max_output,
+            What::Tool(_) => None,
+        }
+    }
 }
 
 /// What a call is made to.

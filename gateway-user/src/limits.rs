@@ -103,6 +103,16 @@ pub const SIGNAL_BYTES: usize = 4096;
 pub const METADATA_KEYS: usize = 64;
 /// Bytes of the wish that are kept; what is longer is cut, at a character's end.
 pub const WISH_BYTES: usize = 16 * 1024;
+/// Bytes of what a user says last that are looked at; what is longer is cut, at a character's end.
+pub const LATEST_BYTES: usize = PASSAGE_BYTES;
+/// Bytes of the least text that is followed from where it came out to where it goes in.
+pub const VALUE_LEAST_BYTES: usize = 12;
+/// Bytes of such a text by which it is known; what follows them does not count.
+pub const VALUE_BYTES: usize = 192;
+/// Such texts in one tool call, or in what one answer says; further ones are not followed.
+pub const VALUES_PER_CALL: usize = 8;
+/// Bytes of a text, half of them from each end, in which they are looked for.
+pub const PASSAGE_BYTES: usize = 8 * 1024;
 /// Messages read from one request's history. More: the call is not understood.
 pub const MESSAGES_PER_PROMPT: usize = 65_536;
 /// Parts read from one message's content. More: the call is not understood.
@@ -133,6 +143,19 @@ pub const STEPS_PER_WORKFLOW: usize = 10_000;
 /// Steps remembered in each agent, over all its workflows. The workflow idle for longest makes
 /// room.
 pub const STEPS_PER_AGENT: usize = 262_144;
+/// Corrections of a step that are kept; what it was last said to be is there in any case.
+pub const CORRECTIONS_PER_STEP: usize = 8;
+/// Workflows of an agent that are remembered to be a part of another one. The oldest makes room: what
+/// ends in it later is counted as late.
+pub const MERGED_WORKFLOWS_PER_AGENT: usize = 1024;
+/// Sessions that tool servers keep for an agent, of which it is remembered whose they are. The oldest
+/// makes room.
+pub const SERVER_SESSIONS_PER_AGENT: usize = 4096;
+/// Kinds of agents, by their instructions and tools, that are remembered in each agent. The oldest makes
+/// room.
+pub const AGENT_KINDS: usize = 256;
+/// Kinds of calls of an agent whose clients were seen to count their retries. The oldest makes room.
+pub const COUNTING_CLIENTS_PER_AGENT: usize = 64;
 /// Entries in each of lineage's indexes, per agent. The oldest makes room.
 pub const LINEAGE_ENTRIES: usize = 65_536;
 /// Steps that one entry of lineage's indexes leads to: those whose histories, or tool-call ids,
@@ -140,6 +163,29 @@ pub const LINEAGE_ENTRIES: usize = 65_536;
 pub const LINEAGE_CANDIDATES: usize = 256;
 /// Sessions of an agent that are known by ids that clients sent. The oldest makes room.
 pub const NAMED_SESSIONS_PER_AGENT: usize = 16_384;
+/// Processes of an agent that lineage knows of. One that has ended makes room, else the oldest; calls
+/// of what it started may then not be traced back to a tool call.
+pub const PROCESSES_PER_AGENT: usize = 4096;
+/// Command lines that are remembered of each, the last ones.
+pub const COMMANDS_PER_PROCESS: usize = 4;
+/// Tool calls of an agent that processes are compared with. The oldest makes room.
+pub const COMMANDED_CALLS_PER_AGENT: usize = 256;
+/// Command lines that are read from the arguments of one tool call; further ones are not.
+pub const COMMANDS_PER_TOOL_CALL: usize = 4;
+/// Tool calls of an agent that name URLs and have no result yet, whose requests are waited for. The
+/// oldest makes room.
+pub const FETCHING_CALLS_PER_AGENT: usize = 256;
+/// URLs that are read from the arguments of one tool call; further ones are not.
+pub const URLS_PER_TOOL_CALL: usize = 8;
+/// Bytes of a URL's host, path and query; longer ones are not followed.
+pub const URL_BYTES: usize = 4096;
+/// Words of a command line that are compared.
+pub const COMMAND_WORDS: usize = 64;
+/// How far back a process's parents are followed.
+pub const PROCESS_ANCESTORS: usize = 64;
+/// What processes did that is taken note of at a time, before whoever does it looks after something
+/// else.
+pub const PROCESS_EVENTS_AT_ONCE: usize = 1024;
 /// Choices of one answer that lineage follows; a history that goes on from another is not linked.
 pub const CHOICES_PER_ANSWER: usize = 128;
 
@@ -360,3 +406,55 @@ pub const TRUST_PROCESS_BYTES: u64 = 1024 * 1024;
 /// How long looking for an agent's certificates, and adding to them, may take. Later: it is noted,
 /// and tried again.
 pub const TRUST_TIME: std::time::Duration = std::time::Duration::from_secs(3);
+
+/// Holders of a budget that a list shows. More are only counted.
+pub const HOLDERS_SHOWN: usize = 10_000;
+/// Resets of budgets that are remembered. The oldest makes room.
+pub const BUDGET_RESETS: usize = 256;
+/// Kills in force. None makes room for another: over that, no further one is taken.
+pub const KILLS: usize = 4096;
+/// How often it is looked whether a client is still there that has ended what it says, and waits for the
+/// answer to a call.
+pub const CLIENT_LOOK: std::time::Duration = std::time::Duration::from_millis(100);
+/// Of the reason for a kill.
+pub const REASON_BYTES: usize = 500;
+/// How long a kill waits for silence at most, whatever is asked for.
+pub const KILL_WAIT: std::time::Duration = std::time::Duration::from_mins(5);
+/// How long those have that are killed to read their last words, before their sockets are destroyed.
+pub const KILL_WORDS: std::time::Duration = std::time::Duration::from_millis(100);
+/// Calls of one exchange of which it is known where they belong, so that it ends with them.
+pub const CALLS_PER_CUT: usize = 64;
+/// Steps of an agent of which it is remembered what they held or spent, in case they turn out to be
+/// another workflow's. The oldest makes room, and stays where it was paid for.
+pub const PAID_STEPS_PER_AGENT: usize = 16_384;
+/// Accounts of budgets' holders that are kept. When there are as many, those of workflows and sessions
+/// make room that were not used for long; where none were, calls of further holders are refused.
+pub const LEDGER_ACCOUNTS: usize = 131_072;
+/// How long a workflow's or a session's account is kept at least after its last call. One for which
+/// something is held, or that is stopped, is kept for ever.
+pub const LEDGER_AGE: std::time::Duration = std::time::Duration::from_hours(25);
+/// How long it is not looked again for accounts that could make room.
+pub const LEDGER_PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
+/// Events of a ledger that wait to be taken. More are counted.
+pub const LEDGER_EVENTS: usize = 4096;
+/// Different calls of one holder of which it is known how often they were made. The one that was not
+/// made for longest makes room.
+pub const LEDGER_REPEATS: usize = 64;
+/// Tokens of an answer below which it is better to refuse a call than to let it be cut.
+pub const USEFUL_OUTPUT: u64 = 16;
+/// Parts that a rolling window is divided into.
+pub const WINDOW_PARTS: u64 = 60;
+
+/// How long an account is kept of which the budget is gone, from when it was last used.
+pub const LEDGER_ASIDE_AGE: std::time::Duration = std::time::Duration::from_hours(30 * 24);
+/// Bytes of records that wait to be written with the next reservation, or by the next tick of the
+/// ledger's clock, 100 ms later at the most. More are written at once.
+pub const JOURNAL_BUFFER: usize = 64 * 1024;
+/// Bytes of a journal from which on the next one is begun, and this one is gone through.
+pub const JOURNAL_BYTES: u64 = 16 * 1024 * 1024;
+/// Bytes of a journal that is read. A longer one was not written by a gateway.
+pub const JOURNAL_READ_BYTES: u64 = 1024 * 1024 * 1024;
+/// How long what was written to a journal may take to be on the disk: what a power cut can lose.
+pub const JOURNAL_SYNC: std::time::Duration = std::time::Duration::from_secs(1);
+/// How long it is waited before it is tried again to write a journal that could not be written.
+pub const JOURNAL_RETRY: std::time::Duration = std::time::Duration::from_secs(1);

@@ -18,32 +18,71 @@
 //!   and the same arguments, if that waits for its result; else a workflow of its own.
 //! - Equal first calls are separate workflows. Where they go on with equal histories each keeps to
 //!   its own: a call goes on from a step that none has gone on from yet.
+//! - A new conversation that begins with what a **tool call** says is a sub-agent's, under that tool
+//!   step; one that begins with what another step **answered** follows it; one that quotes the
+//!   **user** of a running workflow under other instructions stands beside it.
+//! - What comes late corrects what was said before: see [`Correction`].
+//! - A call that no value leads to, of a **process** that carries out a tool call, or that such a process
+//!   has started, follows that tool step.
+//! - A plain HTTP request for a **URL** that a tool call names is that tool step; any other is none.
+//! - Where several steps could be meant, the one counts whose client named the same **trace**; alone, a
+//!   trace leads only to the one workflow that has it, while that is under way.
 //! - A call that nothing leads to opens a workflow: of the session that its client **names**, if it
 //!   names one that is known.
 //! - Shared instructions or a shared first question alone never link two calls.
+//!
+//! `docs/lineage.md` lists the evidence, how sure each is, and the kinds of steps.
 
 mod anchor;
+mod counting;
+mod fetches;
 mod history;
 mod ids;
+mod index;
+mod known;
+mod late;
+mod manners;
 mod memory;
+mod place;
+mod processes;
+mod recent;
+mod reports;
 mod resolve;
+mod returned;
+mod servers;
 mod sessions;
+mod starts;
 mod tools;
+mod traces;
+mod values;
+
+use std::{iter::Sum, num::NonZero};
 
 use crate::{
     call::{
-        Answer, Confidence, Evidence, EvidenceKind, Prompt, Retry, RetryReason, SessionId, State,
-        StepId, StepKind, Timestamp, TraceId, WorkflowId,
+        Answer, Confidence, Evidence, Prompt, Retry, RetryReason, SessionId, State, StepId,
+        StepKind, Timestamp, TraceId, WorkflowId,
     },
     limits,
 };
 
-use anchor::{Anchored, ServerName};
+use anchor::Anchored;
+use counting::Counting;
+use fetches::Fetches;
 use history::{Chain, History};
 use ids::Ids;
-use memory::{Call, Ended, Flow, Known, Memory, Phase};
-use resolve::{Link, Repeat};
+use known::{Call, Ended, Flow, Known, Phase};
+use late::Awaited;
+use manners::Manners;
+use memory::Memory;
+use place::{First, Put};
+use processes::Processes;
+use servers::ServerSessions;
 use sessions::{Opened, Sessions};
+use values::Flowing;
+
+pub use late::{Change, Correction, Replaced};
+pub use processes::{Stage, ToolRun};
 
 /// The calls of one agent. Remembers the last [`limits::LINEAGE_ENTRIES`] model steps, fewer if
 /// they call many tools; a call that goes on from one that is forgotten opens a new workflow.
@@ -54,6 +93,11 @@ pub struct Lineage {
     salt: Chain,
     memory: Memory,
     sessions: Sessions,
+    servers: ServerSessions,
+    counting: Counting,
+    manners: Manners,
+    processes: Processes,
+    fetches: Fetches,
     late: u64,
 }
 
@@ -67,13 +111,22 @@ pub struct Placement {
     /// As in [`crate::call::Step::parent_step_ids`].
     pub parents: Vec<StepId>,
     pub opens_workflow: bool,
+    /// How deep in sub-agents it is made: 1 outside of them.
+    pub depth: u16,
+    /// If it begins a sub-agent's conversation: which of those that the same step has started, from 1.
+    pub sub_plan: Option<u16>,
     /// [`StepKind::Planner`], until the answer is known, or [`StepKind::Tool`].
     pub kind: StepKind,
     pub confidence: Confidence,
     pub evidence: Vec<Evidence>,
     pub retry: Option<Retry>,
+    /// Tries before it that may have had effects: they were not refused, and did not end before
+    /// anything came of them.
+    pub spent_tries: u32,
     /// Tool steps whose results came with this call, for the first time.
     pub answered: Vec<StepId>,
+    /// What earlier placements are to be corrected by.
+    pub corrections: Vec<Correction>,
 }
 
 /// How a model call ended.
@@ -97,7 +150,7 @@ pub enum Failure {
 }
 
 /// What a model call's end means.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Completion {
     /// [`StepKind::Planner`] if it calls tools or its answer is not known, [`StepKind::Final`] if
     /// it is text only, [`StepKind::Utility`] if it only prepares the provider's cache.
@@ -106,6 +159,17 @@ pub struct Completion {
     pub tools: Vec<OpenedTool>,
     /// Where the workflow stands after it.
     pub state: State,
+    /// What earlier placements are to be corrected by.
+    pub corrections: Vec<Correction>,
+    /// The tool steps that processes carry out already, or have.
+    pub runs: Vec<ToolRun>,
+}
+
+impl Completion {
+    /// One that opens nothing, and after which nothing is seen otherwise.
+    const fn of(kind: StepKind, state: State) -> Self {
+        Self { kind, tools: Vec::new(), state, corrections: Vec::new(), runs: Vec::new() }
+    }
 }
 
 /// A tool step that an answer opens.
@@ -119,10 +183,23 @@ pub struct OpenedTool {
 /// What was hit of the bounds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Steps, steps in index entries, and names of sessions that were forgotten to make room.
+    /// Steps, steps in index entries, names of sessions, kinds of agents, and tool calls that name URLs,
+    /// that were forgotten to make room.
     pub evicted: u64,
+    /// Processes, and tool calls that wait for some, that were forgotten while they mattered.
+    pub processes_evicted: u64,
     /// Calls that ended after they had been forgotten, or for the second time.
     pub late: u64,
+}
+
+impl Sum for Counters {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |sum, one| Self {
+            evicted: sum.evicted + one.evicted,
+            processes_evicted: sum.processes_evicted + one.processes_evicted,
+            late: sum.late + one.late,
+        })
+    }
 }
 
 impl Lineage {
@@ -136,33 +213,96 @@ impl Lineage {
     fn bounded(seed: u64, bound: usize) -> Self {
         let mut ids = Ids::new(seed);
         let salt = ids.wide();
-        Self { ids, salt, memory: Memory::new(bound), sessions: Sessions::default(), late: 0 }
+        Self {
+            ids,
+            salt,
+            memory: Memory::new(bound),
+            sessions: Sessions::default(),
+            servers: ServerSessions::default(),
+            counting: Counting::default(),
+            manners: Manners::default(),
+            processes: Processes::default(),
+            fetches: Fetches::default(),
+            late: 0,
+        }
     }
 
     /// A model call has been asked: says where it belongs.
     pub fn place(&mut self, at: Timestamp, prompt: &Prompt) -> Placement {
+        self.place_of(None, at, prompt)
+    }
+
+    /// As [`place`](Self::place), where it is known which process has asked.
+    pub fn place_of(&mut self, pid: Option<u32>, at: Timestamp, prompt: &Prompt) -> Placement {
         let anchored = Anchored::find(&self.memory, prompt);
         let start = anchored.map_or(self.salt, |it| it.chain(&self.memory, self.salt));
-        let history = History::new(start, &prompt.messages);
-        let place = match self.memory.repeated(at, prompt, &history) {
-            Some(repeat) => self.place_retry(&repeat, prompt),
-            None => None,
-        };
-        let place = place.or_else(|| {
+        let mut history = History::new(start, &prompt.messages);
+        if history.instructions == 0 {
+            // What a server keeps of a conversation may hold them.
+            let kept = anchored.and_then(|it| self.memory.step(it.step?));
+            history.instructions = kept.map_or(0, |step| step.instructions);
+        }
+        #[allow(clippy::cast_possible_truncation, reason = "a hash")]
+        let tools = prompt.tools_hash.unwrap_or(0) as u64;
+        history.kind = history.instructions.rotate_left(1) ^ tools;
+        history.trace = traces::named(&prompt.terms.signals);
+        let model = resolve::hash_model(prompt);
+        let kept = anchored.and_then(|it| it.step);
+        let counts = self.counting.note(prompt, &history);
+        let again = self.memory.repeated(at, prompt, (&history, kept), counts);
+        let may_repeat = |step| self.memory.step(step).is_some_and(|it| it.may_be_repeated_by(pid));
+        let again = again.filter(|repeat| may_repeat(repeat.step));
+        let put = again.and_then(|repeat| self.put_again(&repeat, model, &history));
+        let put = put.or_else(|| {
             let kept = anchored.and_then(|it| it.link(&self.memory));
             let link = kept.or_else(|| self.memory.link(at, &history))?;
-            self.place_after(&link, &history)
+            let speaks = history.user_speaks_after(link.covers);
+            let forked = if speaks { self.memory.passed_to_fork(at, prompt, &link) } else { None };
+            forked
+                .and_then(|passed| self.put_fork(&passed, &history))
+                .or_else(|| self.put_after(&link, prompt, &history))
         });
         let begun_elsewhere = anchored.is_some() || history.last_answer().is_some();
         let signals = &prompt.terms.signals;
-        let place = place.unwrap_or_else(|| {
+        let mut put = put.unwrap_or_else(|| {
             let named = self.sessions.find(signals);
-            self.place_first(&history, begun_elsewhere, named)
+            let history = &history;
+            self.put_first(&First { at, prompt, history, begun_elsewhere, named, pid })
         });
+        (put.placement.depth, put.placement.sub_plan) = self.nesting(&put);
+        let place = &put.placement;
         self.sessions.note(signals, Opened { session: place.session, by: place.step });
-        let conversation = anchored.and_then(|it| it.conversation());
-        self.remember(at, prompt, (&history, conversation), &place);
-        place
+        self.processes.settle(&place.answered);
+        self.fetches.settle(&place.answered);
+        let known = Known {
+            pid,
+            instructions: history.instructions,
+            kind: history.kind,
+            trace: history.trace,
+            asked: history.whole(),
+            conversation: anchored.and_then(|it| it.conversation()).and_then(NonZero::new),
+            awaited: Awaited::of(&history, put.covers),
+            values: if place.parents.is_empty() { Flowing::asked(prompt) } else { Vec::new() },
+            ..Known::new(at, prompt, &put)
+        };
+        put.placement.kind = known.step_kind();
+        self.memory.start(known, Flow::new(put.placement.session, put.placement.trace));
+        put.placement
+    }
+
+    /// How deep in sub-agents a call that is put there is made, and which sub-agent it begins, if it does.
+    fn nesting(&self, put: &Put) -> (u16, Option<u16>) {
+        let Some((seq, at)) = put.under else { return (1, None) };
+        // What has been forgotten was one level at least.
+        let Some(starter) = self.memory.step(seq) else { return (2, None) };
+        let this = self.memory.next();
+        let begins = starter
+            .tools
+            .get(usize::from(at))
+            .is_some_and(|call| call.started.is_some_and(|started| started.first == this));
+        let count = starter.tools.iter().filter(|call| call.started.is_some()).count();
+        let sub_plan = begins.then(|| u16::try_from(count).unwrap_or(u16::MAX));
+        (starter.depth.saturating_add(1), sub_plan)
     }
 
     /// A placed call's answer has ended, or failed.
@@ -173,177 +313,56 @@ impl Lineage {
         let mut ended = Ended::default();
         let tools = if fault.is_none() { self.ids.open(outcome, &mut ended) } else { Vec::new() };
         let is_final = outcome.answer.complete && tools.is_empty();
-        let prewarms = found.is_some_and(|(_, known)| known.prewarms);
-        let kind = match fault {
-            _ if prewarms => StepKind::Utility,
-            None if is_final => StepKind::Final,
-            _ => StepKind::Planner,
-        };
+        let phase = fault.map_or(Phase::Answered { is_final }, Phase::Failed);
         let Some((seq, known)) = running else {
             self.late += 1;
             let state = found.map(|(_, known)| self.memory.state(known.workflow));
             let tools = if found.is_some() { Vec::new() } else { tools };
             let state = state.unwrap_or_else(|| alone(fault, &tools));
-            return Completion { kind, tools, state };
+            let kind = if phase == LAST { StepKind::Final } else { StepKind::Planner };
+            return Completion { tools, ..Completion::of(kind, state) };
         };
         let choices = outcome.answer.choices.iter().take(limits::CHOICES_PER_ANSWER);
         let mut chains = choices.map(|choice| history::extend(known.asked, choice));
         ended.first = chains.next();
         ended.others = chains.collect();
         ended.response = outcome.answer.response_id.as_deref().map(anchor::response);
-        let workflow = known.workflow;
-        let phase = fault.map_or(Phase::Answered { is_final }, Phase::Failed);
+        if fault.is_none() {
+            ended.said = outcome.answer.choices.first().map(|choice| choice.hash);
+            ended.values.extend(Flowing::answered(&outcome.answer));
+        }
+        let (workflow, under) = (known.workflow, known.stands_under());
+        let waiting = processes::waiting(known, at, &tools, outcome);
+        self.fetches.expect(at, fetches::naming(known, at, &tools, outcome));
         self.memory.end(seq, at, phase, ended);
+        if let Some(under) = under.filter(|_| phase == LAST) {
+            let said = outcome.answer.choices.first().and_then(|choice| choice.content);
+            self.note_answer(under, step, said);
+        }
         // The step itself may have had to make room, and its workflow with it.
-        let state = match self.memory.flow(workflow) {
-            Some(_) => self.memory.state(workflow),
-            None => alone(fault, &tools),
+        let Some(kind) = self.memory.step(seq).map(Known::step_kind) else {
+            let kind = if phase == LAST { StepKind::Final } else { StepKind::Planner };
+            let state = alone(fault, &tools);
+            return Completion { tools, ..Completion::of(kind, state) };
         };
-        Completion { kind, tools, state }
+        let corrections = self.correct_after(seq);
+        let runs = self.expect(waiting);
+        Completion { kind, tools, state: self.memory.state(workflow), corrections, runs }
+    }
+
+    /// Of sessions, servers, kinds of agents and tool calls that name URLs.
+    const fn learnt_and_forgotten(&self) -> u64 {
+        let sessions = self.sessions.evicted() + self.servers.evicted();
+        self.fetches.evicted() + sessions + self.counting.evicted() + self.manners.evicted()
     }
 
     #[must_use]
     pub fn counters(&self) -> Counters {
-        Counters { evicted: self.memory.evicted() + self.sessions.evicted(), late: self.late }
-    }
-
-    /// In the place of the call's first try.
-    fn place_retry(&mut self, repeat: &Repeat, prompt: &Prompt) -> Option<Placement> {
-        let step = self.ids.step();
-        let tried = self.memory.step_mut(repeat.step)?;
-        tried.retried = true;
-        let failure = tried.failure().unwrap_or(RetryReason::ClientAbort);
-        let same_model = tried.model == resolve::hash_model(prompt);
-        let retry = Retry {
-            of_step_id: tried.first_try.unwrap_or(tried.id),
-            reason: if same_model { failure } else { RetryReason::FallbackModel },
-            attempt: tried.attempt.saturating_add(1),
-        };
-        let from_step_id = Some(tried.id);
-        let confidence = repeat.confidence;
-        let (workflow, parents) = (tried.workflow, tried.parents.clone());
-        let flow = self.memory.flow(workflow)?;
-        Some(Placement {
-            workflow,
-            session: flow.session,
-            trace: flow.trace,
-            step,
-            parents,
-            opens_workflow: false,
-            kind: StepKind::Planner,
-            confidence,
-            evidence: vec![Evidence { kind: EvidenceKind::SameRequest, confidence, from_step_id }],
-            retry: Some(retry),
-            answered: Vec::new(),
-        })
-    }
-
-    /// After the step that the call's history leads to.
-    fn place_after(&mut self, link: &Link, history: &History<'_>) -> Option<Placement> {
-        let known = self.memory.step(link.step)?;
-        let flow = self.memory.flow(known.workflow)?;
-        let is_new_wish = known.is_final() && history.user_speaks_after(link.covers);
-        let (session, from, workflow) = (flow.session, known.id, known.workflow);
-        let (workflow, trace) = if is_new_wish {
-            (self.ids.workflow(), self.ids.trace())
-        } else {
-            (workflow, flow.trace)
-        };
-        let (parents, answered) = self.parents(link, history);
-        self.memory.go_on(link.step);
-        Some(Placement {
-            workflow,
-            session,
-            trace,
-            step: self.ids.step(),
-            parents: if parents.is_empty() { vec![from] } else { parents },
-            opens_workflow: is_new_wish,
-            kind: StepKind::Planner,
-            confidence: link.confidence(),
-            evidence: link.evidence(from),
-            retry: None,
-            answered,
-        })
-    }
-
-    /// The tool steps that the call brings results for, and those of them that had none before.
-    fn parents(&mut self, link: &Link, history: &History<'_>) -> (Vec<StepId>, Vec<StepId>) {
-        let (mut parents, mut answered) = (Vec::new(), Vec::new());
-        if !link.brings_results() {
-            return (parents, answered);
+        Counters {
+            evicted: self.memory.evicted() + self.learnt_and_forgotten(),
+            processes_evicted: self.processes.evicted(),
+            late: self.late,
         }
-        let Some(known) = self.memory.step_mut(link.step) else { return (parents, answered) };
-        for at in resolve::matches(&known.tools, history.after(link.covers)) {
-            let Some(call) = known.tools.get_mut(at) else { continue };
-            parents.push(call.step);
-            if !call.answered {
-                call.answered = true;
-                answered.push(call.step);
-            }
-        }
-        (parents, answered)
-    }
-
-    /// As the first call of a workflow of its own.
-    fn place_first(
-        &mut self,
-        history: &History<'_>,
-        begun_elsewhere: bool,
-        named: Option<Opened>,
-    ) -> Placement {
-        let is_twin = self.memory.asked.get(history.whole()).next().is_some();
-        let confidence = match (is_twin, begun_elsewhere) {
-            (true, _) => Confidence::new(0.6),
-            // The conversation has begun where it was not seen.
-            (false, true) => Confidence::new(0.7),
-            (false, false) => Confidence::new(0.95),
-        };
-        let because = |kind, from_step_id| Evidence { kind, confidence, from_step_id };
-        let mut evidence = vec![because(EvidenceKind::NewHistory, None)];
-        evidence.extend(named.map(|named| because(EvidenceKind::SessionId, Some(named.by))));
-        Placement {
-            workflow: self.ids.workflow(),
-            session: named.map_or_else(|| self.ids.session(), |named| named.session),
-            trace: self.ids.trace(),
-            step: self.ids.step(),
-            parents: Vec::new(),
-            opens_workflow: true,
-            kind: StepKind::Planner,
-            confidence,
-            evidence,
-            retry: None,
-            answered: Vec::new(),
-        }
-    }
-
-    fn remember(
-        &mut self,
-        at: Timestamp,
-        prompt: &Prompt,
-        (history, conversation): (&History<'_>, Option<ServerName>),
-        place: &Placement,
-    ) {
-        let known = Known {
-            id: place.step,
-            workflow: place.workflow,
-            parents: place.parents.clone(),
-            model: resolve::hash_model(prompt),
-            asked: history.whole(),
-            conversation,
-            response: None,
-            answered: None,
-            others: Vec::new(),
-            tools: Vec::new(),
-            phase: Phase::InFlight,
-            prewarms: prompt.terms.prewarms,
-            at,
-            client_retry: prompt.client_retry.unwrap_or(0),
-            first_try: place.retry.map(|retry| retry.of_step_id),
-            attempt: place.retry.map_or(0, |retry| retry.attempt),
-            retried: false,
-            continued: false,
-        };
-        self.memory.start(known, Flow::new(place.session, place.trace));
     }
 }
 
@@ -351,12 +370,13 @@ impl Ids {
     /// A step for each tool call of the answer; what each is found by goes to `ended`.
     fn open(&mut self, outcome: &Outcome, ended: &mut Ended) -> Vec<OpenedTool> {
         let calls = outcome.answer.tool_calls.iter().take(limits::TOOL_CALLS_PER_ANSWER);
+        ended.tools.reserve_exact(calls.len());
         calls
             .map(|call| {
                 let step = self.step();
                 let id = call.id.as_deref().map(resolve::hash_id);
                 let deed = tools::deed(&call.name, call.arguments);
-                ended.tools.push(Call { step, id, deed, made: false, answered: false });
+                ended.tools.push(Call::new(step, id, deed));
                 OpenedTool { step, name: call.name.clone(), call_id: call.id.clone() }
             })
             .collect()
@@ -393,6 +413,9 @@ fn alone(fault: Option<RetryReason>, tools: &[OpenedTool]) -> State {
         None => State::Active,
     }
 }
+
+/// Of a step after which there is no more to be done.
+const LAST: Phase = Phase::Answered { is_final: true };
 
 #[cfg(test)]
 mod tests;

@@ -4,5 +4,6 @@ pub mod egress;
 pub mod hosts;
 pub mod metering;
 mod network;
+pub mod retries;
 
 pub use self::network::{Network, NetworkError};

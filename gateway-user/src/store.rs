@@ -4,6 +4,7 @@
 //! takes its room.
 
 mod book;
+mod entry;
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +17,7 @@ use crate::{
         WorkflowId, WorkflowSummary,
     },
     limits,
-    lineage::{Completion, Placement},
+    lineage::{Completion, Placement, ToolRun},
 };
 
 use book::{Book, Bounds};
@@ -114,6 +115,13 @@ impl Workflows {
     pub fn spend(&self, agent: &AgentRef, workflow: WorkflowId, step: StepId, spent: Spent) {
         if let Some(book) = self.find_book(&agent.name) {
             lock(&book).spend(workflow, step, spent);
+        }
+    }
+
+    /// A process carries out a tool call, or has. Ignored if the workflow is not kept any more.
+    pub fn ran(&self, agent: &AgentRef, run: &ToolRun) {
+        if let Some(book) = self.find_book(&agent.name) {
+            lock(&book).ran(run);
         }
     }
 

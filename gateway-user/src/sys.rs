@@ -20,6 +20,16 @@ use rustix::{
 };
 use tokio::io::unix::AsyncFd;
 
+/// Gives memory that is free back to the kernel: after a large piece was freed the allocator keeps much
+/// more of what is freed later than before (mallopt(3), `M_TRIM_THRESHOLD`).
+pub fn give_back_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it takes no pointers, and any thread may call it at any time.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// The cookie of the network namespace that a socket lives in (`SO_NETNS_COOKIE`, Linux 5.14):
 /// what BPF programs see as `bpf_get_netns_cookie`.
 pub fn netns_cookie(socket: impl AsFd) -> io::Result<u64> {

@@ -4,17 +4,21 @@
 mod relay {
     mod bed;
     mod bounds;
+    mod budget;
     mod chat;
     mod drain;
     mod egress;
     mod ends;
     mod enforce;
+    mod fetch;
     mod gate;
     mod http;
+    mod kill;
     mod large;
     mod mcp;
     mod opaque;
     mod properties;
+    mod repeats;
     mod responses;
     mod script;
     mod smuggling;

@@ -1,11 +1,12 @@
 //! How well workflows are put back together: the engine, on calls whose true places are known, beside
-//! simple ways to do it. The calls come from a generator, or from a recording.
+//! simple ways to do it. The calls come from a generator, and from recordings of real frameworks.
 //!
 //! ```text
 //! generate ─▶ record ─▶ (strip) ─▶ read ─▶ replay, baseline ─▶ judge ─▶ metrics ─▶ report
 //! ```
 
 pub mod baseline;
+pub mod frameworks;
 pub mod generate;
 pub mod guess;
 pub mod judge;
@@ -28,11 +29,13 @@ use clap::Parser;
 
 use self::{
     generate::Plan,
-    guess::Guesser,
+    guess::{Guess, Guesser},
+    judge::Verdict,
     metrics::Figures,
+    read::Events,
     record::Record,
     replay::Engine,
-    report::{Report, Row, Trial},
+    report::{Report, Row, Source, Trial},
 };
 
 #[derive(Debug, Parser)]
@@ -77,19 +80,23 @@ pub fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<()> {
     let mut report = Report { seed: arguments.seed, trials: Vec::new() };
+    let seed = arguments.seed;
     if let Some(path) = &arguments.recording {
-        report.trials.extend(trials(arguments.seed, None, record::read(path)?));
+        report.trials.extend(trials(seed, Source::Recording, vec![record::read(path)?]));
     } else {
         for &at_once in &arguments.workflows {
             ensure!(at_once > 0, "at least one workflow has to be under way");
             say(&format!("{at_once} workflows at once"));
-            let plan = Plan { seed: arguments.seed, at_once, times: arguments.times };
-            let records = generate::corpus(plan);
+            let records = generate::corpus(Plan { seed, at_once, times: arguments.times });
             if let Some(directory) = &arguments.keep {
-                let name = format!("lineage-{at_once}-seed-{}.jsonl.zst", arguments.seed);
+                let name = format!("lineage-{at_once}-seed-{seed}.jsonl.zst");
                 record::write(&directory.join(name), &records)?;
             }
-            report.trials.extend(trials(arguments.seed, Some(at_once), records));
+            report.trials.extend(trials(seed, Source::Generated { at_once }, vec![records]));
+            let recordings = frameworks::corpus::kept(at_once)?;
+            if !recordings.is_empty() {
+                report.trials.extend(trials(seed, Source::Frameworks { at_once }, recordings));
+            }
         }
     }
     if arguments.json {
@@ -103,31 +110,39 @@ fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// With the ids that clients send, and without.
-fn trials(seed: u64, at_once: Option<usize>, mut records: Vec<Record>) -> [Trial; 2] {
-    records.sort_by_key(|record| (record.start_us, record.exchange));
-    let with = trial(seed, at_once, true, &records);
-    records.iter_mut().for_each(strip::strip);
-    [with, trial(seed, at_once, false, &records)]
+/// With the ids that clients send, and without. Each corpus is a world of its own.
+fn trials(seed: u64, source: Source, mut corpora: Vec<Vec<Record>>) -> [Trial; 2] {
+    for records in &mut corpora {
+        records.sort_by_key(|record| (record.start_us, record.exchange));
+    }
+    let with = trial(seed, source, true, &corpora);
+    corpora.iter_mut().flatten().for_each(strip::strip);
+    [with, trial(seed, source, false, &corpora)]
 }
 
-fn trial(seed: u64, at_once: Option<usize>, ids: bool, records: &[Record]) -> Trial {
-    let events = read::read(records);
-    let guess = Engine { seed }.guess(&events);
-    let engine = judge::judge(records, &guess);
+fn trial(seed: u64, source: Source, ids: bool, corpora: &[Vec<Record>]) -> Trial {
+    let events: Vec<Events> = corpora.iter().map(|records| read::read(records)).collect();
+    let guesses = |guesser: &dyn Guesser| -> Vec<Guess> {
+        events.iter().map(|events| guesser.guess(events)).collect()
+    };
+    let judged = |guesses: &[Guess]| -> Verdict {
+        let each = corpora.iter().zip(guesses);
+        each.map(|(records, guess)| judge::judge(records, guess)).sum()
+    };
+    let of_engine = guesses(&Engine { seed });
+    let engine = judged(&of_engine);
     let mut rows = vec![Row::new(Engine { seed }.name(), &engine)];
     for baseline in baseline::ALL {
-        let verdict = judge::judge(records, &baseline.guess(&events));
-        rows.push(Row::new(baseline.name(), &verdict));
+        rows.push(Row::new(baseline.name(), &judged(&guesses(&baseline))));
     }
     Trial {
-        workflows_at_once: at_once,
+        source,
         ids,
-        not_understood: events.not_understood,
+        not_understood: events.iter().map(|events| events.not_understood).sum(),
         rows,
         reliability: metrics::reliability(&engine),
         cases: Figures::by(&engine, |group| &group.case),
-        mistakes: mistakes::count(records, &guess),
+        mistakes: mistakes::count(corpora, &of_engine),
         clients: Figures::by(&engine, |group| &group.client),
     }
 }

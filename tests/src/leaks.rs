@@ -35,6 +35,12 @@ impl Held {
         held
     }
 
+    /// The links alone that are not among those of before: an agent's own, if it was attached since.
+    #[must_use]
+    pub fn links_since(&self, before: &Self) -> Self {
+        Self { links: &self.links - &before.links, ..Self::default() }
+    }
+
     /// Those of them that the kernel still has.
     #[must_use]
     pub fn left(&self) -> Self {

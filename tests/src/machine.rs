@@ -81,8 +81,19 @@ pub fn sh(line: &str) -> String {
     run(Command::new(words.next().expect("a command")).args(words))
 }
 
+/// A line of shell that runs an agent of `agents/` on the host: the root file system's Python has the
+/// SDKs, and reads the agent from its standard input.
+pub fn python_on_the_host(agent: &str, arguments: &[String]) -> String {
+    format!(
+        "PYTHONPATH=/opt/agent PYTHONDONTWRITEBYTECODE=1 chroot '{}' python3 - '{}' < '{}'",
+        root_file_system().display(),
+        arguments.join("' '"),
+        sources().join("agents").join(agent).display()
+    )
+}
+
 /// Where the sources of these tests are.
-pub(crate) fn sources() -> &'static Path {
+pub fn sources() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 

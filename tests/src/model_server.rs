@@ -5,9 +5,9 @@
 //! answer is logged with what a test wants to compare.
 
 pub mod answer;
-mod api;
+pub(crate) mod api;
 mod body;
-mod conversation;
+pub(crate) mod conversation;
 mod respond;
 pub mod script;
 mod serve;
@@ -21,6 +21,7 @@ use std::{
     time::Duration,
 };
 
+use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
@@ -49,6 +50,8 @@ pub struct Logged {
     pub status: u16,
     pub stream: bool,
     pub request_model: Option<String>,
+    /// The most tokens of an answer that the request asks for.
+    pub max_output: Option<u64>,
     /// What follows is as the API tells it; none: it does not.
     pub response_model: Option<String>,
     pub response_id: Option<String>,
@@ -139,7 +142,13 @@ impl ModelServer {
         self.process.pid()
     }
 
-    /// What it has answered so far.
+    /// Lets it answer what its script says is to be held, from now on.
+    #[track_caller]
+    pub fn release(&mut self) {
+        self.process.signal(Signal::USR1).expect("a process to signal");
+    }
+
+    /// What it has answered so far, and what it holds.
     #[track_caller]
     pub fn logged(&self) -> Vec<Logged> {
         let text = std::fs::read_to_string(&self.log).expect("the server made it");

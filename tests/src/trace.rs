@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Deserialize)]
 pub struct WorkflowSummary {
     pub workflow_id: String,
+    pub session_id: String,
     pub agent: AgentRef,
     pub state: String,
     pub totals: Totals,
@@ -75,6 +76,10 @@ pub struct Step {
     pub response_id: Option<String>,
     pub request_sha256: Option<String>,
     pub tool: Option<Tool>,
+    pub confidence: Option<f32>,
+    pub retry: Option<Retry>,
+    pub exchange_seq: Option<u64>,
+    pub pid: Option<u32>,
     pub original_dst: Option<SocketAddr>,
     pub upstream_local: Option<SocketAddr>,
     pub status: Option<u16>,
@@ -84,6 +89,7 @@ pub struct Step {
     pub usage: Option<Spent>,
     pub unmetered: Option<String>,
     pub settled: bool,
+    pub cancel: Option<serde_json::Value>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -91,6 +97,12 @@ pub struct Tool {
     pub name: String,
     pub call_id: Option<String>,
     pub server: Option<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Retry {
+    pub of_step_id: String,
+    pub reason: String,
 }
 
 impl Workflow {

@@ -106,6 +106,7 @@ fn a_container_that_runs_already_is_attached_by_name_and_let_go_without_a_trace(
     let mut gateway = Gateway::start(Mode::Audit);
     let (listeners, mounts) = (container.listeners(), container.mounts());
     let before = agent::finished(&agent).len();
+    let own = Held::by(gateway.pid());
     let info = gateway.attach_container(&container, &[]);
     assert_eq!(info["name"], container.name());
     assert_eq!(info["container_id"], container.id());
@@ -121,8 +122,7 @@ fn a_container_that_runs_already_is_attached_by_name_and_let_go_without_a_trace(
     gateway.detach(container.name());
     assert_eq!(gateway.agents_json().len(), 0);
     let detached = epoch();
-    let links = Held { links: kernel.links.clone(), ..Held::default() };
-    links.assert_gone();
+    kernel.links_since(&own).assert_gone();
     assert_eq!(container.listeners(), listeners, "no listener is left");
     let after = agent::wait_for_more(&agent, 3).len();
 
@@ -284,26 +284,20 @@ fn a_container_is_found_by_the_beginning_of_its_id_and_an_unknown_one_is_refused
 fn an_agent_whose_container_is_removed_is_detached_by_itself() {
     let mut container = Container::start();
     let gateway = Gateway::start(Mode::Audit);
+    let own = Held::by(gateway.pid());
     gateway.attach_container(&container, &[]);
-    let links = Held { links: Held::by(gateway.pid()).links, ..Held::default() };
+    let links = Held::by(gateway.pid()).links_since(&own);
+    assert!(!links.is_empty(), "the agent's BPF links are to be seen");
     container.remove();
     let gone = || gateway.agents_json().is_empty();
     wait::until_true(Duration::from_secs(5), "the agent to be detached", gone);
     links.assert_gone();
 }
 
-/// `loop.py` on the host: the root file system's Python has the SDK, and reads the agent from its
-/// standard input.
+/// `loop.py` on the host, and then something else.
 fn on_the_host(job: &Job, then: &str) -> [String; 3] {
-    let root = machine::root_file_system();
-    let words = job.arguments().join("' '");
-    let agent = Path::new(env!("CARGO_MANIFEST_DIR")).join("agents/loop.py");
-    let line = format!(
-        "PYTHONPATH=/opt/agent PYTHONDONTWRITEBYTECODE=1 chroot '{}' python3 - '{words}' < '{}'; {then}",
-        root.display(),
-        agent.display()
-    );
-    ["sh".into(), "-c".into(), line]
+    let line = machine::python_on_the_host("loop.py", &job.arguments());
+    ["sh".into(), "-c".into(), format!("{line}; {then}")]
 }
 
 fn few(server: &ModelServer, prefix: &str) -> Job {

@@ -12,9 +12,12 @@ mod kernel {
     mod egress;
     mod existing;
     mod hooks;
+    mod kill;
     mod load;
     mod log;
+    mod processes;
     mod resident;
     mod routes;
     mod selftest;
+    mod subprocess;
 }

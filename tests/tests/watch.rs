@@ -156,8 +156,8 @@ fn rules_attach_so_many_agents_and_the_next_when_there_is_room_again() {
     let sandbox = Sandbox::isolated();
     let _crowd = ["one-crowd", "two-crowd"].map(|name| sandbox.nested(name));
     let hits = || {
-        let status = gateway.cli(&["status", "--json"]).stdout;
-        let status: Value = serde_json::from_slice(&status).expect("JSON");
+        let status = gateway.succeed(&["status", "--json"]);
+        let status: Value = serde_json::from_str(&status).expect("JSON");
         let bounds = status["bounds"].as_array().expect("a list");
         let bound = bounds.iter().find(|bound| bound["name"] == "agents_by_rule").expect("listed");
         bound["hits"].as_u64().expect("a count")
@@ -206,9 +206,10 @@ fn a_container_that_is_renamed_keeps_its_agent_under_the_new_name() {
 fn a_container_that_is_removed_leaves_nothing() {
     let name = machine::unique("gone");
     let gateway = Gateway::start_with(Mode::Audit, &by_name(&name, ""));
+    let own = Held::by(gateway.pid());
     let mut container = Container::start_doing(name.clone(), &[], &["sleep", "infinity"]);
     attached(&gateway, &name);
-    let links = Held { links: Held::by(gateway.pid()).links, ..Held::default() };
+    let links = Held::by(gateway.pid()).links_since(&own);
     container.remove();
     wait::until_true(ATTACH, "it to be detached", || gateway.agents_json().is_empty());
     links.assert_gone();

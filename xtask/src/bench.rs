@@ -1,5 +1,7 @@
 //! `cargo xtask bench`: turnpike beside its peers, measured in one run; `cargo xtask bench dialect`:
-//! what it costs to read a call.
+//! what it costs to read a call; `cargo xtask bench lineage`: what it costs to place one; `cargo xtask
+//! bench ledger`: what it costs to hold what it may spend; `cargo xtask bench kill`: how long it is from a
+//! kill to silence.
 
 use std::ffi::OsString;
 use std::process::Command;
@@ -35,23 +37,49 @@ enum Part {
         #[arg(long)]
         json: bool,
     },
+    /// Measure what it costs to hold what a call may spend, in one process and without a network
+    Ledger {
+        /// Print one JSON document, and nothing else on standard output
+        #[arg(long)]
+        json: bool,
+    },
+    /// Measure how long it is from a kill to silence, with the real gateway on the real kernel
+    Kill {
+        /// Print one JSON document, and nothing else on standard output
+        #[arg(long)]
+        json: bool,
+        /// How often each is measured
+        #[arg(long, default_value_t = 50)]
+        runs: usize,
+    },
+    /// Measure what it costs to place a call, and to remember it, in one process and without a network
+    Lineage {
+        /// Print one JSON document, and nothing else on standard output
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     match arguments.part {
         None => peers(arguments),
-        Some(Part::Dialect { json }) => dialect(json || arguments.json),
+        Some(Part::Dialect { json }) => alone("bench-dialect", json || arguments.json),
+        Some(Part::Ledger { json }) => alone("bench-ledger", json || arguments.json),
+        Some(Part::Kill { json, runs }) => kill(json || arguments.json, runs),
+        Some(Part::Lineage { json }) => alone("bench-lineage", json || arguments.json),
     }
 }
 
-fn dialect(json: bool) -> Result<()> {
+/// A program that measures in its own process.
+fn alone(program: &str, json: bool) -> Result<()> {
     let mut cargo = process::cargo();
     cargo.args(["run", "--locked", "--release", "--quiet"]);
-    cargo.args(["-p", "turnpike-tests", "--bin", "bench-dialect", "--"]);
+    cargo.args(["-p", "turnpike-tests", "--bin", program, "--"]);
     process::run(cargo.args(json.then_some("--json")))
 }
 
-fn peers(arguments: &Arguments) -> Result<()> {
+/// The gateway, and a program that measures it.
+fn build(program: &str) -> Command {
     let mut cargo = process::cargo();
     cargo.args(["build", "--locked", "--release", "--quiet"]);
     cargo.args([
@@ -62,8 +90,19 @@ fn peers(arguments: &Arguments) -> Result<()> {
         "-p",
         "turnpike-tests",
         "--bin",
-        "bench",
+        program,
     ]);
+    cargo
+}
+
+fn kill(json: bool, runs: usize) -> Result<()> {
+    process::run(&mut build("bench-kill"))?;
+    let mut command = measuring("bench-kill")?;
+    process::run(command.args(json.then_some("--json")).args(["--runs", &runs.to_string()]))
+}
+
+fn peers(arguments: &Arguments) -> Result<()> {
+    let mut cargo = build("bench");
     if arguments.json {
         // Nobody watches: what is missing is an error, not an installation.
         process::run(&mut cargo)?;
@@ -71,7 +110,7 @@ fn peers(arguments: &Arguments) -> Result<()> {
         setup::ensure()?;
         REPORT.step("building", || process::run(&mut cargo))?;
     }
-    process::run(bench()?.args(arguments.flags()))
+    process::run(measuring("bench")?.args(arguments.flags()))
 }
 
 impl Arguments {
@@ -86,9 +125,9 @@ impl Arguments {
     }
 }
 
-/// The program that measures. Attaching needs root.
-fn bench() -> Result<Command> {
-    let program = workspace::target().join("release/bench");
+/// A program that measures. Attaching needs root.
+fn measuring(program: &str) -> Result<Command> {
+    let program = workspace::target().join("release").join(program);
     if process::is_root() {
         return Ok(Command::new(program));
     }

@@ -11,10 +11,10 @@ use crate::{
         resolvers,
     },
     call::Timestamp,
-    config::{Decrypt, Existing, Mode},
+    config::{Asked, Decrypt, Existing, Mode},
     control::model::{AttachRequest, Target},
     limits,
-    policy::metering::OnUnmetered,
+    policy::{metering::OnUnmetered, retries::OnRetry},
 };
 
 /// On which terms a cgroup becomes an agent.
@@ -25,8 +25,11 @@ pub(super) struct Terms {
     pub(super) existing: Existing,
     pub(super) decrypt: Decrypt,
     pub(super) on_unmetered: OnUnmetered,
+    pub(super) on_retry: OnRetry,
     /// The certificates by which upstream is verified, if not those of the agent itself.
     pub(super) bundle: Option<PathBuf>,
+    /// Budgets for it alone.
+    pub(super) budget: Option<Asked>,
     pub(super) tenant: Option<String>,
     pub(super) container_name: Option<String>,
     /// The number of the rule that asks for it, from 1; `None` if a command does.
@@ -52,7 +55,9 @@ impl Terms {
             existing,
             decrypt,
             on_unmetered,
+            on_retry: OnRetry::Allow,
             bundle,
+            budget: None,
             tenant,
             container_name,
             rule,
@@ -78,7 +83,9 @@ impl Terms {
             pod: container.and_then(|container| container.pod),
             decrypt: self.decrypt,
             on_unmetered: self.on_unmetered,
+            on_retry: self.on_retry,
             bundle: self.bundle,
+            budget: self.budget,
             container_name: self.container_name,
             tenant: self.tenant,
             rule: self.rule,

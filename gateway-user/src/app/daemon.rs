@@ -34,7 +34,7 @@ pub(super) async fn run(
     let server = server::serve(socket, Arc::new(gateway.clone()), async {
         // The task can't fail, and the runtime ends it only with the whole daemon.
         let _ = shutdown.await;
-    });
+    })?;
     let upkeep = tokio::spawn({
         let gateway = gateway.clone();
         async move { gateway.look_after().await }

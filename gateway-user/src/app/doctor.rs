@@ -50,6 +50,7 @@ pub(super) async fn run(
     findings.push(daemon(control).await);
     findings.extend(agents(control).await);
     findings.extend(unattached(control).await);
+    findings.extend(unkept(control).await);
     findings.extend(pinned(control));
     findings.extend(WAYS_OUT.map(open_way));
     if json {
@@ -134,6 +135,13 @@ fn undecrypted(agent: &AgentInfo) -> impl Iterator<Item = Finding> {
         ok: true,
         fix: None,
     })
+}
+
+/// Budgets of which what is spent is not kept. The problem says what would help.
+async fn unkept(control: Option<&Path>) -> Option<Finding> {
+    let ledger = Client::discover(control).await.ok()?.status().await.ok()?.ledger?;
+    let found = ledger.problem?;
+    Some(Finding { what: "what is spent of budgets".into(), found, ok: false, fix: None })
 }
 
 /// Containers that no rule matches. No fault: whether they are agents is for their owner to say.

@@ -2,6 +2,7 @@
 
 mod api;
 mod bounds;
+mod budgets;
 mod distrust;
 mod ending;
 mod everywhere;
@@ -10,7 +11,9 @@ mod health;
 mod heartbeat;
 mod hints;
 mod housing;
+mod kill;
 mod older;
+mod processes;
 mod selftest;
 mod succession;
 mod trust;
@@ -24,13 +27,14 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::Mutex;
+use tokio::{runtime::Handle, sync::Mutex};
 
 pub(super) use self::trust::node_bundle;
 use self::{fleet::Fleet, health::Shown, heartbeat::Heartbeat, trust::Decrypting, watch::Watched};
 use super::{
     agents::Unfit,
-    kernel::{KernelOrigins, ToStore, monotonic},
+    kernel::{KernelOrigins, KernelSockets, ToStore, monotonic},
+    kills::{Kills, KillsError},
     netns::Threads,
     node,
 };
@@ -39,7 +43,7 @@ use crate::{
         cgroup::CgroupError,
         direct::DirectError,
         ebpf::{EbpfFailure, Hooks, OBJECT},
-        pins::{Instance, PinsError, StateFile},
+        pins::{HeldAgent, Instance, PinsError, StateFile},
         preflight::{self, Unmet},
         sockets::SocketsError,
     },
@@ -49,7 +53,8 @@ use crate::{
     control::model::Refusal,
     limits::Bounds,
     names::Directory,
-    proxy::{self, Agents, Clock, Recording, Rules, SelfTests},
+    proxy::{self, Agents, Clock, Latch, Purse, Recording, Rules, SelfTests},
+    state::{State, StateError},
     store::Workflows,
 };
 
@@ -61,6 +66,8 @@ pub(super) struct Gateway(Arc<Inner>);
 struct Inner {
     config: Config,
     instance: Instance,
+    /// Where what the control socket asks for is done if it takes its time.
+    runtime: Handle,
     embedded: bool,
     boot: [u8; 8],
     started_at: Timestamp,
@@ -72,12 +79,21 @@ struct Inner {
     /// What may leave unread.
     rules: Arc<Rules>,
     bounds: Arc<Bounds>,
+    /// What may be spent, and what was.
+    purse: Purse,
+    /// Where that is kept. Absent in a `run`: its budgets end with it.
+    state: Option<State>,
+    /// Who is killed, and where that is kept.
+    latch: Latch,
+    kills: Kills,
     decrypting: Arc<Decrypting>,
     /// Held while an agent is attached or detached: one at a time.
     fleet: Mutex<Fleet>,
     /// What `turnpike agents` shows, so that it need not wait for the fleet.
     shown: RwLock<Vec<Shown>>,
     heartbeat: Heartbeat,
+    /// Why what processes do is not known, if it isn't.
+    blind: Option<String>,
     /// Held while redirects are tested in turn.
     testing: Arc<Mutex<()>>,
     /// What rules were asked about.
@@ -109,6 +125,15 @@ pub(super) enum GatewayError {
     #[error(transparent)]
     Key(#[from] node::KeyError),
     #[error(transparent)]
+    Kills(#[from] KillsError),
+    #[error(transparent)]
+    State(#[from] StateError),
+    #[error(
+        "agent {0} is killed, and detaching would let it go; have it go on first: `turnpike revive` \
+         (see `turnpike kills`)"
+    )]
+    Killed(String),
+    #[error(transparent)]
     Authority(#[from] AuthorityError),
     #[error("a turnpike daemon runs already (pid {0}); stop it first, or use it")]
     Running(u32),
@@ -121,6 +146,12 @@ pub(super) enum GatewayError {
          some, make the rules narrower, or allow more"
     )]
     NoRoom(usize),
+    #[error(
+        "{0} is to be enforced, and budgets hold its workflows or sessions but not the agent as a whole: \
+         what is not recognised as one of them would begin anew; add a [[budget]] with scope = \
+         \"agent\" for it, or to --budget a limit without a scope"
+    )]
+    NoAgentBudget(String),
     #[error("can't listen in the agent's network namespace: {0}")]
     Listen(#[source] io::Error),
     #[error("the system refused {what}: {source}")]
@@ -151,40 +182,47 @@ impl Gateway {
             .map_err(system("the runtime directory"))?;
         upkeep::sweep(&config.daemon.runtime_dir, &instance)?;
         let key = node::key(&config.daemon.state_dir)?;
+        let kills = Kills::within(&config.daemon.state_dir);
+        let latches = kills.read()?;
         let boot = node::random().map_err(system("random bytes"))?;
 
-        let hooks = Arc::new(Hooks::load(OBJECT, &instance.pins(), verbose)?);
-        if verbose {
-            heartbeat::log_messages(&hooks);
-        }
-        // What an earlier gateway's maps still say of its listeners leads nowhere now.
-        hooks.forget_listeners()?;
-        hooks.forget_handoffs(monotonic())?;
+        let (clock, agents) = (Clock::start(), Agents::default());
+        let (purse, state) = budgets::open(&config, embedded, clock, agents.clone())?;
+        let hooks = hooks(&instance, verbose)?;
         let workflows = Arc::new(Workflows::new());
-        let clock = Clock::start();
         let decrypting = Arc::new(Decrypting::open(&config, clock)?);
         let recorder = Arc::new(ToStore(Arc::clone(&workflows)));
         let names = Arc::new(Directory::default());
         let rules = Arc::new(Rules::new(config.egress(), Arc::clone(&names), clock));
+        budgets::keep_time(purse.clone(), clock);
+        let recording = Recording::new(clock, key, recorder, config.prices());
+        let recording = recording.knowing(Box::new(KernelSockets(Arc::clone(&hooks))));
+        let (recording, blind) = processes::watch(&hooks, recording, agents.clone());
         let context = Arc::new(proxy::Context {
             origins: KernelOrigins(Arc::clone(&hooks)),
-            agents: Agents::default(),
+            agents,
             selftests: SelfTests::default(),
             names: Arc::clone(&names),
-            recording: Arc::new(Recording::new(clock, key, recorder, config.prices())),
+            recording,
         });
         hints::listen(&hooks, Arc::clone(&names), clock)?;
         let gateway = Self(Arc::new(Inner {
             names,
             rules,
             bounds: Arc::new(Bounds::new((&config.limits).into())),
+            purse,
+            state,
+            latch: Latch::new(latches),
+            kills,
             decrypting,
+            runtime: Handle::current(),
             embedded,
             boot,
             started_at: clock.now(),
             fleet: Mutex::new(Fleet::new(Threads::new(Arc::clone(&context)))),
             shown: RwLock::default(),
             heartbeat: Heartbeat::new(Arc::clone(&hooks)),
+            blind,
             testing: Arc::default(),
             watched: Watched::default(),
             config,
@@ -194,6 +232,7 @@ impl Gateway {
             workflows,
         }));
         gateway.pick_up(earlier).await?;
+        gateway.tidy_budgets();
         Ok(gateway)
     }
 
@@ -226,7 +265,28 @@ impl Gateway {
     /// Writes down what is held, for the next gateway and for commands without one; and shows it.
     fn publish(&self, fleet: &Fleet) -> Result<(), PinsError> {
         let agents = fleet.held();
-        *self.0.shown.write().unwrap_or_else(PoisonError::into_inner) = fleet.shown();
-        self.0.instance.write(&StateFile { agents, ..StateFile::own() })
+        self.show(fleet);
+        self.0.instance.write(&self.state_file(agents))
     }
+
+    fn show(&self, fleet: &Fleet) {
+        *self.0.shown.write().unwrap_or_else(PoisonError::into_inner) = fleet.shown();
+    }
+
+    fn state_file(&self, agents: Vec<HeldAgent>) -> StateFile {
+        let state_dir = Some(self.0.config.daemon.state_dir.clone());
+        StateFile { state_dir, agents, ..StateFile::own() }
+    }
+}
+
+/// The programs, loaded, with what an earlier gateway of the same instance has pinned of their maps.
+fn hooks(instance: &Instance, verbose: bool) -> Result<Arc<Hooks>, EbpfFailure> {
+    let hooks = Arc::new(Hooks::load(OBJECT, &instance.pins(), verbose)?);
+    if verbose {
+        heartbeat::log_messages(&hooks);
+    }
+    // What its maps still say of its listeners leads nowhere now.
+    hooks.forget_listeners()?;
+    hooks.forget_handoffs(monotonic())?;
+    Ok(hooks)
 }

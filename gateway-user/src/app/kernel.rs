@@ -2,16 +2,22 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use gateway_common::{Origin, PeerKey};
+use gateway_common::{AgentId, Origin, PeerKey};
 use rustix::time::{ClockId, clock_gettime};
 use rustls::{pki_types::ServerName, sign::CertifiedKey};
 
 use crate::{
-    attach::{diag, ebpf::Hooks},
+    attach::{
+        diag,
+        ebpf::{Hooks, Processes},
+    },
     authority::Authority,
-    call::{AgentRef, Settlement, Spent, Step, StepId, Timestamp, WorkflowId},
-    lineage::{Completion, Placement},
-    proxy::{Certificates, Clock, NoLeaf, Origins, Recorder},
+    call::{AgentRef, ProcessEvent, Settlement, Spent, Step, StepId, Timestamp, WorkflowId},
+    ledger::Record,
+    limits,
+    lineage::{Completion, Placement, ToolRun},
+    proxy::{self, Certificates, Clock, Journal, NoLeaf, Origins, Recorder, Sockets},
+    state::State,
     store::Workflows,
 };
 
@@ -46,11 +52,61 @@ impl Origins for KernelOrigins {
     }
 }
 
+/// Clients' sockets, as the BPF maps have them: a hook takes one out before it says that it ends.
+#[derive(Debug)]
+pub(super) struct KernelSockets(pub(super) Arc<Hooks>);
+
+impl Sockets for KernelSockets {
+    fn is_open(&self, cookie: u64) -> bool {
+        self.0.origin(cookie).is_some()
+    }
+}
+
 /// `CLOCK_MONOTONIC`: the clock that BPF programs read.
 pub(super) fn monotonic() -> Duration {
     let now = clock_gettime(ClockId::Monotonic);
     let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
     Duration::new(seconds, u32::try_from(now.tv_nsec).unwrap_or(0))
+}
+
+/// What a ledger records, kept in the state directory.
+#[derive(Debug)]
+pub(super) struct ToState(pub(super) State);
+
+impl Journal for ToState {
+    fn keep(&self, records: &[Record]) {
+        self.0.keep(records);
+    }
+
+    fn write(&self, records: &[Record]) -> Result<(), String> {
+        self.0.write(records).map_err(|error| error.to_string())
+    }
+
+    fn wants_all(&self) -> bool {
+        self.0.wants_all()
+    }
+
+    fn begin_anew(&self, records: &[Record]) {
+        self.0.begin_anew(records);
+    }
+}
+
+/// What processes do, at the times of the data path's clock.
+#[derive(Debug)]
+pub(super) struct KernelProcesses {
+    pub(super) processes: Processes,
+    /// The same moment, on the clock of BPF programs and on ours.
+    pub(super) moment: (Duration, Timestamp),
+}
+
+impl proxy::Processes for KernelProcesses {
+    fn read(&self, tell: &mut dyn FnMut(AgentId, &ProcessEvent)) -> bool {
+        let (monotonic, ours) = self.moment;
+        self.processes.read(limits::PROCESS_EVENTS_AT_ONCE, |seen| {
+            let at = ours.after(seen.at.saturating_sub(monotonic).into());
+            tell(seen.agent, &ProcessEvent { at, pid: seen.pid, act: seen.act });
+        })
+    }
 }
 
 /// Steps go to the store.
@@ -71,6 +127,10 @@ impl Recorder for ToStore {
         at: Timestamp,
     ) {
         self.0.finish(agent, workflow, settlement, completion, at);
+    }
+
+    fn ran(&self, agent: &AgentRef, run: &ToolRun) {
+        self.0.ran(agent, run);
     }
 
     fn spent(&self, agent: &AgentRef, workflow: WorkflowId, step: StepId, spent: Spent) {

@@ -143,7 +143,12 @@ fn live(
 ) {
     let prepare = || {
         entered?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            // What others wake goes first: a kill wakes every connection, and each has more to do than to
+            // let go of upstream.
+            .global_queue_interval(1)
+            .enable_all()
+            .build()?;
         let listeners = Listeners::bind()?;
         let listener =
             Listener { port: listeners.port()?.into(), v6: u32::from(listeners.has_v6()) };

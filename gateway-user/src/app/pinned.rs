@@ -1,20 +1,25 @@
 //! What dead gateways left behind: shown and removed without a daemon.
 
+mod kill;
+
 use std::{
     fs, io,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
+use super::kills::KillsError;
 use crate::{
     attach::{
         ebpf::{EbpfFailure, remove_agent_pins},
         pins::{HeldAgent, Instance, PinsError, StateFile},
         trust,
     },
+    cancel::{Full, Kill},
     config::{Config, ConfigError, Decrypt},
     control::{
         commands::Pinned,
+        kill::{KillReport, KillRequest, ReviveRequest, Revived},
         model::{AgentInfo, AgentState, Coverage, Refusal, attached_by},
     },
 };
@@ -48,6 +53,24 @@ enum PinnedError {
     Trust(io::Error),
     #[error("no pinned agent is called {0:?}; see `turnpike agents`")]
     NoAgent(String),
+    #[error("no turnpike daemon answers, and no dead one left {0}; see `turnpike agents`")]
+    NoDeadAgent(String),
+    #[error(
+        "no turnpike daemon answers, and without one nobody knows workflows and sessions; start it, \
+         or kill the agent as a whole with --agent"
+    )]
+    NeedsDaemon,
+    #[error(
+        "a gateway runs (pid {0}) and does not answer here: name its socket with --control, or wait for \
+         its end and kill again"
+    )]
+    Silent(u32),
+    #[error("{0} is not killed; see `turnpike kills`")]
+    NotKilled(String),
+    #[error(transparent)]
+    Kills(#[from] KillsError),
+    #[error(transparent)]
+    Full(Full),
 }
 
 impl From<PinnedError> for Refusal {
@@ -116,6 +139,18 @@ impl Pinned for PinnedAgents {
     fn detach(&self, name: &str) -> Result<(), Refusal> {
         Ok(self.remove(name)?)
     }
+
+    fn kill(&self, request: &KillRequest) -> Result<KillReport, Refusal> {
+        Ok(self.strike(request)?)
+    }
+
+    fn revive(&self, request: &ReviveRequest) -> Result<Revived, Refusal> {
+        Ok(self.lift(request)?)
+    }
+
+    fn kills(&self) -> Result<Vec<Kill>, Refusal> {
+        Ok(self.in_force()?)
+    }
 }
 
 /// What an instance holds if its gateway is dead.
@@ -172,7 +207,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
-    use crate::policy::metering::OnUnmetered;
+    use crate::policy::{metering::OnUnmetered, retries::OnRetry};
     use crate::{call::Timestamp, config::Mode};
 
     fn agent(name: &str) -> HeldAgent {
@@ -190,7 +225,9 @@ mod tests {
             moving: false,
             decrypt: Decrypt::Off,
             on_unmetered: OnUnmetered::default(),
+            on_retry: OnRetry::default(),
             bundle: None,
+            budget: None,
             attached_at: Timestamp(0),
             pinned: true,
             settled: true,

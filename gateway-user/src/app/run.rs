@@ -29,7 +29,7 @@ use crate::{
         preflight,
     },
     call::Workflow,
-    config::{Config, Decrypt},
+    config::{Config, Decrypt, Mode},
     control::{
         cli::{Global, RunArgs},
         client::Client,
@@ -55,6 +55,11 @@ pub(super) async fn run(args: RunArgs, global: &Global) -> anyhow::Result<u8> {
         Some(name) => AgentName::parse(name)?.as_str().to_owned(),
         None => default_name(&args.command, pid),
     };
+    if args.budget.is_some() && mode == Mode::Audit {
+        eprintln!(
+            "turnpike: in audit mode the budget is told of and not held to; add --mode enforce"
+        );
+    }
     let mut trace_out = args
         .trace_out
         .as_deref()
@@ -67,7 +72,7 @@ pub(super) async fn run(args: RunArgs, global: &Global) -> anyhow::Result<u8> {
     let ending = Ending::new()?;
     let room = Room::make(pid)?;
     let trust = Environment::place(&config.daemon.runtime_dir, pid);
-    let on_unmetered = config.defaults.on_unmetered;
+    let (on_unmetered, on_retry) = (config.defaults.on_unmetered, config.defaults.on_retry);
     let keeper = Keeper::find(config, global).await?;
     // Kept until the command has ended.
     let environment = match decrypt {
@@ -79,6 +84,7 @@ pub(super) async fn run(args: RunArgs, global: &Global) -> anyhow::Result<u8> {
             let bundle = environment.as_ref().map(Environment::own_bundle);
             // Its cgroup is new: nothing in it is older.
             let terms = Terms::asked(mode, Existing::Keep, decrypt, on_unmetered, bundle);
+            let terms = Terms { budget: args.budget.clone(), on_retry, ..terms };
             match keeper.attach(&room.0, &name, terms).await {
                 Ok(()) => {
                     let variables = environment.as_ref();
@@ -150,7 +156,7 @@ impl Keeper {
         let server = tokio::spawn(server::serve(socket, behind, async {
             // A sender that is dropped says the same.
             let _ = stopped.await;
-        }));
+        })?);
         let looked_after = gateway.clone();
         let upkeep = tokio::spawn(async move { looked_after.look_after().await });
         Ok(Self::Own { gateway, server, upkeep, stop })
@@ -172,9 +178,11 @@ impl Keeper {
         match self {
             Self::Daemon(client) => {
                 let target = Target::Cgroup(cgroup.directory().into());
-                let Terms { mode, decrypt, bundle, .. } = terms;
+                let Terms { mode, decrypt, bundle, budget, .. } = terms;
                 let (name, mode, decrypt) = (Some(name.to_owned()), Some(mode), Some(decrypt));
-                let request = AttachRequest { target, name, mode, existing: None, decrypt, bundle };
+                let existing = None;
+                let request =
+                    AttachRequest { target, name, mode, existing, decrypt, bundle, budget };
                 client.attach(&request).await?;
             }
             Self::Own { gateway, .. } => {

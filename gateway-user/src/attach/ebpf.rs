@@ -1,10 +1,15 @@
 //! The BPF programs and their maps: the only user of aya.
 
 mod answers;
+mod handles;
+mod layout;
+mod processes;
 mod shape;
 
 pub use self::{
     answers::{Answer, Answers},
+    layout::LayoutError,
+    processes::{Arrivals, Processes, Seen},
     shape::version,
 };
 
@@ -17,7 +22,7 @@ use std::{
 };
 
 use aya::{
-    Ebpf, EbpfError, EbpfLoader, Pod,
+    Ebpf, EbpfError, EbpfLoader,
     maps::{Array, HashMap, Map, MapData, MapError},
     pin::PinError,
     programs::{
@@ -30,7 +35,10 @@ use gateway_common::{
     Redirected,
 };
 
-use self::shape::{HOOKS, MAPS, Shape};
+use self::{
+    handles::{purge, remove, ring, second_array, second_handle, view, view_mut},
+    shape::{HOOKS, MAPS, Shape},
+};
 use super::direct::DirectRules;
 
 /// The object that `cargo xtask bpf` builds.
@@ -43,8 +51,12 @@ pub struct Hooks {
     handoffs: Mutex<HashMap<MapData, PeerKey, Origin>>,
     origins: Mutex<HashMap<MapData, u64, Redirected>>,
     counters: HashMap<MapData, AgentId, Counters>,
+    /// Of its own lock: a kill waits for nobody that attaches.
+    killed: Mutex<HashMap<MapData, AgentId, u64>>,
     /// Of its own lock, so that nothing that takes long keeps the gateway from showing life.
     heartbeat: Mutex<Array<MapData, Heartbeat>>,
+    /// Why processes can't be told of, if they can't.
+    blind: Option<LayoutError>,
     /// Where maps and links are pinned, when they are.
     pins: PathBuf,
 }
@@ -84,6 +96,8 @@ pub enum EbpfFailure {
     Pin(#[from] PinError),
     #[error("can't use {}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
+    #[error("what processes do can't be told: {0}")]
+    Layout(#[from] LayoutError),
     #[error("the BPF object has no {0}; rebuild it: cargo xtask bpf")]
     Missing(&'static str),
     #[error(
@@ -116,6 +130,9 @@ impl Hooks {
         let mut loader = EbpfLoader::new();
         let log = u8::from(log);
         loader.override_global("LOG_ENABLED", &log, true);
+        let layout = layout::of_kernel();
+        let task = layout.unwrap_or_default();
+        loader.override_global("TASK", &task, true);
         let pinned = MAPS.map(|shape| (shape.name, maps.join(shape.name)));
         if maps.exists() {
             check_pinned(&maps)?;
@@ -130,6 +147,8 @@ impl Hooks {
                 Program::CgroupSock(program) => program.load()?,
                 Program::SockOps(program) => program.load()?,
                 Program::CgroupSkb(program) => program.load()?,
+                // What a gateway can do without is loaded when it is asked for.
+                Program::RawTracePoint(_) => {}
                 _ => return Err(EbpfFailure::Missing("known program type")),
             }
         }
@@ -137,8 +156,10 @@ impl Hooks {
             handoffs: Mutex::new(second_handle(&ebpf, "HANDOFFS")?),
             origins: Mutex::new(second_handle(&ebpf, "ORIGINS")?),
             counters: second_handle(&ebpf, "COUNTERS")?,
+            killed: Mutex::new(second_handle(&ebpf, "KILLED")?),
             heartbeat: Mutex::new(second_array(&ebpf, "HEARTBEAT")?),
             ebpf: Mutex::new(ebpf),
+            blind: layout.err(),
             pins: pins.into(),
         })
     }
@@ -159,19 +180,20 @@ impl Hooks {
         Ok(links)
     }
 
-    /// Pins an agent's links, and the maps they need, so that they outlive this process.
-    pub fn pin(&self, agent: AgentId, links: Links) -> Result<Links, EbpfFailure> {
+    /// Pins an agent's links, and the maps they need, so that they outlive this process. What can be
+    /// foreseen to fail does so before any link is touched: one that fails to be pinned is let go.
+    pub fn pin(&self, agent: AgentId, links: &mut Links) -> Result<(), EbpfFailure> {
         self.pin_maps()?;
         let directory = agent_pins(&self.pins, agent);
-        make_directory(&directory)?;
-        let mut pinned = Links { links: Vec::with_capacity(links.links.len()) };
-        for held in links.links {
-            pinned.links.push(match held {
-                Held::Free(name, link) => Held::Pinned(name, link.pin(directory.join(name))?),
-                held @ Held::Pinned(..) => held,
-            });
+        if links.links.iter().all(|held| matches!(held, Held::Free(..))) {
+            // Whatever another gateway has left there is no link of these.
+            remove_agent_pins(&self.pins, agent)?;
         }
-        Ok(pinned)
+        make_directory(&directory)?;
+        links.change(|held| match held {
+            Held::Free(name, link) => Ok(Held::Pinned(name, link.pin(directory.join(name))?)),
+            pinned @ Held::Pinned(..) => Ok(pinned),
+        })
     }
 
     fn pin_maps(&self) -> Result<(), EbpfFailure> {
@@ -229,6 +251,7 @@ impl Hooks {
         remove(&mut view_mut::<AgentId, DirectTable>(&mut ebpf, "DIRECT")?, &agent)?;
         remove(&mut view_mut::<AgentId, u64>(&mut ebpf, "HELD")?, &agent)?;
         drop(ebpf);
+        self.set_killed(agent, || false)?;
         purge(&mut lock(&self.origins), |redirected| redirected.origin.agent == agent)?;
         purge(&mut lock(&self.handoffs), |origin| origin.agent == agent)
     }
@@ -253,12 +276,18 @@ impl Hooks {
     /// The DNS answers that agents get from now on. To be called in a tokio runtime, and once: two
     /// readers would take from each other.
     pub fn answers(&self) -> Result<Answers, EbpfFailure> {
-        let ebpf = lock(&self.ebpf);
-        let Some(Map::RingBuf(data)) = ebpf.map("DNS") else {
-            return Err(EbpfFailure::Missing("DNS"));
-        };
-        let ring = Map::from_map_data(MapData::from_id(data.info()?.id())?)?.try_into()?;
+        let ring = ring(&lock(&self.ebpf), "DNS")?;
         Answers::new(ring).map_err(|source| EbpfFailure::Io { path: "DNS".into(), source })
+    }
+
+    /// What agents' processes do from now on. To be called once: two readers would take from each other.
+    pub fn processes(&self) -> Result<Processes, EbpfFailure> {
+        if let Some(error) = self.blind {
+            return Err(error.into());
+        }
+        let mut ebpf = lock(&self.ebpf);
+        let links = processes::attach(&mut ebpf)?;
+        Ok(Processes::new(ring(&ebpf, "PROCESSES")?, links))
     }
 
     /// Every agent that is entered.
@@ -268,11 +297,15 @@ impl Hooks {
         agents.iter().map(|entry| Ok(entry.map(|(id, entry)| (id, entry.mode))?)).collect()
     }
 
-    /// Denies an agent every `connect`, or lets it connect again.
-    pub fn set_killed(&self, agent: AgentId, killed: bool) -> Result<(), EbpfFailure> {
-        let mut ebpf = lock(&self.ebpf);
-        let mut map: HashMap<_, AgentId, u64> = view_mut(&mut ebpf, "KILLED")?;
-        if killed { Ok(map.insert(agent, 1, 0)?) } else { remove(&mut map, &agent) }
+    /// Denies an agent every `connect` and all that it sends past the loopback, or lets it again: as it
+    /// says when nobody else can say otherwise.
+    pub fn set_killed(
+        &self,
+        agent: AgentId,
+        is_killed: impl FnOnce() -> bool,
+    ) -> Result<(), EbpfFailure> {
+        let mut killed = lock(&self.killed);
+        mark(&mut killed, agent, is_killed())
     }
 
     /// Says where the gateway listens in a network namespace.
@@ -326,7 +359,49 @@ impl Hooks {
     }
 }
 
+/// As [`Hooks::set_killed`], of an agent whose gateway is dead: by what is pinned.
+pub fn set_pinned_killed(pins: &Path, agent: AgentId, killed: bool) -> Result<(), EbpfFailure> {
+    let maps = pins.join("maps");
+    check_pinned(&maps)?;
+    let data = MapData::from_pin(maps.join("KILLED"))?;
+    let mut map: HashMap<_, AgentId, u64> = Map::HashMap(data).try_into()?;
+    mark(&mut map, agent, killed)
+}
+
+fn mark(
+    map: &mut HashMap<MapData, AgentId, u64>,
+    agent: AgentId,
+    killed: bool,
+) -> Result<(), EbpfFailure> {
+    if killed { Ok(map.insert(agent, 1, 0)?) } else { remove(map, &agent) }
+}
+
 impl Links {
+    /// From now on they do not outlive this process any more.
+    pub fn unpin(&mut self) -> Result<(), EbpfFailure> {
+        self.change(|held| match held {
+            Held::Pinned(name, link) => link
+                .unpin()
+                .map(|link| Held::Free(name, link))
+                .map_err(|source| EbpfFailure::Io { path: name.into(), source }),
+            free @ Held::Free(..) => Ok(free),
+        })
+    }
+
+    /// Changes each of them, until one fails: that one is let go, the rest stay as they are.
+    fn change(
+        &mut self,
+        mut with: impl FnMut(Held) -> Result<Held, EbpfFailure>,
+    ) -> Result<(), EbpfFailure> {
+        let mut left = std::mem::take(&mut self.links).into_iter();
+        let changed = left.by_ref().try_for_each(|held| {
+            self.links.push(with(held)?);
+            Ok(())
+        });
+        self.links.extend(left);
+        changed
+    }
+
     /// Detaches the programs, connect first: from then on nothing more is redirected.
     pub fn detach(mut self) -> Result<(), EbpfFailure> {
         while let Some(held) = self.links.pop() {
@@ -409,63 +484,6 @@ fn attach_one(program: &mut Program, cgroup: impl AsFd) -> Result<FdLink, EbpfFa
         }
         _ => return Err(EbpfFailure::Missing("known program type")),
     })
-}
-
-/// A handle of its own to a map, so that connections don't wait for whoever attaches an agent.
-fn second_handle<K: Pod, V: Pod>(
-    ebpf: &Ebpf,
-    name: &'static str,
-) -> Result<HashMap<MapData, K, V>, EbpfFailure> {
-    let Some(Map::HashMap(data)) = ebpf.map(name) else {
-        return Err(EbpfFailure::Missing(name));
-    };
-    let own = MapData::from_id(data.info()?.id())?;
-    Ok(Map::from_map_data(own)?.try_into()?)
-}
-
-fn second_array<V: Pod>(ebpf: &Ebpf, name: &'static str) -> Result<Array<MapData, V>, EbpfFailure> {
-    let Some(Map::Array(data)) = ebpf.map(name) else {
-        return Err(EbpfFailure::Missing(name));
-    };
-    let own = MapData::from_id(data.info()?.id())?;
-    Ok(Map::from_map_data(own)?.try_into()?)
-}
-
-fn view<'a, K: Pod, V: Pod>(
-    ebpf: &'a Ebpf,
-    name: &'static str,
-) -> Result<HashMap<&'a MapData, K, V>, EbpfFailure> {
-    Ok(ebpf.map(name).ok_or(EbpfFailure::Missing(name))?.try_into()?)
-}
-
-fn view_mut<'a, K: Pod, V: Pod>(
-    ebpf: &'a mut Ebpf,
-    name: &'static str,
-) -> Result<HashMap<&'a mut MapData, K, V>, EbpfFailure> {
-    Ok(ebpf.map_mut(name).ok_or(EbpfFailure::Missing(name))?.try_into()?)
-}
-
-/// Removes an entry; one that is not there is as good as removed.
-fn remove<T: std::borrow::BorrowMut<MapData>, K: Pod, V: Pod>(
-    map: &mut HashMap<T, K, V>,
-    key: &K,
-) -> Result<(), EbpfFailure> {
-    match map.remove(key) {
-        Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
-        Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => {
-            Ok(())
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
-fn purge<K: Pod, V: Pod>(
-    map: &mut HashMap<MapData, K, V>,
-    unwanted: impl Fn(&V) -> bool,
-) -> Result<(), EbpfFailure> {
-    let found: Vec<K> =
-        map.iter().flatten().filter(|(_, value)| unwanted(value)).map(|(key, _)| key).collect();
-    found.iter().try_for_each(|key| remove(map, key))
 }
 
 fn make_directory(path: &Path) -> Result<(), EbpfFailure> {

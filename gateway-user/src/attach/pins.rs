@@ -32,9 +32,9 @@ use serde::{Deserialize, Serialize};
 use super::ebpf;
 use crate::{
     call::{AgentRef, Timestamp},
-    config::{Decrypt, Mode},
+    config::{Asked, Decrypt, Mode},
     limits,
-    policy::metering::OnUnmetered,
+    policy::{metering::OnUnmetered, retries::OnRetry},
 };
 
 /// One gateway's place in the runtime directory.
@@ -56,6 +56,9 @@ pub struct StateFile {
     /// `/proc/PID/stat`): a pid alone may be another's by now.
     pub pid: u32,
     pub pid_started: u64,
+    /// Where it keeps what outlives the machine's run. Absent: a gateway's that did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state_dir: Option<PathBuf>,
     pub agents: Vec<HeldAgent>,
 }
 
@@ -88,9 +91,14 @@ pub struct HeldAgent {
     pub decrypt: Decrypt,
     #[serde(default)]
     pub on_unmetered: OnUnmetered,
+    #[serde(default)]
+    pub on_retry: OnRetry,
     /// The file of certificates by which upstream is verified, if not the agent's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bundle: Option<PathBuf>,
+    /// Budgets for it alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Asked>,
     pub attached_at: Timestamp,
     pub pinned: bool,
     /// Whether the sockets that it had before were dealt with. A gateway that is killed between that
@@ -299,7 +307,8 @@ impl StateFile {
     #[must_use]
     pub fn own() -> Self {
         let pid = std::process::id();
-        Self { pid, pid_started: process_started(pid).unwrap_or(0), agents: Vec::new() }
+        let pid_started = process_started(pid).unwrap_or(0);
+        Self { pid, pid_started, state_dir: None, agents: Vec::new() }
     }
 
     /// Whether the gateway that wrote it still runs.

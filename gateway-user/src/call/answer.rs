@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Message, Name};
+use super::{Command, Mention, Message, Name, Value};
 
 /// What was answered, as far as it was read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -12,6 +12,8 @@ pub struct Answer {
     /// One message for each choice, in the form in which a client would send it back.
     pub choices: Vec<Message>,
     pub tool_calls: Vec<ToolCall>,
+    /// What it says in words, of the first bytes that are kept of it.
+    pub values: Vec<Value>,
     pub finish_reasons: Vec<Name>,
     /// As the provider reported it; absent if it did not.
     pub usage: Option<Usage>,
@@ -30,6 +32,12 @@ pub struct ToolCall {
     pub name: String,
     /// A hash of the arguments in canonical form.
     pub arguments: u128,
+    /// The texts among them, the longest first.
+    pub values: Vec<Value>,
+    /// What among them may be a command line: each of the first texts, and all of them in a row.
+    pub commands: Vec<Command>,
+    /// The first URLs in these texts.
+    pub urls: Vec<Mention>,
 }
 
 /// Tokens spent, in the terms of the OpenTelemetry `GenAI` conventions: `input` counts all input,

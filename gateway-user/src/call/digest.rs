@@ -8,6 +8,14 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Digest(pub [u8; 32]);
 
+impl Digest {
+    /// A part of it, as good as a hash of the same size.
+    #[must_use]
+    pub fn short(&self) -> u64 {
+        self.0.iter().take(8).fold(0, |short, byte| short << 8 | u64::from(*byte))
+    }
+}
+
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";

@@ -34,6 +34,8 @@ pub struct Terms {
     pub reports_usage: bool,
     /// What the server remembers of the conversation, which this request goes on from.
     pub goes_on_from: Option<Anchor>,
+    /// The last `user` message's text, unless it is the first one's.
+    pub latest: Option<String>,
     /// Whether the answer is made while nobody waits for it.
     pub background: bool,
     /// Whether it only prepares the provider's cache: nothing is generated.
@@ -80,6 +82,8 @@ pub struct Message {
     /// Of the message in canonical form: equal for messages that mean the same, whatever their
     /// key order, their content's form (string or parts), or the defaults written out.
     pub hash: u128,
+    /// A hash of what it says, whoever says it.
+    pub content: Option<u64>,
     /// The ids of the tool calls that an assistant message makes.
     pub tool_calls: Vec<String>,
     /// The id of the tool call that a tool message answers.

@@ -1,14 +1,14 @@
 //! Why a call does not go on, as its client is told.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
-use super::Unmetered;
+use super::{CancelCause, Unmetered};
 
 /// Why a call is refused, or cut.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reason {
     pub cause: Cause,
-    text: String,
+    text: Arc<str>,
 }
 
 /// What stands against a call.
@@ -18,6 +18,10 @@ pub enum Cause {
     Unmetered,
     /// It would cost more than may be spent.
     Budget,
+    /// What it is a part of has lasted as long as it may.
+    Deadline,
+    /// It was made too often.
+    Loop,
     /// A rule forbids it.
     Policy,
     /// Somebody has ended it, or what it is a part of.
@@ -32,17 +36,37 @@ impl Cause {
     pub const fn code(self) -> &'static str {
         match self {
             Self::Unmetered => "turnpike_unmetered",
-            Self::Budget => "turnpike_budget_exceeded",
+            // Limits of a budget, too.
+            Self::Budget | Self::Deadline | Self::Loop => "turnpike_budget_exceeded",
             Self::Policy => "turnpike_denied",
             Self::Cancelled => "turnpike_cancelled",
             Self::Ending => "turnpike_ending",
+        }
+    }
+
+    /// Whether a budget stands against it.
+    #[must_use]
+    pub const fn is_budget(self) -> bool {
+        matches!(self, Self::Budget | Self::Deadline | Self::Loop)
+    }
+}
+
+impl From<Cause> for CancelCause {
+    fn from(cause: Cause) -> Self {
+        match cause {
+            Cause::Budget => Self::Budget,
+            Cause::Deadline => Self::Deadline,
+            Cause::Loop => Self::Loop,
+            Cause::Unmetered | Cause::Policy => Self::Policy,
+            Cause::Cancelled => Self::Kill,
+            Cause::Ending => Self::GatewayEnding,
         }
     }
 }
 
 impl Reason {
     /// `text` says what is wrong and what to do about it, in one line.
-    pub fn new(cause: Cause, text: impl Into<String>) -> Self {
+    pub fn new(cause: Cause, text: impl Into<Arc<str>>) -> Self {
         Self { cause, text: text.into() }
     }
 

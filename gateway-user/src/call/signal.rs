@@ -33,6 +33,14 @@ const OF_SESSIONS: &[&str] = &[
     // Applications of the Responses API.
     "body.metadata.session_id",
     "body.metadata.conversation_id",
+    // Members of W3C baggage: OpenTelemetry's, Langfuse's, and those of LangSmith's metadata.
+    "baggage.session.id",
+    "baggage.gen_ai.conversation.id",
+    "baggage.langfuse_session_id",
+    "baggage.langfuse.session.id",
+    "baggage.langsmith-metadata.session_id",
+    "baggage.langsmith-metadata.thread_id",
+    "baggage.langsmith-metadata.conversation_id",
 ];
 
 impl Signal {

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ConnectionId, Dialect, Digest, Micros, Name, NanoUsd, Operation, StepId, Timestamp, Unmetered,
-    Usage,
+    Cancel, ConnectionId, Dialect, Digest, Micros, Name, NanoUsd, Operation, SideEffects, StepId,
+    Timestamp, Unmetered, Usage, WorkflowId,
 };
 
 /// One step. A field that does not apply is absent.
@@ -89,6 +89,124 @@ pub struct Step {
     pub evidence: Vec<Evidence>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
+    /// What rules said of it, if they did.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub policy: Vec<Ruling>,
+    /// How it was ended, if that was before its answer was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancel: Option<Box<Cancel>>,
+    /// Tokens of output that came from upstream and did not go on, since the answer was cut. At least
+    /// so many: what upstream generates after that is not seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub withheld_tokens: Option<u64>,
+    /// What was said of it before more was known, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub corrections: Vec<Corrected>,
+}
+
+impl Step {
+    /// One that begins, of which nothing else is known, and about which there is no doubt.
+    #[must_use]
+    pub fn new(
+        step_id: StepId,
+        (kind, call): (StepKind, CallKind),
+        agent: Name,
+        started_at: Timestamp,
+    ) -> Self {
+        Self {
+            step_id,
+            parent_step_ids: Vec::new(),
+            confidence: Confidence::CERTAIN,
+            kind,
+            call,
+            agent,
+            started_at,
+            finish_reasons: Vec::new(),
+            unpriced: false,
+            settled: false,
+            evidence: Vec::new(),
+            policy: Vec::new(),
+            corrections: Vec::new(),
+            dialect: None,
+            operation: None,
+            request_model: None,
+            response_model: None,
+            response_id: None,
+            request_sha256: None,
+            tool: None,
+            host: None,
+            original_dst: None,
+            upstream_local: None,
+            pid: None,
+            connection_id: None,
+            stream_id: None,
+            exchange_seq: None,
+            ttft_ms: None,
+            duration_ms: None,
+            status: None,
+            error: None,
+            usage: None,
+            uncounted_parts: None,
+            usd: None,
+            unmetered: None,
+            retry: None,
+            cancel: None,
+            withheld_tokens: None,
+        }
+    }
+}
+
+/// What a rule says of a step.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ruling {
+    /// The budget's name, or the rule's.
+    pub rule: Name,
+    pub decision: Decision,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decision {
+    /// It was refused.
+    Deny,
+    /// It would have been, if that were enforced.
+    WouldDeny,
+    /// It may answer less than it asked for.
+    Clamp,
+    /// Its answer was ended where it came to more than was held for it.
+    Cut,
+    /// It would have been, if that were enforced.
+    WouldCut,
+}
+
+impl Ruling {
+    /// That what it may spend could not be written down.
+    pub const STATE: &str = "state";
+    /// That somebody killed it, or what it is a part of.
+    pub const KILL: &str = "kill";
+    /// What decides on calls that are made again.
+    pub const ON_RETRY: &str = "on_retry";
+
+    #[must_use]
+    pub const fn new(rule: Name, decision: Decision) -> Self {
+        Self { rule, decision }
+    }
+}
+
+/// That something else was said of a step before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Corrected {
+    pub at: Timestamp,
+    pub was: Was,
+}
+
+/// What was said of a step.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Was {
+    Kind(StepKind),
+    ParentStepIds(Vec<StepId>),
+    WorkflowId(WorkflowId),
 }
 
 /// What a step's end adds to it.
@@ -105,6 +223,17 @@ pub struct Settlement {
     pub status: Option<u16>,
     pub ttft_ms: Option<Micros>,
     pub duration_ms: Option<Micros>,
+    pub cancel: Option<Box<Cancel>>,
+    /// Absent: its answer was as long as it might be, or nobody measured it.
+    pub too_long: Option<TooLong>,
+}
+
+/// That an answer came to more than was held for its call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TooLong {
+    pub ruling: Ruling,
+    /// [`Step::withheld_tokens`].
+    pub withheld_tokens: Option<u64>,
 }
 
 /// What a call spent; nothing, if it was refused or costs nothing.
@@ -128,6 +257,11 @@ impl Settlement {
         step.status = self.status;
         step.ttft_ms = self.ttft_ms;
         step.duration_ms = self.duration_ms;
+        step.cancel = self.cancel;
+        if let Some(TooLong { ruling, withheld_tokens }) = self.too_long {
+            step.policy.push(ruling);
+            step.withheld_tokens = withheld_tokens;
+        }
         if let Some(spent) = self.spent {
             spent.settle(step);
         }
@@ -208,6 +342,17 @@ pub struct Evidence {
     pub from_step_id: Option<StepId>,
 }
 
+impl Evidence {
+    #[must_use]
+    pub const fn new(
+        kind: EvidenceKind,
+        confidence: Confidence,
+        from_step_id: Option<StepId>,
+    ) -> Self {
+        Self { kind, confidence, from_step_id }
+    }
+}
+
 /// What the evidence is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -220,14 +365,33 @@ pub enum EvidenceKind {
     HistoryPrefix,
     /// A model asked for a call of this tool with these arguments.
     ToolArguments,
+    /// A model asked for a tool call that names the URL which was fetched.
+    UrlFetched,
+    /// A process ran the command that a model's tool call asked for.
+    ProcessCommand,
+    /// A process made the call that carries out a tool call, or that such a one started; or that was
+    /// started while the tool call alone waited.
+    ProcessTree,
     /// The request goes on from a response by the id that its server gave it.
     ResponseId,
     /// The request goes on with a conversation that its server keeps, by the id of that.
     ConversationId,
     /// The client says that it is in the session of an earlier call.
     SessionId,
-    /// The same conversation was sent before and failed.
+    /// The client says that it is in the trace of an earlier call.
+    TraceId,
+    /// The same conversation was sent before: it failed, or was only to prepare this one.
     SameRequest,
+    /// The conversation begins with an argument of a tool call that a model made.
+    ArgumentPassed,
+    /// The conversation begins with what a model answered.
+    AnswerPassed,
+    /// What a sub-agent answered came back as a tool's result.
+    AnswerReturned,
+    /// The conversation begins with what the user said in another one that was under way.
+    WishQuoted,
+    /// It came a moment after.
+    Time,
     /// Nothing known leads here: the first call of a workflow.
     NewHistory,
 }
@@ -251,6 +415,9 @@ pub struct Retry {
     pub reason: RetryReason,
     /// The first retry is 1.
     pub attempt: u32,
+    /// What the tries before it had done already. Known once the workflow is looked at as a whole.
+    #[serde(default, skip_serializing_if = "SideEffects::is_none")]
+    pub side_effects: SideEffects,
 }
 
 /// Why a step had to be repeated.
@@ -275,4 +442,6 @@ pub enum RetryReason {
     FallbackModel,
     /// Any other HTTP 4xx.
     Rejected,
+    /// The answer was whole, and of no use to the client.
+    ContentInvalid,
 }

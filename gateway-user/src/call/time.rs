@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// A point in time: microseconds since the Unix epoch. Written as RFC 3339 with six digits of
 /// fraction, in UTC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(pub u64);
 
 /// A span of time in microseconds. Written as milliseconds with three digits of fraction.

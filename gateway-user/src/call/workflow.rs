@@ -100,6 +100,28 @@ impl Totals {
     }
 }
 
+impl Totals {
+    /// What another one spent, too.
+    pub fn merge(&mut self, other: &Self) {
+        let sums = [
+            (&mut self.model_calls, other.model_calls),
+            (&mut self.tool_calls, other.tool_calls),
+            (&mut self.input_tokens, other.input_tokens),
+            (&mut self.output_tokens, other.output_tokens),
+            (&mut self.cache_read_tokens, other.cache_read_tokens),
+            (&mut self.cache_creation_tokens, other.cache_creation_tokens),
+            (&mut self.reasoning_tokens, other.reasoning_tokens),
+            (&mut self.unpriced_calls, other.unpriced_calls),
+        ];
+        for (sum, more) in sums {
+            *sum = sum.saturating_add(more);
+        }
+        if let Some(usd) = other.usd {
+            *self.usd.get_or_insert_default() += usd;
+        }
+    }
+}
+
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
 const fn is_zero(number: &u64) -> bool {
     *number == 0

@@ -6,7 +6,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Decrypt, Mode};
-use crate::{call::Glob, policy::metering::OnUnmetered};
+use crate::{
+    call::Glob,
+    policy::{metering::OnUnmetered, retries::OnRetry},
+};
 
 /// One rule. The first that matches a workload holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -21,6 +24,7 @@ pub struct AgentRule {
     pub existing: Option<Existing>,
     pub decrypt: Option<Decrypt>,
     pub on_unmetered: Option<OnUnmetered>,
+    pub on_retry: Option<OnRetry>,
 }
 
 /// What a workload must be. It is all that is written; something is.
@@ -224,6 +228,10 @@ struct Written {
     /// What becomes of calls whose cost can't be told before they are made, in enforce.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     on_unmetered: Option<OnUnmetered>,
+    /// What becomes of calls that are made again although an earlier try may have spent tokens or run a
+    /// tool, in enforce: `"allow"`, `"refuse"`, or `{ at_most = N }`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    on_retry: Option<OnRetry>,
 }
 
 /// The rule can't hold.
@@ -244,7 +252,8 @@ impl TryFrom<Written> for AgentRule {
     type Error = RuleError;
 
     fn try_from(written: Written) -> Result<Self, RuleError> {
-        let Written { matches, name, mode, tenant, existing, decrypt, on_unmetered } = written;
+        let Written { matches, name, mode, tenant, existing, decrypt, on_unmetered, on_retry } =
+            written;
         if matches.is_empty() {
             return Err(RuleError::MatchesAll);
         }
@@ -254,14 +263,15 @@ impl TryFrom<Written> for AgentRule {
         if tenant.as_ref().is_some_and(String::is_empty) {
             return Err(RuleError::EmptyTenant);
         }
-        Ok(Self { matches, name, mode, tenant, existing, decrypt, on_unmetered })
+        Ok(Self { matches, name, mode, tenant, existing, decrypt, on_unmetered, on_retry })
     }
 }
 
 impl From<AgentRule> for Written {
     fn from(rule: AgentRule) -> Self {
-        let AgentRule { matches, name, mode, tenant, existing, decrypt, on_unmetered } = rule;
-        Self { matches, name, mode, tenant, existing, decrypt, on_unmetered }
+        let AgentRule { matches, name, mode, tenant, existing, decrypt, on_unmetered, on_retry } =
+            rule;
+        Self { matches, name, mode, tenant, existing, decrypt, on_unmetered, on_retry }
     }
 }
 

@@ -3,8 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::units::Dollars;
 use crate::{
-    call::{Glob, MoneyParseError, NanoUsd},
+    call::Glob,
     price::{Rate, Rates, Rule},
 };
 
@@ -61,26 +62,6 @@ struct Match {
     /// The host that the client asks, in lower case and without a port.
     #[serde(skip_serializing_if = "Option::is_none")]
     host: Option<Glob>,
-}
-
-/// Money as a decimal string.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(try_from = "String", into = "String")]
-#[schemars(with = "String")]
-struct Dollars(NanoUsd);
-
-impl TryFrom<String> for Dollars {
-    type Error = MoneyParseError;
-
-    fn try_from(text: String) -> Result<Self, MoneyParseError> {
-        text.parse().map(Self)
-    }
-}
-
-impl From<Dollars> for String {
-    fn from(dollars: Dollars) -> Self {
-        dollars.0.to_string()
-    }
 }
 
 /// The price can't hold.

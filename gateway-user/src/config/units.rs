@@ -1,4 +1,4 @@
-//! Spans of time and sizes, as they are written: a whole number with a unit.
+//! Spans of time and sizes, as they are written: a whole number with a unit; and money.
 
 use std::{borrow::Cow, fmt, marker::PhantomData, str::FromStr, time::Duration};
 
@@ -7,6 +7,8 @@ use serde::{
     Deserialize, Deserializer, Serialize,
     de::{self, Visitor},
 };
+
+use crate::call::{MoneyParseError, NanoUsd};
 
 /// A span of time, written as a whole number with a unit: `500ms`, `10s`, `5m`, `2h`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Serialize)]
@@ -18,6 +20,12 @@ pub struct Span(pub Duration);
 #[serde(into = "String")]
 pub struct Size(pub u64);
 
+/// Money, written in dollars as a decimal string.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schemars(with = "String")]
+pub(super) struct Dollars(pub(super) NanoUsd);
+
 /// The text is not a span of time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, thiserror::Error)]
 #[error("a span of time is a whole number and a unit: 500ms, 10s, 5m or 2h")]
@@ -27,6 +35,20 @@ pub struct SpanParseError;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, thiserror::Error)]
 #[error("a size is a whole number and a unit: 512B, 64KiB, 100MiB or 2GiB")]
 pub struct SizeParseError;
+
+impl TryFrom<String> for Dollars {
+    type Error = MoneyParseError;
+
+    fn try_from(text: String) -> Result<Self, MoneyParseError> {
+        text.parse().map(Self)
+    }
+}
+
+impl From<Dollars> for String {
+    fn from(dollars: Dollars) -> Self {
+        dollars.0.to_string()
+    }
+}
 
 const SPANS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
 const SIZES: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];

@@ -8,6 +8,11 @@
 //! | `DELETE /v1/agents/{name}?force=true` | 204 |
 //! | `GET /v1/ca` | a [`CaInfo`] |
 //! | `POST /v1/ca` | the [`CaInfo`] of the authority that takes its place |
+//! | `GET /v1/budgets?limit=` | a list of [`BudgetInfo`], each with so many holders |
+//! | `POST /v1/budgets/reset` with a [`ResetRequest`] | the [`Reset`] |
+//! | `GET /v1/kills` | a list of [`Kill`] |
+//! | `POST /v1/kills` with a [`KillRequest`] | the [`KillReport`] |
+//! | `POST /v1/kills/revoke` with a [`ReviveRequest`] | [`Revived`] |
 //! | `GET /v1/workflows?agent=&session=&state=&limit=` | a list of [`WorkflowSummary`] |
 //! | `GET /v1/workflows/{the id or its beginning}` | a [`Workflow`] |
 //! | `GET /v1/traces`, filtered as `/v1/workflows` is | each [`Workflow`] on a line of its own |
@@ -32,21 +37,29 @@ use axum::{
     http::{StatusCode, header::CONTENT_TYPE},
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::{delete, get},
+    routing::{delete, get, post},
 };
 use hyper::body::Frame;
-use serde::Deserialize;
-use tokio::time;
+use serde::{Deserialize, de::DeserializeOwned};
+use tokio::{runtime, time};
 
-use super::model::{AgentInfo, AttachRequest, CaInfo, Refusal, Status};
+use super::{
+    budget::{BudgetInfo, Reset, ResetRequest},
+    kill::{KillReport, KillRequest, ReviveRequest, Revived},
+    model::{AgentInfo, AttachRequest, CaInfo, Refusal, Status},
+};
 use crate::{
     call::{self, SessionId, Workflow, WorkflowSummary},
+    cancel::Kill,
     limits,
     store::Filter,
 };
 
 /// What the control API shows and steers.
 pub trait Gateway: Send + Sync + 'static {
+    /// Where what takes its time is done.
+    fn runtime(&self) -> runtime::Handle;
+
     fn status(&self) -> Status;
 
     fn agents(&self) -> Vec<AgentInfo>;
@@ -65,6 +78,31 @@ pub trait Gateway: Send + Sync + 'static {
 
     /// Replaces the certificate authority. Runs to its end even if the peer goes away meanwhile.
     fn rotate_ca(&self) -> impl Future<Output = Result<CaInfo, Refusal>> + Send;
+
+    /// Each with so many of its holders, the fullest first.
+    fn budgets(&self, limit: usize) -> Vec<BudgetInfo>;
+
+    /// Lets somebody spend anew.
+    fn reset_budget(&self, peer: Peer, request: ResetRequest) -> Result<Reset, Refusal>;
+
+    /// Those in force.
+    fn kills(&self) -> Vec<Kill>;
+
+    /// Ends what is under way, and waits for silence. Runs to its end even if the peer goes away
+    /// meanwhile.
+    fn kill(
+        &self,
+        peer: Peer,
+        request: KillRequest,
+    ) -> impl Future<Output = Result<KillReport, Refusal>> + Send;
+
+    /// Has what was killed, or stopped by a budget, go on. Runs to its end even if the peer goes away
+    /// meanwhile.
+    fn revive(
+        &self,
+        peer: Peer,
+        request: ReviveRequest,
+    ) -> impl Future<Output = Result<Revived, Refusal>> + Send;
 
     fn workflows(&self, filter: &Filter) -> Vec<WorkflowSummary>;
 
@@ -91,6 +129,10 @@ pub fn router<G: Gateway>(gateway: Arc<G>) -> Router {
         .route("/v1/agents", get(agents::<G>).post(attach::<G>))
         .route("/v1/agents/{name}", delete(detach::<G>))
         .route("/v1/ca", get(ca::<G>).post(rotate_ca::<G>))
+        .route("/v1/budgets", get(budgets::<G>))
+        .route("/v1/budgets/reset", post(reset_budget::<G>))
+        .route("/v1/kills", get(kills::<G>).post(kill::<G>))
+        .route("/v1/kills/revoke", post(revive::<G>))
         .route("/v1/workflows", get(workflows::<G>))
         .route("/v1/workflows/{id}", get(workflow::<G>))
         .route("/v1/traces", get(traces::<G>))
@@ -145,6 +187,12 @@ struct DetachQuery {
     force: bool,
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BudgetQuery {
+    limit: usize,
+}
+
 /// Lets a request through if its peer may use the control socket.
 async fn admit<G: Gateway>(
     State(gateway): State<Arc<G>>,
@@ -176,15 +224,9 @@ async fn attach<G: Gateway>(
     Extension(peer): Extension<Peer>,
     request: Request,
 ) -> Result<(StatusCode, Json<AgentInfo>), Refused> {
-    let body = time::timeout(
-        limits::CONTROL_REQUEST_TIME,
-        Json::<AttachRequest>::from_request(request, &()),
-    )
-    .await
-    .map_err(|_| refuse(StatusCode::REQUEST_TIMEOUT, "the request did not come to its end"))?;
-    let Json(request) =
-        body.map_err(|rejection| refuse(rejection.status(), rejection.body_text()))?;
-    let agent = to_its_end(async move { gateway.attach(peer, request).await }).await?;
+    let request: AttachRequest = document(request).await?;
+    let agent =
+        to_its_end(&gateway.runtime(), async move { gateway.attach(peer, request).await }).await?;
     Ok((StatusCode::CREATED, Json(agent)))
 }
 
@@ -196,7 +238,7 @@ async fn detach<G: Gateway>(
     let Path(name) = name.map_err(|rejection| refuse(rejection.status(), rejection.body_text()))?;
     let Query(query) =
         query.map_err(|rejection| refuse(rejection.status(), rejection.body_text()))?;
-    to_its_end(async move { gateway.detach(&name, query.force).await }).await?;
+    to_its_end(&gateway.runtime(), async move { gateway.detach(&name, query.force).await }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -205,7 +247,61 @@ async fn ca<G: Gateway>(State(gateway): State<Arc<G>>) -> Json<CaInfo> {
 }
 
 async fn rotate_ca<G: Gateway>(State(gateway): State<Arc<G>>) -> Result<Json<CaInfo>, Refused> {
-    to_its_end(async move { gateway.rotate_ca().await }).await.map(Json)
+    to_its_end(&gateway.runtime(), async move { gateway.rotate_ca().await }).await.map(Json)
+}
+
+/// What a request holds, in no more time than that takes.
+async fn document<T: DeserializeOwned>(request: Request) -> Result<T, Refused> {
+    let read = Json::<T>::from_request(request, &());
+    let body = time::timeout(limits::CONTROL_REQUEST_TIME, read)
+        .await
+        .map_err(|_| refuse(StatusCode::REQUEST_TIMEOUT, "the request did not come to its end"))?;
+    let Json(document) =
+        body.map_err(|rejection| refuse(rejection.status(), rejection.body_text()))?;
+    Ok(document)
+}
+
+async fn budgets<G: Gateway>(
+    State(gateway): State<Arc<G>>,
+    query: Result<Query<BudgetQuery>, QueryRejection>,
+) -> Result<Json<Vec<BudgetInfo>>, Refused> {
+    let Query(query) =
+        query.map_err(|rejection| refuse(rejection.status(), rejection.body_text()))?;
+    Ok(Json(gateway.budgets(query.limit.min(limits::HOLDERS_SHOWN))))
+}
+
+async fn reset_budget<G: Gateway>(
+    State(gateway): State<Arc<G>>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+) -> Result<Json<Reset>, Refused> {
+    let request = document(request).await?;
+    gateway.reset_budget(peer, request).map(Json).map_err(refused)
+}
+
+async fn kills<G: Gateway>(State(gateway): State<Arc<G>>) -> Json<Vec<Kill>> {
+    Json(gateway.kills())
+}
+
+async fn kill<G: Gateway>(
+    State(gateway): State<Arc<G>>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+) -> Result<Json<KillReport>, Refused> {
+    let request: KillRequest = document(request).await?;
+    // Here, at once: what takes its time elsewhere does not hold it up.
+    let killing = async move { gateway.kill(peer, request).await };
+    to_its_end(&runtime::Handle::current(), killing).await.map(Json)
+}
+
+async fn revive<G: Gateway>(
+    State(gateway): State<Arc<G>>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+) -> Result<Json<Revived>, Refused> {
+    let request: ReviveRequest = document(request).await?;
+    let reviving = async move { gateway.revive(peer, request).await };
+    to_its_end(&runtime::Handle::current(), reviving).await.map(Json)
 }
 
 async fn workflows<G: Gateway>(
@@ -244,9 +340,10 @@ fn filter(query: Result<Query<FilterQuery>, QueryRejection>) -> Result<Filter, R
 /// Runs the work apart from the request. A request is dropped when its peer goes away, and what is
 /// half attached or half detached must not be left so.
 async fn to_its_end<T: Send + 'static>(
+    runtime: &runtime::Handle,
     work: impl Future<Output = Result<T, Refusal>> + Send + 'static,
 ) -> Result<T, Refused> {
-    match tokio::spawn(work).await {
+    match runtime.spawn(work).await {
         Ok(result) => result.map_err(refused),
         Err(_) => Err(refuse(
             StatusCode::INTERNAL_SERVER_ERROR,

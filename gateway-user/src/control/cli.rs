@@ -1,5 +1,8 @@
 //! The command line.
 
+mod budget;
+mod kill;
+
 use std::{ffi::OsString, io, net::SocketAddr, num::NonZeroU32, path::PathBuf};
 
 use clap::{
@@ -7,10 +10,14 @@ use clap::{
     builder::{NonEmptyStringValueParser, PossibleValuesParser, TypedValueParser},
 };
 
+pub use self::{
+    budget::{BudgetArgs, BudgetCommand, ResetArgs},
+    kill::{KillArgs, ReviveArgs},
+};
 use super::model::{AttachRequest, Existing, Target};
 use crate::{
     call::{SessionId, State},
-    config::{Decrypt, Mode},
+    config::{Asked, Decrypt, Mode},
     store::Filter,
 };
 
@@ -84,6 +91,16 @@ pub enum Command {
     Workflows(WorkflowsArgs),
     /// Show the steps of a workflow
     Trace(TraceArgs),
+    /// End all that is under way of a workflow, a session, an agent, a tenant, or of everything, and
+    /// keep it silent
+    Kill(KillArgs),
+    /// Have what was killed go on
+    Revive(ReviveArgs),
+    /// List the kills that are in force
+    Kills(Listing),
+    /// List, show or reset what agents may spend
+    #[command(subcommand)]
+    Budget(BudgetCommand),
     /// Check whether this machine has what turnpike needs
     Doctor(Listing),
     /// Show, export or replace this node's CA, which signs what agents are shown when their TLS is
@@ -116,6 +133,11 @@ pub struct RunArgs {
     /// The configuration file
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// What the run may spend: limits as under [[budget]], of the whole run, or of each workflow or session
+    /// in it with that before the limit, as in workflow:usd=0.50. They are held to in enforce mode, and
+    /// only told of in audit mode
+    #[arg(long, value_name = "K=V[,K=V…]")]
+    pub budget: Option<Asked>,
     /// Write each workflow to this file, one JSON document a line
     #[arg(long, value_name = "FILE")]
     pub trace_out: Option<PathBuf>,
@@ -193,6 +215,7 @@ impl AttachArgs {
             existing: *existing,
             decrypt: *decrypt,
             bundle: None,
+            budget: None,
         })
     }
 }

@@ -15,12 +15,17 @@ use hyper::{
     client::conn::http1,
 };
 use hyper_util::rt::TokioIo;
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 use tokio::{net::UnixStream, time};
 
-use super::model::{self, AgentInfo, AttachRequest, CaInfo, Refusal, Status};
+use super::{
+    budget::{BudgetInfo, Reset, ResetRequest},
+    kill::{KillReport, KillRequest, ReviveRequest, Revived},
+    model::{self, AgentInfo, AttachRequest, CaInfo, Refusal, Status},
+};
 use crate::{
     call::{Workflow, WorkflowSummary},
+    cancel::Kill,
     config::ConfigError,
     limits,
     store::Filter,
@@ -101,9 +106,7 @@ impl Client {
     }
 
     pub async fn attach(&self, request: &AttachRequest) -> Result<AgentInfo, ClientError> {
-        let body = serde_json::to_vec(request)
-            .map_err(|error| Refusal::new(format!("this can't be attached: {error}")))?;
-        let fetched = self.fetch(Method::POST, "/v1/agents", Some(body));
+        let fetched = self.fetch(Method::POST, "/v1/agents", Some(document(request)?));
         self.within(CHANGE_TIMEOUT, fetched).await
     }
 
@@ -120,6 +123,32 @@ impl Client {
     /// Replaces the gateway's certificate authority. The one that takes its place.
     pub async fn rotate_ca(&self) -> Result<CaInfo, ClientError> {
         self.within(CHANGE_TIMEOUT, self.fetch(Method::POST, "/v1/ca", None)).await
+    }
+
+    /// Each with so many of its holders.
+    pub async fn budgets(&self, limit: usize) -> Result<Vec<BudgetInfo>, ClientError> {
+        self.get(&format!("/v1/budgets?limit={limit}")).await
+    }
+
+    pub async fn reset_budget(&self, request: &ResetRequest) -> Result<Reset, ClientError> {
+        let fetched = self.fetch(Method::POST, "/v1/budgets/reset", Some(document(request)?));
+        self.within(TIMEOUT, fetched).await
+    }
+
+    pub async fn kills(&self) -> Result<Vec<Kill>, ClientError> {
+        self.get("/v1/kills").await
+    }
+
+    /// Ends what is under way, and waits for silence.
+    pub async fn kill(&self, request: &KillRequest) -> Result<KillReport, ClientError> {
+        let fetched = self.fetch(Method::POST, "/v1/kills", Some(document(request)?));
+        self.within(request.timeout() + TIMEOUT, fetched).await
+    }
+
+    /// Has what was killed, or stopped by a budget, go on.
+    pub async fn revive(&self, request: &ReviveRequest) -> Result<Revived, ClientError> {
+        let fetched = self.fetch(Method::POST, "/v1/kills/revoke", Some(document(request)?));
+        self.within(CHANGE_TIMEOUT, fetched).await
     }
 
     pub async fn workflows(&self, filter: &Filter) -> Result<Vec<WorkflowSummary>, ClientError> {
@@ -223,6 +252,12 @@ impl Client {
     }
 }
 
+/// What is asked for, as it is sent.
+fn document(request: &impl Serialize) -> Result<Vec<u8>, Refusal> {
+    serde_json::to_vec(request)
+        .map_err(|error| Refusal::new(format!("this can't be asked for: {error}")))
+}
+
 /// Whole workflows as they arrive.
 #[derive(Debug)]
 pub struct Traces {
@@ -295,8 +330,8 @@ fn encode(text: &str) -> String {
     encoded
 }
 
-/// Within which a live gateway says that it is there.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Within which a live gateway says that it is there, on a machine that has much else to do.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Within which it answers what it has at hand.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Within which it attaches or detaches: container runtimes take their time.

@@ -8,12 +8,16 @@ use std::{
 };
 
 use super::{
-    cli::{AttachArgs, DetachArgs, Listing, TraceArgs, WorkflowsArgs},
+    cli::{
+        AttachArgs, BudgetCommand, DetachArgs, KillArgs, Listing, ReviveArgs, TraceArgs,
+        WorkflowsArgs,
+    },
     client::{Client, ClientError},
+    kill::{KillReport, KillRequest, ReviveRequest, Revived},
     model::{AgentInfo, Refusal},
     render::{self, Screen},
 };
-use crate::store::Filter;
+use crate::{cancel::Kill, store::Filter};
 
 /// What remains in the kernel of agents whose gateway is dead.
 pub trait Pinned {
@@ -21,6 +25,15 @@ pub trait Pinned {
 
     /// Removes what is pinned of the agent of this name.
     fn detach(&self, name: &str) -> Result<(), Refusal>;
+
+    /// Kills an agent, or a holder of several, as far as that can be done without a gateway.
+    fn kill(&self, request: &KillRequest) -> Result<KillReport, Refusal>;
+
+    /// Has what was killed go on.
+    fn revive(&self, request: &ReviveRequest) -> Result<Revived, Refusal>;
+
+    /// The kills in force.
+    fn kills(&self) -> Result<Vec<Kill>, Refusal>;
 }
 
 /// Which gateway a command asks, and where it prints.
@@ -132,12 +145,81 @@ async fn detach_from(
 
 const FORCE: &str = "add --force to remove what a dead one left pinned";
 
+/// Without a daemon that answers, by what it left. The value is the exit status: 1 if there was no
+/// silence in time.
+pub async fn kill(
+    console: &mut Console<'_>,
+    args: &KillArgs,
+    pinned: &dyn Pinned,
+) -> Result<u8, CommandError> {
+    let request = args.request();
+    let report = match console.gateway().await {
+        Ok(gateway) => gateway.kill(&request).await?,
+        Err(ClientError::NotRunning { .. }) => pinned.kill(&request)?,
+        Err(error) => return Err(error.into()),
+    };
+    console.print(args.json, &report, |out, screen| render::killed(out, screen, &report))?;
+    Ok(u8::from(!report.silent))
+}
+
+pub async fn revive(
+    console: &mut Console<'_>,
+    args: &ReviveArgs,
+    pinned: &dyn Pinned,
+) -> Result<(), CommandError> {
+    let request = args.request();
+    let revived = match console.gateway().await {
+        Ok(gateway) => gateway.revive(&request).await?,
+        Err(ClientError::NotRunning { .. }) => pinned.revive(&request)?,
+        Err(error) => return Err(error.into()),
+    };
+    console.print(args.json, &revived, |out, screen| render::revived(out, screen, &revived))
+}
+
+pub async fn kills(
+    console: &mut Console<'_>,
+    args: Listing,
+    pinned: &dyn Pinned,
+) -> Result<(), CommandError> {
+    let kills = match console.gateway().await {
+        Ok(gateway) => gateway.kills().await?,
+        Err(ClientError::NotRunning { .. }) => pinned.kills()?,
+        Err(error) => return Err(error.into()),
+    };
+    console.print(args.json, &kills, |out, screen| render::kills(out, screen, &kills))
+}
+
 pub async fn workflows(
     console: &mut Console<'_>,
     args: &WorkflowsArgs,
 ) -> Result<(), CommandError> {
     let workflows = console.gateway().await?.workflows(&args.filter()).await?;
     console.print(args.json, &workflows, |out, screen| render::workflows(out, screen, &workflows))
+}
+
+pub async fn budget(
+    console: &mut Console<'_>,
+    command: &BudgetCommand,
+) -> Result<(), CommandError> {
+    let gateway = console.gateway().await?;
+    match command {
+        BudgetCommand::List(args) => {
+            let all = gateway.budgets(args.limit).await?;
+            console.print(args.json, &all, |out, screen| render::budgets(out, screen, &all))
+        }
+        BudgetCommand::Show { name, listing } => {
+            let all = gateway.budgets(listing.limit).await?;
+            let Some(one) = all.iter().find(|budget| budget.name == *name) else {
+                let error = format!("no budget is called {name:?}");
+                return Err(Refusal::new(error).fix("see `turnpike budget list`").into());
+            };
+            console.print(listing.json, one, |out, screen| render::budget(out, screen, one))
+        }
+        BudgetCommand::Reset(args) => {
+            let reset = gateway.reset_budget(&args.request()).await?;
+            console.print(args.json, &reset, |out, screen| render::reset(out, screen, &reset))
+        }
+    }
 }
 
 pub async fn trace(console: &mut Console<'_>, args: &TraceArgs) -> Result<(), CommandError> {

@@ -9,7 +9,7 @@ use super::text;
 use crate::{
     authority::Certificate,
     call::{State, Timestamp, Unmetered},
-    config::{Decrypt, Mode},
+    config::{Asked, Decrypt, Mode},
 };
 
 pub use crate::config::Existing;
@@ -43,6 +43,22 @@ pub struct Status {
     /// Running containers that no rule matches, by name: the first so many.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unattached: Vec<String>,
+    /// Where what is spent of budgets is kept. Absent: it ends with the gateway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ledger: Option<Kept>,
+}
+
+/// Where what is spent is kept, and whether it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    pub directory: PathBuf,
+    /// Bytes of the journal that is written.
+    pub journal_bytes: u64,
+    /// Records that could not be written when they should have been.
+    pub unwritten: u64,
+    /// What is wrong, if something is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }
 
 /// Calls whose usage nobody reported.
@@ -265,6 +281,8 @@ pub struct Coverage {
     pub bytes_dropped: u64,
     /// DNS answers that were not looked at.
     pub dns_lost: u64,
+    /// What processes did that was not taken note of.
+    pub processes_lost: u64,
     /// Redirected connections whose destination had to be recovered or was lost.
     pub lost: u64,
     /// Sockets that were connected before the agent was attached, and still are: never seen. Absent if
@@ -326,6 +344,7 @@ impl Coverage {
             Counter::DroppedBytes => &mut self.bytes_dropped,
             Counter::HandoffFailed => &mut self.lost,
             Counter::DnsLost => &mut self.dns_lost,
+            Counter::ProcessesLost => &mut self.processes_lost,
         }
     }
 
@@ -371,6 +390,7 @@ const KERNEL_COUNTERS: [(Counter, &str); Counter::COUNT] = [
     (Counter::DirectPackets, "direct_packets"),
     (Counter::DirectBytes, "direct_bytes"),
     (Counter::DnsLost, "dns_lost"),
+    (Counter::ProcessesLost, "processes_lost"),
 ];
 
 /// The node's certificate authority.
@@ -402,6 +422,9 @@ pub struct AttachRequest {
     /// A file of certificates by which the agent tells whom to trust. Absent: the one of its container.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bundle: Option<PathBuf>,
+    /// Budgets for it alone, as `turnpike run --budget` takes them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Asked>,
 }
 
 /// What names the cgroup to attach.
@@ -491,6 +514,7 @@ mod tests {
             + coverage.bytes_left
             + coverage.bytes_dropped
             + coverage.dns_lost
+            + coverage.processes_lost
             + coverage.lost;
         assert_eq!(totals, (1 << Counter::COUNT) - 1);
         assert_eq!(coverage.reasons["left_full"], 1 << (Counter::LeftFull as usize));

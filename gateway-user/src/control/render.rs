@@ -1,5 +1,7 @@
 //! What the commands print, for people; `--json` prints the documents themselves.
 
+mod budget;
+mod kill;
 mod lists;
 mod number;
 mod table;
@@ -15,6 +17,8 @@ use serde::Serialize;
 
 use crate::call::Timestamp;
 
+pub use budget::{budget, budgets, reset};
+pub use kill::{killed, kills, revived};
 pub use lists::{agents, attached, ca, detached, status, workflows};
 pub use trace::trace;
 

@@ -2,13 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use super::model::{AgentInfo, AgentState, CaInfo, Coverage, Estimates, Redirect, Status};
+use super::{
+    kill::{KillReport, Revived},
+    model::{AgentInfo, AgentState, CaInfo, Coverage, Estimates, Redirect, Status},
+};
 use crate::{
     call::{
-        AgentRef, CallKind, Confidence, Evidence, EvidenceKind, Micros, SessionId, State, Step,
-        StepId, StepKind, Timestamp, Tool, Totals, TraceId, Usage, Workflow, WorkflowId,
+        AgentRef, CallKind, Confidence, Evidence, EvidenceKind, Holder, Micros, SessionId, State,
+        Step, StepId, StepKind, Timestamp, Tool, Totals, TraceId, Usage, Workflow, WorkflowId,
         WorkflowSummary,
     },
+    cancel::{Kill, Toll},
     config::{Decrypt, Mode},
 };
 
@@ -26,6 +30,7 @@ pub(super) fn status() -> Status {
         agents: 1,
         counters: BTreeMap::new(),
         unattached: Vec::new(),
+        ledger: None,
         estimates: Estimates::default(),
         bounds: Vec::new(),
         egress: Vec::new(),
@@ -74,6 +79,34 @@ pub(super) fn agent(name: &str) -> AgentInfo {
 }
 
 /// A planner, two tools at a time, and the answer; each step is placed by evidence.
+pub(super) fn kill(holder: Holder) -> Kill {
+    let (reason, cut) = (Some("it loops".into()), Toll { streams: 2, sockets: 3, processes: 0 });
+    Kill { holder, at: Timestamp(5_000_000), by_uid: 0, reason, cut }
+}
+
+pub(super) fn revived(holder: Holder) -> Revived {
+    Revived { holder: holder.clone(), kill: Some(kill(holder)), resumed: false }
+}
+
+/// What a kill came to that was silent, or was not.
+pub(super) fn killed(holder: Holder, silent: bool) -> KillReport {
+    let at = |micros: u64| Some(Timestamp(5_000_000 + micros));
+    KillReport {
+        holder,
+        received_at: Timestamp(5_000_000),
+        persisted_at: at(9_000),
+        denied_at: at(100),
+        cancelled_at: at(250),
+        last_upstream_byte_at: at(1_400),
+        silent,
+        silent_at: at(7_000).filter(|_| silent),
+        streams_cut: 2,
+        sockets_destroyed: 3,
+        processes_signalled: 0,
+        not_covered: (!silent).then(|| "open sockets of agent a".to_owned()).into_iter().collect(),
+    }
+}
+
 pub(super) fn workflow(id: u64) -> Workflow {
     let mut planner = model(1, StepKind::Planner, &[]);
     planner.evidence = vec![evidence(EvidenceKind::NewHistory, None)];
@@ -132,40 +165,9 @@ pub(super) fn tool(id: u64, name: &str, parents: &[u64]) -> Step {
 
 fn step(id: u64, call: CallKind, kind: StepKind, parents: &[u64]) -> Step {
     Step {
-        step_id: StepId(id << 32),
         parent_step_ids: parents.iter().map(|parent| StepId(parent << 32)).collect(),
-        confidence: Confidence::CERTAIN,
-        kind,
-        call,
-        agent: "research".into(),
-        dialect: None,
-        operation: None,
-        request_model: None,
-        response_model: None,
-        response_id: None,
-        request_sha256: None,
-        tool: None,
-        host: None,
-        original_dst: None,
-        upstream_local: None,
-        pid: None,
-        connection_id: None,
-        stream_id: None,
-        exchange_seq: None,
-        started_at: START.after(Micros(id)),
-        ttft_ms: None,
-        duration_ms: None,
-        status: None,
-        finish_reasons: Vec::new(),
-        error: None,
-        usage: None,
-        uncounted_parts: None,
-        usd: None,
-        unpriced: false,
-        unmetered: None,
         settled: true,
-        evidence: Vec::new(),
-        retry: None,
+        ..Step::new(StepId(id << 32), (kind, call), "research".into(), START.after(Micros(id)))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Serves the control API on its socket.
 
-use std::{io, pin::pin, sync::Arc, time::Duration};
+use std::{future::Future, io, pin::pin, sync::Arc, thread, time::Duration};
 
 use axum::Router;
 use hyper::{server::conn::http1, service::Service};
@@ -11,7 +11,8 @@ use hyper_util::{
 };
 use tokio::{
     net::UnixStream,
-    sync::{OwnedSemaphorePermit, Semaphore},
+    runtime,
+    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
     time,
 };
 
@@ -22,8 +23,33 @@ use super::{
 use crate::limits;
 
 /// Serves until `shutdown` ends; then answers what has been asked, for a short while, and removes
-/// the socket.
-pub async fn serve<G: Gateway>(
+/// the socket: what it gives is ready then. On threads of its own: who asks is answered, and who kills
+/// obeyed, whatever the rest of the gateway waits for.
+pub fn serve<G: Gateway>(
+    socket: ControlSocket,
+    gateway: Arc<G>,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<impl Future<Output = ()> + Send> {
+    let runtime = runtime::Builder::new_multi_thread()
+        .worker_threads(THREADS)
+        .thread_name("turnpike-control")
+        .enable_all()
+        .build()?;
+    let socket = {
+        let _within = runtime.enter();
+        socket.moved_here()?
+    };
+    let (over, ended) = oneshot::channel::<()>();
+    thread::Builder::new().name("turnpike-control".into()).spawn(move || {
+        runtime.block_on(accept_all(socket, gateway, shutdown));
+        drop(over);
+        runtime.shutdown_background();
+    })?;
+    // It says nothing, it only ends.
+    Ok(async { drop(ended.await) })
+}
+
+async fn accept_all<G: Gateway>(
     socket: ControlSocket,
     gateway: Arc<G>,
     shutdown: impl Future<Output = ()> + Send,
@@ -125,6 +151,8 @@ fn peer(stream: &UnixStream) -> Option<Peer> {
     Some(Peer { pid, uid: credentials.uid() })
 }
 
+/// One may be busy with a long answer.
+const THREADS: usize = 2;
 /// How long requests may go on when the gateway ends.
 const DRAIN: Duration = Duration::from_secs(2);
 /// After a failed accept, most likely for want of file descriptors.

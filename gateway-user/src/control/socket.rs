@@ -16,8 +16,13 @@ use super::client::Client;
 #[derive(Debug)]
 pub struct ControlSocket {
     pub(super) listener: UnixListener,
+    file: SocketFile,
+}
+
+#[derive(Debug)]
+struct SocketFile {
     path: PathBuf,
-    file: FileId,
+    id: FileId,
 }
 
 /// Why the control socket can't be bound.
@@ -73,8 +78,9 @@ impl ControlSocket {
         for _ in 0..ATTEMPTS {
             match listen(path) {
                 Ok(listener) => {
-                    let file = FileId::of(path).map_err(error)?;
-                    return Ok(Self { listener, path: path.to_owned(), file });
+                    let id = FileId::of(path).map_err(error)?;
+                    let file = SocketFile { path: path.to_owned(), id };
+                    return Ok(Self { listener, file });
                 }
                 Err(failed) if failed.kind() == io::ErrorKind::AddrInUse => {
                     remove_stale(path, error).await?;
@@ -87,13 +93,19 @@ impl ControlSocket {
 
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.path
+        &self.file.path
+    }
+
+    /// The same, for the runtime that this is called in.
+    pub fn moved_here(self) -> io::Result<Self> {
+        let Self { listener, file } = self;
+        Ok(Self { listener: UnixListener::from_std(listener.into_std()?)?, file })
     }
 }
 
-impl Drop for ControlSocket {
+impl Drop for SocketFile {
     fn drop(&mut self) {
-        if FileId::of(&self.path).is_ok_and(|file| file == self.file) {
+        if FileId::of(&self.path).is_ok_and(|file| file == self.id) {
             let _ = fs::remove_file(&self.path);
         }
     }

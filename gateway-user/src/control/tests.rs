@@ -14,22 +14,27 @@ use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::UnixStream,
+    runtime,
     sync::{Notify, oneshot},
     task::JoinHandle,
 };
 
 use super::{
     api::{Gateway, Peer},
+    budget::{BudgetInfo, Reset, ResetRequest},
     cli::{Cli, Command},
     client::{Client, ClientError},
     commands::{self, CommandError, Console, Pinned},
+    kill::{KillReport, KillRequest, ReviveRequest, Revived, Victim},
     model::{AgentInfo, AgentState, AttachRequest, CaInfo, Refusal, Status, Target},
     render::Screen,
     sample, server,
     socket::{BindError, ControlSocket, Owner},
 };
 use crate::{
-    call::{SessionId, State, Timestamp, Workflow, WorkflowSummary},
+    call::{Holder, SessionId, State, Timestamp, Workflow, WorkflowSummary},
+    cancel::Kill,
+    ledger::{Budget, Ledger, Limits, Scope},
     limits,
     store::Filter,
 };
@@ -55,6 +60,15 @@ async fn every_call_makes_the_round_trip() {
     let listed = client.workflows(&filter).await.expect("workflows");
     assert_eq!(listed, [sample::workflow(1).summary]);
     assert_eq!(*served.gateway.filter.lock().expect("not poisoned"), Some(filter));
+    let budgets = client.budgets(5).await.expect("budgets");
+    assert_eq!(budgets, served.gateway.budgets(5));
+    let request = ResetRequest {
+        holder: Holder::Agent("a".into()),
+        budget: Some("b".to_owned()),
+        reason: Some("because".to_owned()),
+    };
+    let reset = client.reset_budget(&request).await.expect("reset");
+    assert_eq!((reset.holder, reset.reason), (request.holder, request.reason));
     let mut traces = client.traces(&Filter::default()).await.expect("traces");
     for id in 1..=TRACES {
         assert_eq!(traces.next().await.expect("a line"), Some(sample::workflow(id)));
@@ -298,9 +312,10 @@ impl Served {
         let socket = ControlSocket::bind(&path).await.expect("bound");
         let gateway = Arc::new(Fake::default());
         let (stop, stopped) = oneshot::channel();
-        let task = tokio::spawn(server::serve(socket, Arc::clone(&gateway), async {
+        let server = server::serve(socket, Arc::clone(&gateway), async {
             let _ = stopped.await;
-        }));
+        });
+        let task = tokio::spawn(server.expect("threads"));
         let client = Client::connect(path).await.expect("it answers");
         Self { client, gateway, stop: Some(stop), task, _directory: None }
     }
@@ -345,6 +360,10 @@ impl Fake {
 }
 
 impl Gateway for Fake {
+    fn runtime(&self) -> runtime::Handle {
+        runtime::Handle::current()
+    }
+
     fn status(&self) -> Status {
         sample::status()
     }
@@ -385,6 +404,34 @@ impl Gateway for Fake {
         Ok(sample::ca())
     }
 
+    fn budgets(&self, limit: usize) -> Vec<BudgetInfo> {
+        let ledger = Ledger::new(vec![Budget::new("a", Scope::Node, Limits::default())]);
+        BudgetInfo::all(&ledger, limit)
+    }
+
+    fn reset_budget(&self, peer: Peer, request: ResetRequest) -> Result<Reset, Refusal> {
+        let ResetRequest { holder, budget, reason } = request;
+        let budgets = budget.into_iter().collect();
+        Ok(Reset { at: Timestamp(0), holder, by_uid: peer.uid, reason, budgets })
+    }
+
+    fn kills(&self) -> Vec<Kill> {
+        vec![sample::kill(Holder::Node)]
+    }
+
+    async fn kill(&self, _: Peer, request: KillRequest) -> Result<KillReport, Refusal> {
+        let KillRequest { victim, reason, signal, timeout_ms } = request;
+        self.tell(format!("kill {victim:?} {reason:?} {signal} {timeout_ms}"));
+        Ok(sample::killed(Holder::Node, !signal))
+    }
+
+    async fn revive(&self, _: Peer, request: ReviveRequest) -> Result<Revived, Refusal> {
+        match request.victim {
+            Victim::Node => Ok(sample::revived(Holder::Node)),
+            other => Err(Refusal::new(format!("{other:?} is not killed"))),
+        }
+    }
+
     fn workflows(&self, filter: &Filter) -> Vec<WorkflowSummary> {
         *self.filter.lock().unwrap_or_else(PoisonError::into_inner) = Some(filter.clone());
         vec![sample::workflow(1).summary]
@@ -415,11 +462,63 @@ fn request(name: &str) -> AttachRequest {
     AttachRequest {
         decrypt: None,
         bundle: None,
+        budget: None,
         target: Target::Pid(1),
         name: Some(name.to_owned()),
         mode: None,
         existing: None,
     }
+}
+
+#[tokio::test]
+async fn a_kill_is_proven_and_listed_and_revoked() {
+    let served = Served::start().await;
+    let path = served.path();
+    let text = run(&path, "kill --all --reason enough --timeout 2s").await.expect("killed");
+    assert_eq!(
+        text,
+        "this node is silent after 7.0 ms\n     0.1 ms  new connections denied\n     0.2 ms  calls told \
+         to end\n     1.4 ms  last byte of upstream read, at the latest\n     9.0 ms  written down\n  2 \
+         calls cut, 3 sockets destroyed, 0 processes ended\n"
+    );
+    let told = served.gateway.told();
+    assert_eq!(told, [r#"kill Node Some("enough") false 2000"#]);
+    let text = run(&path, "kills").await.expect("listed");
+    assert!(text.contains("this node") && text.contains("it loops"), "{text}");
+    assert_eq!(run(&path, "revive --all").await.expect("revived"), "this node may go on\n");
+    let error = run(&path, "revive 3f9c").await.expect_err("it is not killed");
+    assert!(error.to_string().contains("Workflow(\"3f9c\") is not killed"), "{error}");
+    let json = run(&path, "kill --session 00000000000000ff --json").await.expect("killed");
+    let report: KillReport = serde_json::from_str(&json).expect("a report");
+    assert_eq!(report, sample::killed(Holder::Node, true));
+}
+
+#[tokio::test]
+async fn a_kill_without_silence_fails_and_says_what_it_does_not_reach() {
+    let served = Served::start().await;
+    let words = ["turnpike", "kill", "--agent", "a", "--signal"];
+    let Command::Kill(args) = Cli::try_parse_from(words).expect("a command line").command else {
+        panic!("a kill")
+    };
+    let mut out = Vec::new();
+    let screen = Screen { color: false, columns: None, now: Timestamp(0) };
+    let path = served.path();
+    let console = &mut Console { control: Some(&path), screen, out: &mut out };
+    assert_eq!(commands::kill(console, &args, &LeftBehind).await.expect("done"), 1);
+    let text = String::from_utf8(out).expect("text");
+    assert!(text.starts_with("this node is killed, but not silent yet\n"), "{text}");
+    assert!(text.ends_with("  not covered: open sockets of agent a\n"), "{text}");
+}
+
+#[tokio::test]
+async fn without_a_gateway_what_a_dead_one_left_is_killed() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("control.sock");
+    let text = run(&path, "kill --agent left-behind").await.expect("killed");
+    assert!(text.starts_with("agent left-behind is silent after 7.0 ms\n"), "{text}");
+    assert!(run(&path, "kills").await.expect("listed").contains("agent left-behind"));
+    let text = run(&path, "revive --agent left-behind").await.expect("revived");
+    assert_eq!(text, "agent left-behind may go on\n");
 }
 
 struct LeftBehind;
@@ -434,6 +533,18 @@ impl Pinned for LeftBehind {
             return Ok(());
         }
         Err(Refusal::new(format!("no agent is called {name}")))
+    }
+
+    fn kill(&self, _: &KillRequest) -> Result<KillReport, Refusal> {
+        Ok(sample::killed(Holder::Agent("left-behind".into()), true))
+    }
+
+    fn revive(&self, _: &ReviveRequest) -> Result<Revived, Refusal> {
+        Ok(sample::revived(Holder::Agent("left-behind".into())))
+    }
+
+    fn kills(&self) -> Result<Vec<Kill>, Refusal> {
+        Ok(vec![sample::kill(Holder::Agent("left-behind".into()))])
     }
 }
 
@@ -453,6 +564,11 @@ async fn run_into(out: &mut dyn Write, control: &Path, line: &str) -> Result<(),
         Command::Agents(args) => commands::agents(console, args, &LeftBehind).await,
         Command::Attach(args) => commands::attach(console, &args).await,
         Command::Detach(args) => commands::detach(console, &args, &LeftBehind).await,
+        Command::Kill(args) => {
+            commands::kill(console, &args, &LeftBehind).await.map(|status| assert_eq!(status, 0))
+        }
+        Command::Revive(args) => commands::revive(console, &args, &LeftBehind).await,
+        Command::Kills(args) => commands::kills(console, args, &LeftBehind).await,
         Command::Status(args) => commands::status(console, args).await,
         Command::Trace(args) => commands::trace(console, &args).await,
         Command::Workflows(args) => commands::workflows(console, &args).await,

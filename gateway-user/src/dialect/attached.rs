@@ -107,23 +107,23 @@ impl<'de> Visitor<'de> for AttachedVisitor {
     }
 
     fn visit_unit<E: Error>(self) -> Result<Attached, E> {
-        JsonVisitor(&mut 0).visit_unit().map(Attached::from)
+        JsonVisitor(&mut ()).visit_unit().map(Attached::from)
     }
 
     fn visit_bool<E: Error>(self, value: bool) -> Result<Attached, E> {
-        JsonVisitor(&mut 0).visit_bool(value).map(Attached::from)
+        JsonVisitor(&mut ()).visit_bool(value).map(Attached::from)
     }
 
     fn visit_u64<E: Error>(self, value: u64) -> Result<Attached, E> {
-        JsonVisitor(&mut 0).visit_u64(value).map(Attached::from)
+        JsonVisitor(&mut ()).visit_u64(value).map(Attached::from)
     }
 
     fn visit_i64<E: Error>(self, value: i64) -> Result<Attached, E> {
-        JsonVisitor(&mut 0).visit_i64(value).map(Attached::from)
+        JsonVisitor(&mut ()).visit_i64(value).map(Attached::from)
     }
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<Attached, E> {
-        JsonVisitor(&mut 0).visit_f64(value).map(Attached::from)
+        JsonVisitor(&mut ()).visit_f64(value).map(Attached::from)
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Attached, E> {

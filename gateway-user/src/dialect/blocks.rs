@@ -15,8 +15,9 @@ use serde::{
 };
 
 use super::{
+    arguments::Arguments,
     attached::{Attached, Attachments},
-    canonical::{self, Fields, Json, Measured},
+    canonical::{self, Fields, Json},
     content::{self, Content},
     draft::Draft,
     json::{Text, given},
@@ -48,7 +49,7 @@ pub(super) enum Block<'a> {
 pub(super) struct ToolUse<'a> {
     pub(super) id: Option<Text<'a>>,
     pub(super) name: Option<Text<'a>>,
-    pub(super) input: Option<Measured>,
+    pub(super) input: Option<Arguments>,
 }
 
 #[derive(Debug)]
@@ -65,12 +66,15 @@ impl Block<'_> {
     }
 
     /// Adds what it says and calls for.
-    pub(super) fn sample_into<const N: usize>(&self, sample: &mut Sample<N>) {
+    pub(super) fn sample_into<const N: usize, const COUNTED: bool>(
+        &self,
+        sample: &mut Sample<N, COUNTED>,
+    ) {
         match self {
             Self::Text(text) => sample.push(text),
             Self::Call(call) => {
                 sample.push(given(call.name.as_ref()).unwrap_or_default());
-                sample.pass(call.input.map_or(0, |input| input.bytes));
+                sample.pass(call.input.as_ref().map_or(0, |input| input.bytes));
             }
             Self::Result(ToolResult { content, .. }) | Self::Summary(content) => {
                 content.texts().for_each(|text| sample.push(text));

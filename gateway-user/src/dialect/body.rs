@@ -12,8 +12,9 @@ use crate::{call::Digest, limits};
 pub(super) struct Body {
     decoder: Decoder,
     kept: Kept,
-    /// Of the bytes as they were sent, where those are others than are kept and it is asked for.
-    sent: Option<Sha256>,
+    /// Of the bytes as they were sent, where those are others than are kept and it is asked for. In a
+    /// box, as it is rare.
+    sent: Option<Box<Sha256>>,
     lost: Option<NotUnderstood>,
 }
 
@@ -47,7 +48,7 @@ impl Body {
 
     /// The same, with a digest of what is sent, if it is encoded.
     pub(super) fn digested(mut self) -> Self {
-        self.sent = (!self.decoder.is_plain()).then(Sha256::new);
+        self.sent = (!self.decoder.is_plain()).then(Box::default);
         self
     }
 
@@ -83,7 +84,7 @@ impl Body {
 
     /// The digest of what was sent, once, if it was encoded and is [`digested`](Self::digested).
     pub(super) fn digest(&mut self) -> Option<Digest> {
-        self.sent.take().map(|sent| Digest(sent.finalize().into()))
+        self.sent.take().map(|sent| Digest((*sent).finalize().into()))
     }
 }
 

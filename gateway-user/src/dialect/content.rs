@@ -78,17 +78,6 @@ impl<'a> Content<'a> {
         }
         attachments
     }
-
-    /// Its text, up to `limit` bytes.
-    pub(super) fn text(&self, limit: usize) -> String {
-        let mut text = String::new();
-        for piece in self.pieces() {
-            if let Piece::Text(piece) = piece {
-                text.push_str(&piece[..piece.floor_char_boundary(limit - text.len())]);
-            }
-        }
-        text
-    }
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Content<'a> {
@@ -243,56 +232,11 @@ impl<'de> Deserialize<'de> for Image {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Image, A::Error> {
-                JsonVisitor(&mut 0).visit_map(map).map(Image::Object)
+                JsonVisitor(&mut ()).visit_map(map).map(Image::Object)
             }
         }
 
         deserializer.deserialize_any(ImageVisitor)
-    }
-}
-
-/// The arguments of a call, hashed: JSON in a string or, from some, the JSON itself.
-#[derive(Debug, Default)]
-pub(super) struct Arguments(Option<(Json, usize)>);
-
-impl Arguments {
-    pub(super) fn get(&self) -> Json {
-        self.0.map_or_else(|| Json::in_text(""), |(json, _)| json)
-    }
-
-    /// Bytes of the string, or of what the JSON says.
-    pub(super) fn size(&self) -> usize {
-        self.0.map_or(0, |(_, size)| size)
-    }
-}
-
-impl<'de> Deserialize<'de> for Arguments {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ArgumentsVisitor;
-
-        impl<'de> Visitor<'de> for ArgumentsVisitor {
-            type Value = Arguments;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string or an object")
-            }
-
-            fn visit_unit<E>(self) -> Result<Arguments, E> {
-                Ok(Arguments::default())
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Arguments, E> {
-                Ok(Arguments(Some((Json::in_text(text), text.len()))))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Arguments, A::Error> {
-                let mut bytes = 0;
-                let json = JsonVisitor(&mut bytes).visit_map(map)?;
-                Ok(Arguments(Some((json, bytes))))
-            }
-        }
-
-        deserializer.deserialize_any(ArgumentsVisitor)
     }
 }
 

@@ -75,6 +75,35 @@ impl Place {
         }
     }
 
+    /// Where the first event of these bytes ends, which are the next ones, if one does in them.
+    #[must_use]
+    pub fn event_end(&self, bytes: &[u8]) -> Option<usize> {
+        match self.form {
+            Form::Events => self.blank_line(bytes),
+            Form::Lines => memchr::memchr(b'\n', bytes).map(|end| end + 1),
+            Form::Frames => self.frame.end(bytes),
+        }
+    }
+
+    /// Behind the end of a line that has nothing in it.
+    fn blank_line(&self, bytes: &[u8]) -> Option<usize> {
+        let before = |at: usize, back: usize| match at.checked_sub(back) {
+            Some(at) => bytes.get(at).copied(),
+            None => (TAIL + at).checked_sub(back).and_then(|at| self.tail.get(at)).copied(),
+        };
+        memchr::memchr2_iter(b'\n', b'\r', bytes).find_map(|at| {
+            let (last, one, two) = (bytes.get(at), before(at, 1), before(at, 2));
+            let ends = match (last, one) {
+                (Some(b'\n'), Some(b'\n')) | (Some(b'\r'), Some(b'\r')) => true,
+                (Some(b'\n'), Some(b'\r')) => two == Some(b'\n'),
+                // Most likely it is half a line end.
+                (Some(b'\r'), Some(b'\n')) => bytes.get(at + 1).is_some_and(|next| *next != b'\n'),
+                _ => false,
+            };
+            ends.then_some(at + 1)
+        })
+    }
+
     /// Whether an event of ours may go on here, between two of the server's.
     #[must_use]
     pub fn is_between_events(&self) -> bool {
@@ -245,6 +274,20 @@ impl Frame {
         }
     }
 
+    /// Where it ends in these bytes.
+    fn end(&self, bytes: &[u8]) -> Option<usize> {
+        let mut frame = self.clone();
+        let mut rest = bytes;
+        while let Some((first, after)) = rest.split_first() {
+            if frame.left > 0 {
+                return rest.get(frame.left..).map(|after| bytes.len() - after.len());
+            }
+            frame.passed(std::slice::from_ref(first));
+            rest = after;
+        }
+        None
+    }
+
     fn is_at_start(&self) -> bool {
         self.left == 0 && self.length.is_empty()
     }
@@ -356,6 +399,38 @@ mod tests {
         assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
     }
 
+    /// The pieces into which the ends of events cut what passes, and what is left.
+    fn events_of<'a>(place: &mut Place, mut bytes: &'a [u8]) -> (Vec<&'a [u8]>, &'a [u8]) {
+        let mut events = Vec::new();
+        while let Some(end) = place.event_end(bytes) {
+            let (event, after) = bytes.split_at(end);
+            place.passed(event);
+            events.push(event);
+            bytes = after;
+        }
+        place.passed(bytes);
+        (events, bytes)
+    }
+
+    #[test]
+    fn lines_and_frames_are_events_of_their_own() {
+        let mut lines = place("application/x-ndjson", b"");
+        assert_eq!(events_of(&mut lines, b"{}\n{}\n{"), (vec![&b"{}\n"[..]; 2], &b"{"[..]));
+        assert_eq!(events_of(&mut lines, b"}\n"), (vec![&b"}\n"[..]], &b""[..]));
+        let frame = exception(&caller(Dialect::Bedrock), &reason());
+        let stream = [&*frame, &frame, b"\0\0"].concat();
+        for cut in 0..stream.len() {
+            let mut frames = place("application/vnd.amazon.eventstream", b"");
+            let (mut events, rest) = events_of(&mut frames, &stream[..cut]);
+            let (more, left) = events_of(&mut frames, &stream[cut..]);
+            let ends = [rest, more.first().unwrap_or(&&b""[..])].concat();
+            events.extend(more.iter().skip(1));
+            assert!(ends == frame || ends.is_empty() || events.len() == 2, "{cut}");
+            assert!(events.iter().all(|event| *event == frame));
+            assert!(left == b"\0\0" || cut > 2 * frame.len(), "{cut}");
+        }
+    }
+
     #[test]
     fn what_is_no_stream_is_not_ended_in_words() {
         for content_type in [None, Some("application/json"), Some("text/plain")] {
@@ -389,6 +464,34 @@ mod tests {
             let mut others = joined.clone();
             others.remove(ours.expect("our event"));
             prop_assert_eq!(others, apart);
+        }
+
+        #[test]
+        fn no_event_ends_within_a_piece(
+            lines in prop::collection::vec("(data: a|event: b|: c|d|)", 0..12),
+            end in prop_oneof![Just("\n"), Just("\r\n"), Just("\r")],
+            at: prop::sample::Index,
+        ) {
+            let stream = lines.join(end) + end;
+            let (before, after) = stream.as_bytes().split_at(at.index(stream.len() + 1));
+            let (mut place, mut parser) = (place("text/event-stream", b""), Parser::new(10_000));
+            let mut ended = |bytes: &[u8]| {
+                let mut events = 0;
+                parser.feed(bytes, |_| events += 1);
+                events
+            };
+            for part in [before, after] {
+                let (events, rest) = events_of(&mut place, part);
+                for event in events {
+                    let (but_last, last) = event.split_at(event.len() - 1);
+                    // Half of the line end is enough for it.
+                    let early = ended(but_last);
+                    prop_assert!(early == 0 || last == b"\n" && but_last.ends_with(b"\r"));
+                    prop_assert!(early + ended(last) <= 1);
+                }
+                let half = rest.ends_with(b"\r") && end == "\r\n";
+                prop_assert!(ended(rest) == 0 || half);
+            }
         }
 
         #[test]

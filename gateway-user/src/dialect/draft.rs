@@ -10,6 +10,7 @@ use crate::call::{self, Role};
 pub(super) struct Draft {
     role: Role,
     fields: Fields,
+    content: Option<Json>,
     calls: Items,
     tool_calls: Vec<String>,
     tool_result: Option<String>,
@@ -26,7 +27,14 @@ impl Draft {
         };
         let mut fields = Fields::default();
         fields.add("role", Json::text(canonical));
-        Self { role, fields, calls: Items::default(), tool_calls: Vec::new(), tool_result: None }
+        Self {
+            role,
+            fields,
+            content: None,
+            calls: Items::default(),
+            tool_calls: Vec::new(),
+            tool_result: None,
+        }
     }
 
     pub(super) fn role(&self) -> Role {
@@ -41,11 +49,12 @@ impl Draft {
     }
 
     pub(super) fn content(&mut self, content: canonical::Content) {
-        self.fields.add_some("content", content.if_any());
+        self.said(content.if_any());
     }
 
     /// The same, from its hash.
     pub(super) fn said(&mut self, content: Option<Json>) {
+        self.content = content;
         self.fields.add_some("content", content);
     }
 
@@ -83,6 +92,7 @@ impl Draft {
         call::Message {
             role: self.role,
             hash: self.fields.hash().get(),
+            content: self.content.map(Json::short),
             tool_calls: self.tool_calls,
             tool_result: self.tool_result,
         }

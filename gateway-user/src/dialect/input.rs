@@ -143,15 +143,15 @@ impl<'de: 'a, 'a> Deserialize<'de> for Item<'a> {
             }
 
             fn visit_u64<E: serde::de::Error>(self, token: u64) -> Result<Item<'de>, E> {
-                JsonVisitor(&mut 0).visit_u64(token).map(Item::Token)
+                JsonVisitor(&mut ()).visit_u64(token).map(Item::Token)
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Item<'de>, A::Error> {
-                JsonVisitor(&mut 0).visit_seq(seq).map(Item::Other)
+                JsonVisitor(&mut ()).visit_seq(seq).map(Item::Other)
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Item<'de>, A::Error> {
-                JsonVisitor(&mut 0).visit_map(map).map(Item::Other)
+                JsonVisitor(&mut ()).visit_map(map).map(Item::Other)
             }
         }
 

@@ -6,12 +6,12 @@ mod stream;
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    Answered, Answering, Asked, Asking, CallKey, Known, NotUnderstood, Reading, RequestInfo,
-    ResponseInfo, Traffic, What, body::Body, coding::Decoder, error, frames::Frames,
+    Answered, Answering, Asked, Asking, CallKey, Known, NotUnderstood, Progress, Reading,
+    RequestInfo, ResponseInfo, Traffic, What, body::Body, coding::Decoder, error, frames::Frames,
     openai_responses,
 };
 use crate::{
-    call::{Answer, Dialect, Digest, Name, Signal},
+    call::{Answer, Dialect, Digest, Name, Signal, Value},
     limits,
 };
 
@@ -161,6 +161,14 @@ impl ModelExchange {
         }
     }
 
+    /// How far its answer has come, if that is a stream that is read.
+    pub(super) fn progress(&self) -> Option<Progress> {
+        match &self.response {
+            Response::Stream(parts) => Some(parts.2.progress()),
+            _ => None,
+        }
+    }
+
     pub(super) fn response_end(self, whole: bool, known: &mut Known) -> Option<Answered> {
         let fetches = self.api == Api::OpenaiResponse;
         let mut sample = Answering::default();
@@ -232,6 +240,7 @@ fn document(
     Outcome::over(match body.and_then(|body| api.answer(&body, sample)) {
         Ok(mut answer) => {
             answer.complete &= whole;
+            answer.values = values(&answer, sample);
             if answer.usage.is_some() {
                 *sample = Answering::default();
             }
@@ -240,6 +249,13 @@ fn document(
         Err(NotUnderstood::NotJson | NotUnderstood::BrokenCoding) if !whole => Reading::default(),
         Err(reason) => Reading::lost(reason),
     })
+}
+
+/// What the answer says that may be said again elsewhere. One that calls tools says what it does, and
+/// several choices may be told piece by piece by turns.
+fn values(answer: &Answer, sample: &Answering) -> Vec<Value> {
+    let says = answer.tool_calls.is_empty() && answer.choices.len() == 1;
+    if says { Value::all_in(sample.said()) } else { Vec::new() }
 }
 
 #[cfg(test)]

@@ -40,7 +40,7 @@ pub fn reply(caller: &Caller, reason: &Reason) -> Reply {
         // JSON-RPC has errors of its own; only what belongs to no request has none.
         (Some(Dialect::Mcp | Dialect::A2a), _) if caller.rpc_id.is_some() => 200,
         (_, Cause::Ending) => 503,
-        (Some(Dialect::AnthropicMessages), Cause::Budget) => 402,
+        (Some(Dialect::AnthropicMessages), cause) if cause.is_budget() => 402,
         (Some(Dialect::AnthropicMessages), _) => 403,
         _ => 400,
     };
@@ -106,9 +106,9 @@ pub(super) fn event(reason: &Reason) -> Value {
 
 fn anthropic(caller: &Caller, reason: &Reason) -> Value {
     let kind = match reason.cause {
-        Cause::Budget => "billing_error",
+        cause if cause.is_budget() => "billing_error",
         Cause::Ending => "api_error",
-        Cause::Unmetered | Cause::Policy | Cause::Cancelled => "permission_error",
+        _ => "permission_error",
     };
     json!({
         "type": "error",

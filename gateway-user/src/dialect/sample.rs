@@ -1,33 +1,63 @@
 //! A little of a call's text, by which its tokens can be counted if nobody reports them.
 
+mod fewest;
+
 use std::fmt;
+
+use fewest::Fewest;
 
 use crate::limits::{SAMPLED_INPUT_BYTES, SAMPLED_OUTPUT_BYTES};
 
 /// The size of a text that passes, and its first `N` bytes. It is private: it is shown nowhere,
-/// and gone with the call.
+/// and gone with the call. The tokens of one that is `COUNTED` are, too, as far as they are certain.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Sample<const N: usize> {
+pub struct Sample<const N: usize, const COUNTED: bool = false> {
     text: String,
     bytes: u64,
     full: bool,
+    /// How much of what is kept was thought before anything was said.
+    thought: usize,
+    fewest: Fewest,
 }
 
 /// What is read of a prompt. Of one that goes on a known beginning, it is what follows that.
 pub type Asking = Sample<SAMPLED_INPUT_BYTES>;
 /// What a model answers: text, reasoning that shows, and tool calls.
-pub type Answering = Sample<SAMPLED_OUTPUT_BYTES>;
+pub type Answering = Sample<SAMPLED_OUTPUT_BYTES, true>;
 
-impl<const N: usize> Sample<N> {
+impl<const N: usize, const COUNTED: bool> Sample<N, COUNTED> {
     /// More of the text.
     pub fn push(&mut self, text: &str) {
         self.bytes = self.bytes.saturating_add(text.len() as u64);
+        if COUNTED {
+            self.fewest.push(text);
+        }
         if !self.full && !text.is_empty() {
             let room = N - self.text.len();
-            self.text.push_str(&text[..text.floor_char_boundary(room)]);
+            let more = &text[..text.floor_char_boundary(room)];
+            if more.len() > self.text.capacity() - self.text.len() {
+                // By doubling, but to no more than it can need.
+                self.text.reserve_exact(more.len().max(self.text.capacity()).min(room));
+            }
+            self.text.push_str(more);
             // Nothing after what is left out: what is kept is one piece.
             self.full = text.len() >= room;
         }
+    }
+
+    /// More of what a model thinks.
+    pub(super) fn think(&mut self, text: &str) {
+        let has_spoken = self.text.len() > self.thought;
+        self.push(text);
+        if !has_spoken {
+            self.thought = self.text.len();
+        }
+    }
+
+    /// The same, without room for more: it is complete.
+    pub(crate) fn shrunk(mut self) -> Self {
+        self.text.shrink_to_fit();
+        self
     }
 
     /// The same of bytes that should be text: what is kept ends where they are none.
@@ -42,6 +72,9 @@ impl<const N: usize> Sample<N> {
     /// More of it, of which only the size is known.
     pub(super) fn pass(&mut self, bytes: usize) {
         self.bytes = self.bytes.saturating_add(bytes as u64);
+        if COUNTED {
+            self.fewest.pass(bytes);
+        }
     }
 
     /// The other one after this one.
@@ -57,15 +90,27 @@ impl<const N: usize> Sample<N> {
         &self.text
     }
 
+    /// The same without what was thought before anything was said.
+    #[must_use]
+    pub fn said(&self) -> &str {
+        &self.text[self.thought..]
+    }
+
     /// Of the whole text.
     #[must_use]
     pub const fn bytes(&self) -> u64 {
         self.bytes
     }
+
+    /// The fewest tokens that the whole text can have; of one that is not counted, none.
+    #[must_use]
+    pub const fn fewest(&self) -> u64 {
+        self.fewest.tokens()
+    }
 }
 
 /// Sizes only: text is private.
-impl<const N: usize> fmt::Debug for Sample<N> {
+impl<const N: usize, const COUNTED: bool> fmt::Debug for Sample<N, COUNTED> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sample")
             .field("bytes", &self.bytes)
@@ -89,6 +134,30 @@ mod tests {
         sample.push("e");
         assert_eq!((sample.text(), sample.bytes()), ("abc", 7));
         assert!(!format!("{sample:?}").contains("abc"));
+    }
+
+    #[test]
+    fn no_more_room_is_taken_than_is_needed() {
+        let mut sample = Sample::<100>::default();
+        for pushed in 1..=20 {
+            sample.push("123456");
+            assert!(sample.text.capacity() <= 100.min(12 * pushed), "after {pushed}");
+        }
+        assert_eq!(sample.text().len(), 100);
+        let mut little = Sample::<100>::default();
+        (0..3).for_each(|_| little.push("1234567"));
+        assert_eq!(little.shrunk().text.capacity(), 21);
+    }
+
+    #[test]
+    fn what_was_thought_first_is_not_said() {
+        let mut sample = Sample::<8>::default();
+        sample.think("hm");
+        sample.think("m");
+        assert_eq!((sample.text(), sample.said()), ("hmm", ""));
+        sample.push("yes");
+        sample.think("no");
+        assert_eq!((sample.text(), sample.said()), ("hmmyesno", "yesno"));
     }
 
     #[test]

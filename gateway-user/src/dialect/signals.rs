@@ -1,6 +1,8 @@
 //! What clients say of the session, the task or the place that a call belongs to: which header
 //! fields, as data. They are evidence, not authority.
 
+mod baggage;
+
 use crate::{call::Signal, limits};
 
 /// Fields of requests, in lower case, that name a session, a task, an agent or a parent of one; from
@@ -84,8 +86,20 @@ pub fn note(signals: &mut Vec<Signal>, name: &[u8], value: &[u8]) {
     let Some(name) = FIELDS.iter().find(|field| field.as_bytes().eq_ignore_ascii_case(name)) else {
         return;
     };
-    let has_room = signals.len() < limits::SIGNALS_PER_CALL && value.len() <= limits::SIGNAL_BYTES;
-    if let (true, Ok(value)) = (has_room, str::from_utf8(value)) {
+    let Ok(value) = str::from_utf8(value) else { return };
+    if value.len() > limits::SIGNAL_BYTES {
+        return;
+    }
+    push(signals, name, value);
+    if *name == "baggage" {
+        for (name, id) in baggage::sessions(value) {
+            push(signals, name, &id);
+        }
+    }
+}
+
+fn push(signals: &mut Vec<Signal>, name: &'static str, value: &str) {
+    if signals.len() < limits::SIGNALS_PER_CALL {
         signals.push(Signal { name, value: value.to_owned() });
     }
 }
@@ -116,6 +130,8 @@ mod tests {
         note(&mut signals, b"baggage", b"\xff");
         let one = Signal { name: "x-claude-code-session-id", value: "s1".to_owned() };
         assert_eq!(signals, [one]);
+        note(&mut signals, b"baggage", b"a=1,session.id=s1");
+        assert!(signals[2].names_session() && signals[2].value == "s1" && signals.len() == 3);
         for _ in 0..limits::SIGNALS_PER_CALL {
             note(&mut signals, b"session-id", b"s2");
         }

@@ -7,7 +7,8 @@ use crate::call::{Anchor, Prompt};
 
 use super::{
     history::Chain,
-    memory::{Memory, Phase, Seq},
+    known::Phase,
+    memory::{Memory, Seq},
     resolve::{Basis, Doubt, Link},
 };
 
@@ -49,7 +50,7 @@ impl Anchored {
     /// one starts.
     pub(super) fn chain(&self, memory: &Memory, salt: Chain) -> Chain {
         let known = self.step.and_then(|seq| memory.step(seq));
-        known.map_or(salt ^ self.name, |step| step.answered.unwrap_or(step.asked))
+        known.map_or(salt ^ self.name, |step| step.chains().next().unwrap_or(step.asked))
     }
 
     /// The conversation that the request's step is in.

@@ -4,13 +4,22 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use crate::call::{Message, Role};
 
+use super::{manners::Kind, traces::Trace};
+
 /// The hash of a conversation up to some message, in order:
 /// `chain(0) = salt`, `chain(i) = xxh3_128(chain(i - 1), hash of message i)`.
 pub(super) type Chain = u128;
 
-/// A call's messages, with the chain at each of them.
+/// A call's messages, with the chain at each of them. The instructions that lead them stand apart:
+/// they are another agent's when one hands over to it, and some tell the time.
 #[derive(Debug)]
 pub(super) struct History<'a> {
+    /// A hash of them.
+    pub(super) instructions: u64,
+    /// The kind of agent that it is of: who has these instructions, and these tools.
+    pub(super) kind: Kind,
+    /// The trace that its client says it is in.
+    pub(super) trace: Option<Trace>,
     messages: &'a [Message],
     /// One more than there are messages: the first is the salt.
     chains: Vec<Chain>,
@@ -18,6 +27,12 @@ pub(super) struct History<'a> {
 
 impl<'a> History<'a> {
     pub(super) fn new(salt: Chain, messages: &'a [Message]) -> Self {
+        let leading = messages.iter().take_while(|message| message.role == Role::System).count();
+        // Where nothing follows them, they are what is said.
+        let leading = if leading == messages.len() { 0 } else { leading };
+        let (instructions, messages) = messages.split_at(leading);
+        #[allow(clippy::cast_possible_truncation, reason = "a hash of a hash")]
+        let instructions = instructions.iter().fold(0, extend) as u64;
         let mut chains = Vec::with_capacity(messages.len() + 1);
         let mut chain = salt;
         chains.push(chain);
@@ -25,7 +40,7 @@ impl<'a> History<'a> {
             chain = extend(chain, message);
             chains.push(chain);
         }
-        Self { messages, chains }
+        Self { instructions, kind: instructions, trace: None, messages, chains }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -45,6 +60,11 @@ impl<'a> History<'a> {
     /// The messages after the first `count`.
     pub(super) fn after(&self, count: usize) -> &'a [Message] {
         self.messages.get(count..).unwrap_or_default()
+    }
+
+    /// Of the last answer of a model, alone.
+    pub(super) fn last_answer_alone(&self) -> Option<u128> {
+        self.messages.iter().rfind(|message| is_answer(message)).map(|message| message.hash)
     }
 
     /// Whether message number `count`, counted from 1, is a model's.

@@ -1,13 +1,20 @@
 //! What lineage remembers of one agent: steps, and the indexes that lead to them.
 
-use std::collections::{VecDeque, hash_map::Entry};
+use std::{collections::VecDeque, num::NonZero};
 
 use crate::{
-    call::{RetryReason, SessionId, SpreadMap, State, StepId, Timestamp, TraceId, WorkflowId},
+    call::{SpreadMap, State, StepId, Timestamp, WorkflowId},
     limits,
 };
 
-use super::{anchor::ServerName, history::Chain, tools::Deed};
+use super::{
+    index::Index,
+    known::{Ended, Flow, Known, Phase},
+    late::Awaited,
+    resolve::{self, Returned},
+    starts::Starts,
+    values::Flowing,
+};
 
 /// The number of a model step in the order of placement, from 0. It is never given twice.
 pub(super) type Seq = u64;
@@ -17,10 +24,11 @@ pub(super) type Seq = u64;
 /// workflow goes with its last step, so the steps' bounds hold everything.
 #[derive(Debug)]
 pub(super) struct Memory {
-    steps: VecDeque<Known>,
+    /// In boxes, since room for more of them is as much again.
+    steps: VecDeque<Box<Known>>,
     /// The number of the first of `steps`.
     oldest: Seq,
-    by_id: SpreadMap<StepId, Seq>,
+    by_id: Index,
     /// By the history that was sent.
     pub(super) asked: Index,
     /// By that history and the answer to it, as a client would send it back.
@@ -31,123 +39,23 @@ pub(super) struct Memory {
     pub(super) opened: Index,
     /// By what a server calls it: the response, or the conversation that the step is in.
     pub(super) named: Index,
+    /// By how a value in it begins.
+    pub(super) passed: Index,
+    pub(super) starts: Starts,
+    /// By an answer to it, alone.
+    pub(super) said: Index,
+    /// Those that wait to be told from where they go on, by the history up to its last answer.
+    pub(super) awaiting: Index,
+    /// By the trace that its client said it is in.
+    pub(super) traced: Index,
     flows: SpreadMap<WorkflowId, Flow>,
+    /// When something was asked last of which next to nothing was to come.
+    probed_at: Option<Timestamp>,
     held: Held,
-    /// The most steps, and the most chains, tool calls and parents that all steps together hold.
+    /// The most steps, and the most chains, tool calls and parents that all steps together hold, and
+    /// for each a few values.
     bound: usize,
     evicted: u64,
-}
-
-/// What lineage knows of a model step.
-#[derive(Debug)]
-pub(super) struct Known {
-    pub(super) id: StepId,
-    pub(super) workflow: WorkflowId,
-    pub(super) parents: Vec<StepId>,
-    /// Which model was asked, hashed.
-    pub(super) model: Option<u64>,
-    pub(super) asked: Chain,
-    pub(super) conversation: Option<ServerName>,
-    pub(super) response: Option<ServerName>,
-    /// Of the first choice.
-    pub(super) answered: Option<Chain>,
-    /// Of each other one: nearly always none, which needs no memory.
-    pub(super) others: Vec<Chain>,
-    pub(super) tools: Vec<Call>,
-    pub(super) phase: Phase,
-    /// Whether nothing was to be generated.
-    pub(super) prewarms: bool,
-    /// When it was asked, then when it ended.
-    pub(super) at: Timestamp,
-    /// How often the client said that it had sent this before.
-    pub(super) client_retry: u32,
-    /// The try that this one repeats, in the end.
-    pub(super) first_try: Option<StepId>,
-    /// How many tries came before.
-    pub(super) attempt: u32,
-    /// Whether a later call repeats this one.
-    pub(super) retried: bool,
-    /// Whether a later call goes on from its answer.
-    pub(super) continued: bool,
-}
-
-/// A tool call that a model step emitted.
-#[derive(Debug)]
-pub(super) struct Call {
-    pub(super) step: StepId,
-    /// A hash of the model's id for it.
-    pub(super) id: Option<u128>,
-    pub(super) deed: Deed,
-    /// Whether the agent was seen to make it, and it did not fail.
-    pub(super) made: bool,
-    /// Whether the model was told its result.
-    pub(super) answered: bool,
-}
-
-/// Where a model step stands.
-///
-/// ```text
-/// InFlight ──answer──→ Answered
-///     └────fault─────→ Failed
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
-    InFlight,
-    Answered { is_final: bool },
-    Failed(RetryReason),
-}
-
-/// Where a workflow stands.
-#[derive(Debug)]
-pub(super) struct Flow {
-    pub(super) session: SessionId,
-    pub(super) trace: TraceId,
-    /// Calls without an end.
-    running: usize,
-    /// Steps whose tool calls wait for their results.
-    waiting: usize,
-    /// Whether the call that ended last failed.
-    failed: bool,
-    /// Steps remembered.
-    steps: usize,
-}
-
-impl Flow {
-    pub(super) fn new(session: SessionId, trace: TraceId) -> Self {
-        Self { session, trace, running: 0, waiting: 0, failed: false, steps: 0 }
-    }
-
-    fn state(&self) -> State {
-        match (self.running + self.waiting, self.failed) {
-            (0, false) => State::Done,
-            (0, true) => State::Failed,
-            _ => State::Active,
-        }
-    }
-}
-
-impl Known {
-    /// One for each choice.
-    fn chains(&self) -> impl Iterator<Item = Chain> + '_ {
-        self.answered.into_iter().chain(self.others.iter().copied())
-    }
-
-    /// Whether tool calls wait for their results: they do until a later call goes on from here,
-    /// with the results or without them.
-    pub(super) fn is_waiting(&self) -> bool {
-        !self.tools.is_empty() && !self.continued
-    }
-
-    pub(super) fn failure(&self) -> Option<RetryReason> {
-        match self.phase {
-            Phase::Failed(reason) => Some(reason),
-            Phase::InFlight | Phase::Answered { .. } => None,
-        }
-    }
-
-    pub(super) fn is_final(&self) -> bool {
-        self.phase == Phase::Answered { is_final: true }
-    }
 }
 
 impl Memory {
@@ -155,13 +63,19 @@ impl Memory {
         Self {
             steps: VecDeque::new(),
             oldest: 0,
-            by_id: SpreadMap::default(),
+            by_id: Index::default(),
             asked: Index::default(),
             answered: Index::default(),
             called: Index::default(),
             opened: Index::default(),
             named: Index::default(),
+            passed: Index::default(),
+            starts: Starts::default(),
+            said: Index::default(),
+            awaiting: Index::default(),
+            traced: Index::default(),
             flows: SpreadMap::default(),
+            probed_at: None,
             held: Held::default(),
             bound,
             evicted: 0,
@@ -174,25 +88,46 @@ impl Memory {
     }
 
     #[cfg(test)]
-    pub(super) fn size(&self) -> [usize; 8] {
-        let Self { asked, answered, called, opened, named, .. } = self;
-        let [asked, answered, called, opened, named] =
-            [asked, answered, called, opened, named].map(|index| index.0.len());
-        let [steps, ids, flows] = [self.steps.len(), self.by_id.len(), self.flows.len()];
-        [steps, ids, flows, asked, answered, called, opened, named]
+    pub(super) fn size(&mut self) -> [usize; 12] {
+        let Self { by_id, asked, answered, called, opened, named, passed, said, .. } = self;
+        let (awaiting, traced) = (&mut self.awaiting, &mut self.traced);
+        let indexes =
+            [by_id, asked, answered, called, opened, named, passed, said, awaiting, traced];
+        let mut sizes = [0; 12];
+        let own = [self.steps.len(), self.flows.len()];
+        let all = own.into_iter().chain(indexes.map(Index::size));
+        sizes.iter_mut().zip(all).for_each(|(size, it)| *size = it);
+        sizes
     }
 
     pub(super) fn find(&self, id: StepId) -> Option<Seq> {
-        self.by_id.get(&id).copied()
+        self.by_id.get(id.0.into()).find(|&seq| self.step(seq).is_some_and(|step| step.id == id))
+    }
+
+    /// Whether something may have been asked lately only to prepare what comes: seldom.
+    pub(super) fn was_probed(&self, at: Timestamp) -> bool {
+        self.probed_at.is_some_and(|probed| at.since(probed).0 <= resolve::ABANDONED_MICROS)
+    }
+
+    /// The steps that something happened to in that time, newest first, as far as none is older.
+    pub(super) fn lately(&self, at: Timestamp, micros: u64) -> impl Iterator<Item = Seq> {
+        let steps =
+            (0..self.next()).rev().zip(self.steps.iter().rev()).take(limits::LINEAGE_CANDIDATES);
+        steps.take_while(move |(_, step)| at.since(step.at).0 <= micros).map(|(seq, _)| seq)
+    }
+
+    /// The number that the next step will have.
+    pub(super) fn next(&self) -> Seq {
+        self.oldest + self.steps.len() as u64
     }
 
     pub(super) fn step(&self, seq: Seq) -> Option<&Known> {
-        self.steps.get(self.offset(seq)?)
+        self.steps.get(self.offset(seq)?).map(Box::as_ref)
     }
 
     pub(super) fn step_mut(&mut self, seq: Seq) -> Option<&mut Known> {
         let offset = self.offset(seq)?;
-        self.steps.get_mut(offset)
+        self.steps.get_mut(offset).map(Box::as_mut)
     }
 
     pub(super) fn flow(&self, id: WorkflowId) -> Option<&Flow> {
@@ -205,18 +140,31 @@ impl Memory {
     }
 
     /// Remembers a step that starts. `flow` is its workflow's, for the case that this is the first.
-    pub(super) fn start(&mut self, step: Known, flow: Flow) {
-        let seq = self.oldest + self.steps.len() as u64;
+    pub(super) fn start(&mut self, mut step: Known, flow: Flow) {
+        step.values.shrink_to_fit();
+        let seq = self.next();
         let flow = self.flows.entry(step.workflow).or_insert(flow);
         flow.steps += 1;
         flow.running += 1;
-        self.by_id.insert(step.id, seq);
+        flow.seen = flow.seen.max(step.at);
+        if step.probes {
+            self.probed_at = self.probed_at.max(Some(step.at));
+        }
+        self.evicted += self.by_id.insert(step.id.0.into(), seq);
         self.evicted += self.asked.insert(step.asked, seq);
         if let Some(name) = step.conversation {
-            self.evicted += self.named.insert(name, seq);
+            self.evicted += self.named.insert(name.get(), seq);
         }
+        self.pass(&step.values, seq);
+        if let Some(awaited) = &step.awaited {
+            self.evicted += self.awaiting.insert(awaited.answer, seq);
+        }
+        if let Some(trace) = step.trace {
+            self.evicted += self.traced.insert(trace.get().into(), seq);
+        }
+        self.held.values += step.values.len();
         self.held.parents += step.parents.len();
-        self.steps.push_back(step);
+        self.steps.push_back(Box::new(step));
         self.make_room();
     }
 
@@ -226,12 +174,19 @@ impl Memory {
         let Some(step) = self.steps.get_mut(offset) else { return };
         step.phase = phase;
         step.at = step.at.max(at);
-        step.answered = answer.first;
+        step.answered = answer.first.and_then(NonZero::new);
         step.others = answer.others;
         step.tools = answer.tools;
-        step.response = answer.response;
+        step.response = answer.response.and_then(NonZero::new);
+        step.said = answer.said.and_then(NonZero::new);
+        self.held.values += answer.values.len();
+        step.values.reserve_exact(answer.values.len());
+        step.values.extend(&answer.values);
+        if let Some(said) = step.said {
+            self.evicted += self.said.insert(said.get(), seq);
+        }
         if let Some(name) = step.response {
-            self.evicted += self.named.insert(name, seq);
+            self.evicted += self.named.insert(name.get(), seq);
         }
         for chain in step.chains() {
             self.evicted += self.answered.insert(chain, seq);
@@ -248,8 +203,19 @@ impl Memory {
             flow.running = flow.running.saturating_sub(1);
             flow.waiting += usize::from(step.is_waiting());
             flow.failed = matches!(phase, Phase::Failed(_));
+            flow.seen = flow.seen.max(step.at);
         }
+        self.pass(&answer.values, seq);
         self.make_room();
+    }
+
+    /// The step says these.
+    fn pass(&mut self, values: &[Flowing], seq: Seq) {
+        let next = self.next();
+        for flowing in values {
+            self.evicted += self.passed.insert(flowing.key(), seq);
+            self.starts.note(flowing.value.start(), next, self.bound);
+        }
     }
 
     /// Notes that a later call goes on from this step's answer, or from the step without one.
@@ -260,6 +226,67 @@ impl Memory {
         step.continued = true;
         if was_waiting && let Some(flow) = self.flows.get_mut(&step.workflow) {
             flow.waiting = flow.waiting.saturating_sub(1);
+        }
+    }
+
+    /// The tool steps of this one that have these results, and those of them that had none before.
+    pub(super) fn answer(&mut self, seq: Seq, results: &[Returned]) -> (Vec<StepId>, Vec<StepId>) {
+        let (mut parents, mut answered) = (Vec::new(), Vec::new());
+        let Some(step) = self.step_mut(seq) else { return (parents, answered) };
+        for result in results {
+            let Some(call) = step.tools.get_mut(result.call) else { continue };
+            parents.push(call.step);
+            if !call.answered {
+                call.answered = true;
+                answered.push(call.step);
+            }
+        }
+        (parents, answered)
+    }
+
+    /// What the step waited for has come.
+    pub(super) fn no_longer_awaits(&mut self, seq: Seq) -> Option<Box<Awaited>> {
+        let awaited = self.step_mut(seq)?.awaited.take()?;
+        self.evicted += self.awaiting.remove(awaited.answer, seq);
+        Some(awaited)
+    }
+
+    pub(super) fn reparent(&mut self, seq: Seq, parents: Vec<StepId>) {
+        let Some(offset) = self.offset(seq) else { return };
+        let Some(step) = self.steps.get_mut(offset) else { return };
+        self.held.parents += parents.len();
+        self.held.parents -= step.parents.len();
+        step.parents = parents;
+    }
+
+    /// The step belongs to that workflow, which is as given if it was not there before.
+    pub(super) fn relocate(&mut self, seq: Seq, workflow: WorkflowId, flow: Flow) {
+        let Some(offset) = self.offset(seq) else { return };
+        let Some(step) = self.steps.get_mut(offset) else { return };
+        if step.workflow == workflow {
+            return;
+        }
+        let was = std::mem::replace(&mut step.workflow, workflow);
+        let running = usize::from(step.phase == Phase::InFlight);
+        let waiting = usize::from(step.is_waiting());
+        let at = step.at;
+        let flow = self.flows.entry(workflow).or_insert(flow);
+        flow.steps += 1;
+        flow.running += running;
+        flow.waiting += waiting;
+        flow.seen = flow.seen.max(at);
+        self.leave(was, running, waiting);
+    }
+
+    /// A step leaves its workflow.
+    fn leave(&mut self, workflow: WorkflowId, running: usize, waiting: usize) {
+        if let Some(flow) = self.flows.get_mut(&workflow) {
+            flow.steps -= 1;
+            flow.running -= running;
+            flow.waiting -= waiting;
+            if flow.steps == 0 {
+                self.flows.remove(&workflow);
+            }
         }
     }
 
@@ -279,43 +306,40 @@ impl Memory {
     /// Removes the oldest step, which has left `steps`, from everything that leads to it.
     fn forget(&mut self, step: &Known) {
         let seq = self.oldest;
-        self.by_id.remove(&step.id);
-        self.asked.remove(step.asked, seq);
+        self.evicted += self.by_id.remove(step.id.0.into(), seq);
+        self.evicted += self.asked.remove(step.asked, seq);
         for name in step.conversation.into_iter().chain(step.response) {
-            self.named.remove(name, seq);
+            self.evicted += self.named.remove(name.get(), seq);
         }
         for chain in step.chains() {
-            self.answered.remove(chain, seq);
+            self.evicted += self.answered.remove(chain, seq);
         }
         for id in step.tools.iter().filter_map(|call| call.id) {
-            self.called.remove(id, seq);
+            self.evicted += self.called.remove(id, seq);
         }
         for call in &step.tools {
-            self.opened.remove(call.deed, seq);
+            self.evicted += self.opened.remove(call.deed, seq);
         }
+        for value in &step.values {
+            self.evicted += self.passed.remove(value.key(), seq);
+        }
+        if let Some(said) = step.said {
+            self.evicted += self.said.remove(said.get(), seq);
+        }
+        if let Some(awaited) = &step.awaited {
+            self.evicted += self.awaiting.remove(awaited.answer, seq);
+        }
+        if let Some(trace) = step.trace {
+            self.evicted += self.traced.remove(trace.get().into(), seq);
+        }
+        self.held.values -= step.values.len();
         self.held.parents -= step.parents.len();
         self.held.chains -= step.chains().count();
         self.held.calls -= step.tools.len();
-        if let Some(flow) = self.flows.get_mut(&step.workflow) {
-            flow.steps -= 1;
-            // What ends after it was forgotten can't be told any more.
-            flow.running -= usize::from(step.phase == Phase::InFlight);
-            flow.waiting -= usize::from(step.is_waiting());
-            if flow.steps == 0 {
-                self.flows.remove(&step.workflow);
-            }
-        }
+        // What ends after it was forgotten can't be told any more.
+        let running = usize::from(step.phase == Phase::InFlight);
+        self.leave(step.workflow, running, usize::from(step.is_waiting()));
     }
-}
-
-/// What an ended step is found by.
-#[derive(Debug, Default)]
-pub(super) struct Ended {
-    /// Of the first choice, and of the others.
-    pub(super) first: Option<Chain>,
-    pub(super) others: Vec<Chain>,
-    pub(super) tools: Vec<Call>,
-    pub(super) response: Option<ServerName>,
 }
 
 /// How much the steps hold, all together.
@@ -324,86 +348,14 @@ struct Held {
     parents: usize,
     chains: usize,
     calls: usize,
+    values: usize,
 }
 
 impl Held {
     fn most(&self) -> usize {
-        self.parents.max(self.chains).max(self.calls)
+        self.parents.max(self.chains).max(self.calls).max(self.values / VALUES_PER_STEP)
     }
 }
 
-/// Steps by something that they have in common, oldest first.
-#[derive(Debug, Default)]
-pub(super) struct Index(SpreadMap<u128, Candidates>);
-
-/// The steps of one entry: nearly always one, which needs no memory of its own.
-#[derive(Debug)]
-enum Candidates {
-    One(Seq),
-    /// In a box, since it is rare and every entry has its size.
-    #[allow(clippy::box_collection, reason = "an entry is smaller by half")]
-    Many(Box<VecDeque<Seq>>),
-}
-
-impl Index {
-    pub(super) fn get(&self, key: u128) -> impl DoubleEndedIterator<Item = Seq> + Clone {
-        let (one, many) = match self.0.get(&key) {
-            None => (None, None),
-            Some(Candidates::One(seq)) => (Some(*seq), None),
-            Some(Candidates::Many(steps)) => (None, Some(steps)),
-        };
-        one.into_iter().chain(many.into_iter().flat_map(|steps| steps.iter().copied()))
-    }
-
-    /// How many steps had to make room.
-    fn insert(&mut self, key: u128, seq: Seq) -> u64 {
-        match self.0.entry(key) {
-            Entry::Vacant(vacant) => {
-                vacant.insert(Candidates::One(seq));
-                0
-            }
-            Entry::Occupied(mut occupied) => occupied.get_mut().add(seq),
-        }
-    }
-
-    fn remove(&mut self, key: u128, seq: Seq) {
-        let Entry::Occupied(mut entry) = self.0.entry(key) else { return };
-        if entry.get_mut().take(seq) {
-            entry.remove();
-        }
-    }
-}
-
-impl Candidates {
-    /// How many steps had to make room.
-    fn add(&mut self, seq: Seq) -> u64 {
-        match self {
-            Self::One(one) if *one == seq => {}
-            Self::One(one) => *self = Self::Many(Box::new(VecDeque::from([*one, seq]))),
-            Self::Many(steps) => {
-                if steps.back() != Some(&seq) {
-                    steps.push_back(seq);
-                }
-                if steps.len() > limits::LINEAGE_CANDIDATES {
-                    steps.pop_front();
-                    return 1;
-                }
-            }
-        }
-        0
-    }
-
-    /// Takes the step out. Whether none is left.
-    fn take(&mut self, seq: Seq) -> bool {
-        match self {
-            Self::One(one) => *one == seq,
-            Self::Many(steps) => {
-                // Nearly always the first, since the oldest step is forgotten first.
-                if let Some(at) = steps.iter().position(|&other| other == seq) {
-                    steps.remove(at);
-                }
-                steps.is_empty()
-            }
-        }
-    }
-}
+/// Values that a step has on average, at most.
+const VALUES_PER_STEP: usize = 4;

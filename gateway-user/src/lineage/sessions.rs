@@ -1,26 +1,21 @@
 //! Sessions by the ids that clients give them. They join what nothing else does; where values that flowed
 //! say otherwise, those count.
 
-use std::collections::VecDeque;
-
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use crate::{
-    call::{SessionId, Signal, SpreadMap, StepId},
+    call::{SessionId, Signal, StepId},
     limits,
 };
+
+use super::recent::Recent;
 
 /// A client's id, hashed. The same one under several names is one.
 type Named = u128;
 
 /// The sessions of an agent that its clients have named.
 #[derive(Debug, Default)]
-pub(super) struct Sessions {
-    known: SpreadMap<Named, Opened>,
-    /// Oldest first.
-    order: VecDeque<Named>,
-    evicted: u64,
-}
+pub(super) struct Sessions(Recent<Named, Opened, { limits::NAMED_SESSIONS_PER_AGENT }>);
 
 /// A session, and the step that opened it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,29 +27,19 @@ pub(super) struct Opened {
 impl Sessions {
     /// The session that the signals name.
     pub(super) fn find(&self, signals: &[Signal]) -> Option<Opened> {
-        named(signals).find_map(|name| self.known.get(&name).copied())
+        named(signals).find_map(|name| self.0.get(&name).copied())
     }
 
     /// Notes that the signals name this session, if they name none that is known.
     pub(super) fn note(&mut self, signals: &[Signal], opened: Opened) {
         for name in named(signals) {
-            if self.known.contains_key(&name) {
-                continue;
-            }
-            if self.order.len() >= limits::NAMED_SESSIONS_PER_AGENT
-                && let Some(oldest) = self.order.pop_front()
-            {
-                self.known.remove(&oldest);
-                self.evicted += 1;
-            }
-            self.known.insert(name, opened);
-            self.order.push_back(name);
+            self.0.learn(name, opened);
         }
     }
 
     /// Names that were forgotten to make room.
     pub(super) const fn evicted(&self) -> u64 {
-        self.evicted
+        self.0.evicted()
     }
 }
 
@@ -94,10 +79,7 @@ mod tests {
         for number in 0..=limits::NAMED_SESSIONS_PER_AGENT {
             sessions.note(&[signal("session-id", number.to_string())], opened(number as u64));
         }
-        assert_eq!(
-            (sessions.known.len(), sessions.evicted()),
-            (limits::NAMED_SESSIONS_PER_AGENT, 1)
-        );
+        assert_eq!(sessions.evicted(), 1);
         assert_eq!(sessions.find(&[signal("session-id", "0")]), None);
         assert!(sessions.find(&[signal("session-id", "1")]).is_some());
     }

@@ -14,8 +14,10 @@ use crate::{
 
 use super::{
     Completion, Lineage, Outcome, Placement,
+    known::Known,
     memory::{Memory, Seq},
     resolve,
+    servers::Fit,
 };
 
 /// What a tool call is: its name and its arguments, hashed.
@@ -31,10 +33,40 @@ impl Lineage {
     /// A tool, or another agent, has been called: says which step that is. It is to be finished by
     /// [`finish_tool`](Self::finish_tool).
     pub fn place_tool(&mut self, at: Timestamp, invocation: &Invocation) -> Placement {
+        self.place_tool_of(None, at, invocation)
+    }
+
+    /// As [`place_tool`](Self::place_tool), where it is known which process has called it.
+    pub fn place_tool_of(
+        &mut self,
+        pid: Option<u32>,
+        at: Timestamp,
+        invocation: &Invocation,
+    ) -> Placement {
         let asked = invocation.tool.as_deref().zip(invocation.arguments);
-        let open =
-            asked.and_then(|(name, arguments)| self.memory.open_call(at, deed(name, arguments)));
-        open.and_then(|open| self.place_opened(&open)).unwrap_or_else(|| self.place_alone())
+        let signals = &invocation.signals;
+        let fit = |step: &Known| {
+            let session = self.memory.session(step);
+            session.map_or(Fit::Open, |session| self.servers.fit(signals, session, step.kind))
+        };
+        let open = asked
+            .and_then(|(name, arguments)| self.memory.open_call(at, deed(name, arguments), fit));
+        let sole = open.as_ref().filter(|open| open.is_sole);
+        let kind = sole.and_then(|open| self.memory.step(open.step)).map(|step| step.kind);
+        let place = open.and_then(|open| {
+            let confidence = Confidence::new(if open.is_sole { 0.97 } else { 0.5 });
+            self.place_opened((open.step, open.call), EvidenceKind::ToolArguments, confidence)
+        });
+        if let Some(place) = &place {
+            // What its server asks for is not the agent's doing.
+            self.fetches.settle(&[place.step]);
+        }
+        if let (Some(place), Some(kind)) = (&place, kind) {
+            self.servers.note(signals, place.session, kind);
+        }
+        let place = place.or_else(|| self.place_in_tool(pid));
+        place
+            .map_or_else(|| self.place_alone(), |place| Placement { kind: StepKind::Tool, ..place })
     }
 
     /// A tool call's answer has ended, or failed: of the `step` that [`place_tool`](Self::place_tool)
@@ -49,7 +81,8 @@ impl Lineage {
     ) -> Completion {
         let fault = outcome.fault().is_some();
         if fault || outcome.answer.finish_reasons.iter().any(|reason| *reason == INPUT_REQUIRED) {
-            self.memory.unmake(step, from);
+            self.memory.set_made(step, from, false);
+            self.fetches.reopen(step);
         }
         let failed = fault || outcome.answer.error.is_some();
         let state = match self.memory.flow(workflow) {
@@ -57,17 +90,21 @@ impl Lineage {
             None if failed => State::Failed,
             None => State::Done,
         };
-        Completion { kind: StepKind::Tool, tools: Vec::new(), state }
+        Completion::of(StepKind::Tool, state)
     }
 
-    fn place_opened(&mut self, open: &OpenCall) -> Option<Placement> {
-        let model = self.memory.step_mut(open.step)?;
-        let call = model.tools.get_mut(open.call)?;
+    /// As a call of a model step, by its place among those, which is made with this.
+    pub(super) fn place_opened(
+        &mut self,
+        (model, call): (Seq, usize),
+        kind: EvidenceKind,
+        confidence: Confidence,
+    ) -> Option<Placement> {
+        let model = self.memory.step_mut(model)?;
+        let call = model.tools.get_mut(call)?;
         call.made = true;
         let (from, step, workflow) = (model.id, call.step, model.workflow);
         let flow = self.memory.flow(workflow)?;
-        let confidence = Confidence::new(if open.is_sole { 0.97 } else { 0.5 });
-        let kind = EvidenceKind::ToolArguments;
         Some(Placement {
             workflow,
             session: flow.session,
@@ -75,11 +112,15 @@ impl Lineage {
             step,
             parents: vec![from],
             opens_workflow: false,
+            depth: 1,
+            sub_plan: None,
             kind: StepKind::Tool,
             confidence,
             evidence: vec![Evidence { kind, confidence, from_step_id: Some(from) }],
             retry: None,
+            spent_tries: 0,
             answered: Vec::new(),
+            corrections: Vec::new(),
         })
     }
 
@@ -93,11 +134,15 @@ impl Lineage {
             step: self.ids.step(),
             parents: Vec::new(),
             opens_workflow: true,
+            depth: 1,
+            sub_plan: None,
             kind: StepKind::Tool,
             confidence,
             evidence: vec![Evidence { kind, confidence, from_step_id: None }],
             retry: None,
+            spent_tries: 0,
             answered: Vec::new(),
+            corrections: Vec::new(),
         }
     }
 }
@@ -113,35 +158,39 @@ struct OpenCall {
 }
 
 impl Memory {
-    /// A call has to be made again: it failed, or the server wants to know more first.
-    fn unmake(&mut self, step: StepId, from: Option<StepId>) {
+    /// A call that a model asked for is made; or has to be made again: it failed, or the server wants
+    /// to know more first.
+    pub(super) fn set_made(&mut self, step: StepId, from: Option<StepId>, made: bool) {
         let model = from.and_then(|from| self.find(from)).and_then(|seq| self.step_mut(seq));
         let call = model.and_then(|model| model.tools.iter_mut().find(|call| call.step == step));
         if let Some(call) = call {
-            call.made = false;
+            call.made = made;
         }
     }
 
-    /// Of several, the one that waits longest, unless it looks abandoned beside a fresher one.
-    fn open_call(&self, at: Timestamp, deed: Deed) -> Option<OpenCall> {
+    /// Of several, those that fit best, and of these the one that waits longest, unless it looks
+    /// abandoned beside a fresher one.
+    fn open_call(
+        &self,
+        at: Timestamp,
+        deed: Deed,
+        fit: impl Fn(&Known) -> Fit,
+    ) -> Option<OpenCall> {
         let steps = self.opened.get(deed).filter_map(|seq| Some((seq, self.step(seq)?)));
-        let mut open = steps
-            .flat_map(|(seq, step)| {
-                let calls = step.tools.iter().enumerate();
-                let open = calls
-                    .filter(move |(_, call)| call.deed == deed && !call.made && !call.answered);
-                open.map(move |(call, _)| (seq, call, resolve::is_fresh(at, step)))
-            })
-            .take(limits::LINEAGE_CANDIDATES);
-        let first = open.next()?;
-        let (mut fresh, mut last, mut is_sole) = (first.2.then_some(first), first, true);
-        for other in open {
-            // Equal calls of one answer are as good as one: whichever is made, is made.
-            is_sole &= other.0 == first.0;
-            fresh = fresh.or(other.2.then_some(other));
-            last = other;
-        }
-        let (step, call, _) = fresh.unwrap_or(last);
+        let open = steps.flat_map(|(seq, step)| {
+            let calls = step.tools.iter().enumerate();
+            let open =
+                calls.filter(move |(_, call)| call.deed == deed && !call.made && !call.answered);
+            open.map(move |(call, _)| (seq, call, step))
+        });
+        let open: Vec<_> = open.take(limits::LINEAGE_CANDIDATES).collect();
+        let best = open.iter().map(|(_, _, step)| fit(step)).min()?;
+        let fitting: Vec<_> = open.into_iter().filter(|(_, _, step)| fit(step) == best).collect();
+        let (first, last) = (fitting.first()?, fitting.last()?);
+        let fresh = fitting.iter().find(|(_, _, step)| resolve::is_fresh(at, step));
+        // Equal calls of one answer are as good as one: whichever is made, is made.
+        let is_sole = fitting.iter().all(|(seq, _, _)| *seq == first.0);
+        let (step, call, _) = *fresh.unwrap_or(last);
         Some(OpenCall { step, call, is_sole })
     }
 }

@@ -57,6 +57,16 @@ impl Rates {
         NanoUsd(u64::try_from(sum.saturating_add(MILLION / 2) / MILLION).unwrap_or(u64::MAX))
     }
 
+    /// The most that so much input may cost, and what a million tokens of output cost then.
+    #[must_use]
+    pub fn most(&self, input: u64) -> (NanoUsd, NanoUsd) {
+        let kinds = [&self.input, &self.cache_read, &self.cache_write, &self.cache_write_1h];
+        let dearest = kinds.into_iter().flatten().map(|rate| rate.at(input)).max();
+        let millionths = u128::from(input) * u128::from(dearest.unwrap_or_default().0);
+        let most = u64::try_from(millionths.div_ceil(MILLION)).unwrap_or(u64::MAX);
+        (NanoUsd(most), self.output.as_ref().map_or(NanoUsd(0), |rate| rate.at(input)))
+    }
+
     /// These, and what they don't say as others say it.
     pub(super) fn or(self, others: &Self) -> Self {
         let or = |one: Option<Rate>, other: &Option<Rate>| one.or_else(|| other.clone());
@@ -148,6 +158,14 @@ mod tests {
         assert_eq!(cost(200_000), 600_000_000 + 15_000_000);
         assert_eq!(cost(200_001), 1_200_006_000 + 22_500_000);
         assert_eq!(cost(400_001), 3_600_009_000 + 22_500_000);
+    }
+
+    #[test]
+    fn the_most_that_input_may_cost_is_by_its_dearest_kind() {
+        let rates = rates(r#"{"input":"3 >200000:6","output":"15 >200000:22.5","write":"3.75"}"#);
+        assert_eq!(rates.most(1_000), (NanoUsd(3_750_000), NanoUsd(15_000_000_000)));
+        assert_eq!(rates.most(200_001).1, NanoUsd(22_500_000_000));
+        assert_eq!(Rates::default().most(7), (NanoUsd(0), NanoUsd(0)));
     }
 
     #[test]

@@ -39,6 +39,8 @@ pub(super) enum Refused {
     NoAgent,
     #[error("it leads back to the gateway")]
     Loop,
+    #[error("its agent is killed")]
+    Killed,
     #[error("there are too many connections: {}", .0.name())]
     OverBound(Bound),
     #[error(transparent)]
@@ -55,6 +57,10 @@ impl ConnectAdmission {
     ) -> Result<Self, Refused> {
         let agent = agents.get(origin.agent).ok_or(Refused::NoAgent)?;
         let destination = socket_addr(&origin.dst);
+        if agent.is_killed().is_some() {
+            agent.coverage.refused();
+            return Err(Refused::Killed);
+        }
         if leads_back(destination, listener) {
             agent.coverage.refused();
             return Err(Refused::Loop);

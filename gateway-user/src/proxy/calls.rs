@@ -1,41 +1,84 @@
 //! The calls of one exchange: placed in workflows when they are asked, settled when answered.
 
-use std::{collections::BTreeMap, mem::take, sync::Arc};
+mod ended;
+mod fetch;
+mod payment;
+
+use std::{
+    collections::BTreeMap,
+    mem::take,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use super::{
-    agent::add,
+    coverage::add,
+    cut::Stand,
     estimate::Open,
     exchange::{Connection, Ended},
+    meter::Meter,
+    purse::Held,
     spend::{Bill, Due, Order},
 };
 use crate::{
-    call::{CallKind, Name, Settlement, Spent, Step, StepId, Timestamp, Tool, WorkflowId},
+    call::{
+        CallKind, Cancel, Name, Reason, SessionId, Settlement, Spent, State, Step, StepId,
+        Timestamp, TooLong, Tool, WorkflowId,
+    },
     dialect::{Answered, Answering, Asked, CallKey, Reading, What},
     limits::{self, Bound},
     lineage::{Failure, Outcome, Placement},
 };
 
+use ended::{CalledOff, cancel};
+use fetch::AwaitsFetches;
+use payment::Terms;
+
+pub(super) use fetch::Fetch;
+
 /// The calls of models in an exchange, or in a WebSocket, that wait for their answers.
 #[derive(Debug, Default)]
 pub(super) struct Calls {
     running: Vec<(CallKey, Running)>,
+    /// Why they are ended, if they are.
+    called_off: Option<Box<CalledOff>>,
 }
 
-/// Calls of an agent whose answers may come in any exchange: those of tools, and those of models
-/// whose own exchange has ended. Oldest first.
+/// What an agent's calls wait for that may come in any exchange.
 #[derive(Debug, Default)]
-pub(super) struct Waiting(BTreeMap<CallKey, Running>);
+pub(super) struct Waiting {
+    /// Those without an answer: of tools, and of models whose own exchange has ended. Oldest first.
+    calls: Mutex<BTreeMap<CallKey, Running>>,
+    /// Whether some are for URLs that have not been asked for.
+    fetches: AwaitsFetches,
+}
 
 /// A call, until it is answered.
 #[derive(Debug)]
 struct Running {
     place: Place,
     call: Called,
+    /// Absent: no budget is for it, or it is not to be made.
+    held: Option<Held>,
+    /// Absent: its answer may be as long as it likes.
+    meter: Option<Meter>,
+}
+
+/// What became of a call that was asked.
+#[derive(Debug)]
+pub(super) struct Placed {
+    /// Absent: it is no step.
+    pub(super) stand: Option<Stand>,
+    /// The most tokens that each of its answers may have, if that is limited; or why it may not be
+    /// made.
+    pub(super) output: Result<Option<u64>, Reason>,
+    /// What its client is to be told beside its answer, if it is to be.
+    pub(super) warning: Option<Box<str>>,
 }
 
 /// Where a call belongs, and since when it is there.
 #[derive(Clone, Copy, Debug)]
 struct Place {
+    session: SessionId,
     workflow: WorkflowId,
     step: StepId,
     started: Timestamp,
@@ -77,22 +120,34 @@ pub(super) struct Arrival {
 }
 
 impl Calls {
-    /// A call has been read: it gets its place.
-    pub(super) fn asked(&mut self, connection: &Connection, asking: &Asking, mut asked: Asked) {
+    /// A call has been read: it gets its place, and if it is `wanted` to go on, what it may come to is
+    /// held.
+    pub(super) fn asked(
+        &mut self,
+        connection: &Connection,
+        asking: &Asking,
+        mut asked: Asked,
+        wanted: bool,
+    ) -> Placed {
         let agent = &connection.agent;
         if asked.unmetered.is_some() {
             add(&agent.coverage.calls_unmetered, 1);
         }
-        let running = place(connection, asking, &mut asked);
+        let (running, placed) = place(connection, asking, &mut asked, wanted);
         match running {
             // It is asked how long a conversation is, which is no step in it.
             None => add(&agent.coverage.calls, 1),
             Some(running) if matches!(running.call, Called::Model(_)) => {
+                if self.running.is_empty() {
+                    // Over HTTP there are no more.
+                    self.running.reserve_exact(1);
+                }
                 self.running.push((asked.key, running));
             }
             Some(running) => wait(connection, asked.key, running),
         }
         agent.known().keep(asked);
+        placed
     }
 
     /// A call of this exchange, or of another one of the agent, has been answered.
@@ -106,12 +161,12 @@ impl Calls {
         let of_model = self.running.iter().position(|(of, _)| *of == key);
         let running = match of_model {
             Some(at) => Some(self.running.swap_remove(at).1),
-            None => connection.agent.waiting().0.remove(&key),
+            None => connection.agent.waiting.lock().remove(&key),
         };
         let ended = if cancelled { Ended::ClientGone } else { arrival.ended };
         if let Some(running) = running {
             let arrival = Arrival { ended, ..arrival };
-            settle(connection, arrival, (reading, sample), running);
+            settle(connection, arrival, self.called_off.as_deref(), (reading, sample), running);
         }
     }
 
@@ -128,6 +183,29 @@ impl Calls {
         running.any(|(running, call)| *running == key && call.place.first_byte.is_some())
     }
 
+    /// What the answer to the one call of this exchange is held to, if it is to something.
+    pub(super) fn meter(&mut self) -> Option<&mut Meter> {
+        let [(_, call)] = &mut *self.running else { return None };
+        call.meter.as_mut()
+    }
+
+    /// The same of all of them.
+    pub(super) fn meters(&mut self) -> impl Iterator<Item = &mut Meter> {
+        self.running.iter_mut().filter_map(|(_, call)| call.meter.as_mut())
+    }
+
+    /// Whether an answer of one is to end if it is too long.
+    pub(super) fn are_metered(&self) -> bool {
+        let meters = self.running.iter().filter_map(|(_, call)| call.meter.as_ref());
+        meters.into_iter().any(Meter::is_enforced)
+    }
+
+    /// The same of one of them.
+    pub(super) fn meter_of(&mut self, key: CallKey) -> Option<&mut Meter> {
+        let (_, call) = self.running.iter_mut().find(|(running, _)| *running == key)?;
+        call.meter.as_mut()
+    }
+
     /// The exchange has ended: what it did not answer another one will.
     pub(super) fn wait(&mut self, connection: &Connection) {
         for (key, running) in self.running.drain(..) {
@@ -136,12 +214,35 @@ impl Calls {
     }
 }
 
+impl Place {
+    const fn new(placement: &Placement, started: Timestamp) -> Self {
+        let Placement { session, workflow, step, .. } = *placement;
+        Self { session, workflow, step, started, first_byte: None }
+    }
+
+    const fn stand(&self) -> Stand {
+        let Self { session, workflow, step, .. } = *self;
+        Stand { session, workflow, step }
+    }
+}
+
 impl Waiting {
+    /// Those that belong there.
+    pub(super) fn count(&self, is_there: impl Fn(SessionId, WorkflowId) -> bool) -> usize {
+        let calls = self.lock();
+        calls.values().filter(|call| is_there(call.place.session, call.place.workflow)).count()
+    }
+
     /// The call that had to make room, if one had.
-    fn insert(&mut self, key: CallKey, running: Running) -> Option<Running> {
-        self.0.insert(key, running);
-        let is_full = self.0.len() > limits::WAITING_CALLS_PER_AGENT;
-        is_full.then(|| self.0.pop_first()).flatten().map(|(_, running)| running)
+    fn insert(&self, key: CallKey, running: Running) -> Option<Running> {
+        let mut calls = self.lock();
+        calls.insert(key, running);
+        let is_full = calls.len() > limits::WAITING_CALLS_PER_AGENT;
+        is_full.then(|| calls.pop_first()).flatten().map(|(_, running)| running)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<CallKey, Running>> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -149,29 +250,38 @@ impl Waiting {
 fn wait(connection: &Connection, key: CallKey, running: Running) {
     let agent = &connection.agent;
     // Apart from the rest: it is locked no longer than for this.
-    let lost = agent.waiting().insert(key, running);
+    let lost = agent.waiting.insert(key, running);
     if let Some(lost) = lost {
         agent.bounds.hit(Bound::WaitingCalls);
         let arrival = Arrival { ended: Ended::Unseen, status: None, first_byte: None };
-        settle(connection, arrival, (Reading::default(), Answering::default()), lost);
+        settle(connection, arrival, None, (Reading::default(), Answering::default()), lost);
     }
 }
 
-/// Its place, if it is to have one.
-fn place(connection: &Connection, asking: &Asking, asked: &mut Asked) -> Option<Running> {
+/// Its place, if it is to have one; and how much it may answer, or why it may not be made.
+fn place(
+    connection: &Connection,
+    asking: &Asking,
+    asked: &mut Asked,
+    wanted: bool,
+) -> (Option<Running>, Placed) {
     let agent = &connection.agent;
-    let sample = take(&mut asked.sample);
+    let sample = take(&mut asked.sample).shrunk();
     if let What::Model(prompt) = &asked.what
         && !prompt.operation.calls_model()
     {
-        return None;
+        return (None, Placed { stand: None, output: Ok(None), warning: None });
     }
+    // What the process that calls has done, and those that it comes from, they did before.
+    connection.recording.catch_up();
+    let (pid, at) = (agent_pid(connection), asking.started);
     // Held until the recorder knows: steps are recorded in the order in which they are placed.
     let mut lineage = agent.lineage();
     let (mut placement, wish) = match &asked.what {
-        What::Model(prompt) => (lineage.place(asking.started, prompt), prompt.wish.as_deref()),
-        What::Tool(invocation) => (lineage.place_tool(asking.started, invocation), None),
+        What::Model(prompt) => (lineage.place_of(pid, at, prompt), prompt.wish.as_deref()),
+        What::Tool(invocation) => (lineage.place_tool_of(pid, at, invocation), None),
     };
+    agent.correct(at, &placement.corrections);
     let wish = wish
         .filter(|_| placement.opens_workflow)
         .map(|wish| connection.recording.wishes.hash(wish));
@@ -181,11 +291,20 @@ fn place(connection: &Connection, asking: &Asking, asked: &mut Asked) -> Option<
         }
         What::Tool(_) => Called::Tool(placement.parents.first().copied()),
     };
-    let step = step(connection, asking, asked, &mut placement);
+    let terms =
+        if wanted { Terms::of(connection, asked, &placement, &call) } else { Terms::free() };
+    let Terms { held, meter, output, rulings, warning } = terms;
+    let step = Step { policy: rulings, ..step(connection, asking, asked, &mut placement) };
     connection.recording.recorder.placed(&agent.reference(), &placement, step, wish);
-    let (workflow, step) = (placement.workflow, placement.step);
-    let place = Place { workflow, step, started: asking.started, first_byte: None };
-    Some(Running { place, call })
+    agent.waiting.fetches.note(&lineage);
+    let place = Place::new(&placement, at);
+    let placed = Placed { stand: Some(place.stand()), output, warning };
+    (Some(Running { place, call, held, meter }), placed)
+}
+
+/// The process that has called, if it is known.
+fn agent_pid(connection: &Connection) -> Option<u32> {
+    Some(connection.pid).filter(|pid| *pid != 0)
 }
 
 fn step(
@@ -208,19 +327,26 @@ fn step(
         }
     };
     Step {
-        step_id: placement.step,
-        parent_step_ids: take(&mut placement.parents),
-        confidence: placement.confidence,
-        kind: placement.kind,
-        call,
-        agent: Name::shared(&connection.agent.reference().name),
         dialect: Some(dialect),
         operation: Some(operation),
         request_model,
-        response_model: None,
-        response_id: None,
         request_sha256: Some(asked.sha256),
         tool,
+        unmetered: asked.unmetered,
+        ..seen(connection, asking, call, placement)
+    }
+}
+
+/// What is known of any call.
+fn seen(
+    connection: &Connection,
+    asking: &Asking,
+    call: CallKind,
+    placement: &mut Placement,
+) -> Step {
+    Step {
+        parent_step_ids: take(&mut placement.parents),
+        confidence: placement.confidence,
         host: asking.host.clone(),
         original_dst: Some(connection.destination),
         upstream_local: connection.upstream_local,
@@ -228,20 +354,14 @@ fn step(
         connection_id: Some(connection.id),
         stream_id: asking.stream_id,
         exchange_seq: Some(asking.exchange_seq),
-        started_at: asking.started,
-        ttft_ms: None,
-        duration_ms: None,
-        status: None,
-        finish_reasons: Vec::new(),
-        error: None,
-        usage: None,
-        uncounted_parts: None,
-        usd: None,
-        unpriced: false,
-        unmetered: asked.unmetered,
-        settled: false,
         evidence: take(&mut placement.evidence),
         retry: placement.retry,
+        ..Step::new(
+            placement.step,
+            (placement.kind, call),
+            Name::shared(&connection.agent.reference().name),
+            asking.started,
+        )
     }
 }
 
@@ -249,30 +369,48 @@ fn step(
 fn settle(
     connection: &Connection,
     arrival: Arrival,
+    called_off: Option<&CalledOff>,
     (reading, sample): (Reading, Answering),
     running: Running,
 ) {
     let agent = &connection.agent;
     let at = connection.recording.clock.now();
     let understood = count(connection, arrival, &reading);
-    let Running { mut place, call } = running;
+    let Running { mut place, call, held, meter } = running;
+    let too_long = meter.and_then(|meter| meter.verdict(&sample));
     // What answers in a stream that was there before has no first byte of its own.
     place.first_byte = place.first_byte.or(arrival.first_byte);
+    let cancel = cancel(arrival, called_off, &call, at);
+    let mut unknown = false;
     let (kind, charged) = match call {
         Called::Tool(from) => (Kind::Tool(from), Ok(Spent::default())),
-        Called::Model(order) => {
+        Called::Model(mut order) => {
+            if too_long.is_some() {
+                order.exceeded();
+            }
             let due = order.due(&reading.answer, &sample, understood, arrival);
+            unknown = due == Due::Unknown;
             (Kind::Model, charge(connection, due, order.bill(&reading.answer, sample, at)))
         }
     };
+    let called = reading.answer.tool_calls.iter().filter(|_| held.is_some());
+    let tools = called.map(|call| Name::shared(&call.name)).collect();
     let failure = failure(arrival);
     let outcome = Outcome { answer: reading.answer, status: arrival.status, failure };
-    close(connection, place, kind, at, outcome, charged.as_ref().ok().copied());
+    let spent = charged.as_ref().ok().copied();
+    close(connection, place, kind, at, outcome, (spent, too_long, cancel));
     // After its end: the recorder has to know of that first.
-    if let Err(bill) = charged {
-        let Place { workflow, step, .. } = place;
-        let open = Open { agent: Arc::clone(agent), workflow, step, bill: *bill };
-        connection.recording.estimator.estimate(open);
+    match (charged, held) {
+        // What is held for it stays spent.
+        (Ok(_), held) if unknown => drop(held),
+        (Ok(spent), Some(held)) => held.settle(at, &spent, tools),
+        (Ok(_), None) => {}
+        (Err(bill), held) => {
+            let Place { workflow, step, .. } = place;
+            let agent = Arc::clone(agent);
+            let open = Open { agent, workflow, step, bill: *bill, held, tools, at };
+            connection.recording.estimator.estimate(open);
+        }
     }
 }
 
@@ -290,7 +428,7 @@ fn count(connection: &Connection, arrival: Arrival, reading: &Reading) -> bool {
 /// What a call of a model spent, or the bill by which that is still to be estimated.
 fn charge(connection: &Connection, due: Due, bill: Bill) -> Result<Spent, Box<Bill>> {
     match due {
-        Due::Nothing => Ok(Spent::default()),
+        Due::Nothing | Due::Unknown => Ok(Spent::default()),
         Due::Reported(usage) => {
             Ok(connection.recording.estimator.reported(&connection.agent, bill, usage))
         }
@@ -314,16 +452,21 @@ fn close(
     kind: Kind,
     at: Timestamp,
     outcome: Outcome,
-    spent: Option<Spent>,
+    (spent, too_long, cancel): (Option<Spent>, Option<TooLong>, Option<Box<Cancel>>),
 ) {
-    let Place { workflow, step, started, first_byte } = place;
+    let Place { workflow, step, started, first_byte, .. } = place;
     let agent = &connection.agent;
     // Held until the recorder knows, as when it was placed.
     let mut lineage = agent.lineage();
-    let completion = match kind {
+    let mut completion = match kind {
         Kind::Model => lineage.finish(step, at, &outcome),
         Kind::Tool(from) => lineage.finish_tool(workflow, step, from, &outcome),
     };
+    if cancel.is_some() && completion.state == State::Failed {
+        completion.state = State::Cancelled;
+    }
+    agent.correct(at, &completion.corrections);
+    agent.waiting.fetches.note(&lineage);
     let Outcome { answer, status, .. } = outcome;
     let first_byte = first_byte.filter(|first| *first >= started);
     let settlement = Settlement {
@@ -337,6 +480,8 @@ fn close(
         status,
         ttft_ms: first_byte.map(|first| first.since(started)),
         duration_ms: Some(at.since(started)),
+        cancel,
+        too_long,
     };
     let recorder = &connection.recording.recorder;
     recorder.finished(&agent.reference(), workflow, settlement, &completion, at);

@@ -10,18 +10,21 @@ use std::{
 
 use http::uri::Scheme;
 use rustls::AlertDescription;
-use tokio::{io::Interest, net::TcpStream, time::sleep};
+use tokio::{io::Interest, net::TcpStream, task::yield_now, time::sleep};
 
 use super::{
     admit::{ConnectAdmission, Refused},
-    agent::{OpaqueReason, add},
+    agent::Agent,
     connect::{dial, end_on_drop, reset_on_drop},
+    coverage::{OpaqueReason, add},
     egress::Allowance,
-    exchange::{Connection, Recording},
+    exchange::Connection,
     h2::{Terms, bridge},
+    latch::Killed,
     leg::Leg,
     opening::{Opening, Rewound, hear},
     origin::{self, Origins},
+    recording::Recording,
     relay::{Joined, Outcome, Relay},
     tap::Tap,
     tls::refuse,
@@ -53,14 +56,6 @@ pub(super) async fn carry<O: Origins>(
     let Arrival { stream: client, client: from, listener, netns } = arrival;
     reset_on_drop(&client);
     let first_word = sleep(limits::FIRST_WORD);
-    let cutting = phase.clone();
-    let mut ending = pin!(async {
-        let mut cut = phase.clone();
-        tokio::select! {
-            () = async { phase.reached(Phase::Draining).await; first_word.await } => {}
-            () = cut.reached(Phase::Cut) => {}
-        }
-    });
     let Some(origin) = origin::find(&context.origins, netns, &client, from, listener) else {
         tracing::debug!(client = %from, "a connection of unknown origin is reset");
         return context.agents.count_unknown_origin();
@@ -80,6 +75,14 @@ pub(super) async fn carry<O: Origins>(
     };
     let (recording, names) = (Arc::clone(&context.recording), Arc::clone(&context.names));
     drop(context);
+    let cutting = phase.clone();
+    let mut until = Until::new(phase.clone(), admission.agent());
+    let mut ending = pin!(async {
+        tokio::select! {
+            () = async { phase.reached(Phase::Draining).await; first_word.await } => {}
+            _ = until.told() => {}
+        }
+    });
     let upstream = tokio::select! {
         // First, for the order of things: who resets a connection may have used it before.
         biased;
@@ -100,6 +103,27 @@ pub(super) async fn carry<O: Origins>(
         let (ending, phase) = (ending.as_mut(), cutting.clone());
         let path = Path { admission, client, recording, names, ending, phase };
         next = path.carry(upstream, of_client, of_upstream).await;
+    }
+}
+
+/// When a connection is to end, whatever is under way: with the gateway, or with its agent.
+#[derive(Debug)]
+pub(super) struct Until {
+    phase: Watch,
+    killed: Killed,
+}
+
+impl Until {
+    pub(super) fn new(phase: Watch, agent: &Agent) -> Self {
+        Self { phase, killed: agent.killed() }
+    }
+
+    /// Resolves then, with why.
+    pub(super) async fn told(&mut self) -> Reason {
+        tokio::select! {
+            () = self.phase.reached(Phase::Cut) => Reason::ending(),
+            reason = self.killed.told() => reason,
+        }
     }
 }
 
@@ -273,13 +297,16 @@ pub(super) async fn run<C: Leg, U: Leg>(
     Box::pin(drain(relay, phase)).await
 }
 
-async fn drain<C: Leg, U: Leg>(relay: &mut Relay<C, U>, mut phase: Watch) -> Outcome {
+async fn drain<C: Leg, U: Leg>(relay: &mut Relay<C, U>, phase: Watch) -> Outcome {
+    // Others that end with it let go of upstream first, where that is enough.
+    yield_now().await;
+    let mut until = Until::new(phase, relay.agent());
     relay.drain();
     let outcome = tokio::select! {
         biased;
         outcome = &mut *relay => outcome,
-        () = phase.reached(Phase::Cut) => {
-            relay.cut(&Reason::ending());
+        reason = until.told() => {
+            relay.cut(&reason);
             relay.await
         }
     };

@@ -62,6 +62,12 @@ pub(super) fn reset_on_drop(stream: &TcpStream) {
     let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }
 
+/// Resets a connection that is still to be dropped.
+pub(super) fn reset_now(stream: &TcpStream) {
+    // As above. A socket that is connected to nothing again has its peer reset (connect(2)).
+    let _ = rustix::net::connect_unspec(stream);
+}
+
 /// Has the stream end in good order when it is dropped.
 pub(super) fn end_on_drop(stream: &TcpStream) {
     // As above.

@@ -8,13 +8,15 @@ use tokio::{io::Interest, net::TcpStream, time::timeout};
 use tokio_rustls::TlsAcceptor;
 
 use super::{
-    agent::{Agent, OpaqueReason, add},
+    agent::Agent,
     carry::{Path, Unread, connection, run},
     connect::end_on_drop,
-    exchange::{Connection, Recording, Server},
+    coverage::{OpaqueReason, add},
+    exchange::{Connection, Server},
     h2::{Terms, bridge},
     leg::Leg as _,
     opening::Rewound,
+    recording::Recording,
     relay::{Joined, Outcome, Relay},
     tap::Tap,
     tls::{

@@ -4,11 +4,12 @@
 use std::{mem::take, slice, sync::Arc, task::Context};
 
 use super::{
-    agent::{Coverage, add},
-    calls::{Arrival, Asking, Calls},
-    cut::Cut,
+    calls::{Arrival, Asking, Calls, Placed},
+    coverage::{Coverage, add},
+    cut::{Cut, SinceTold},
     exchange::{Connection, Ended},
     gate::{CallAdmission, Room},
+    meter::Meter,
     ws::{self, Breach, Content, Deflate, Fate, Message, Messages, Peer, WebSocket},
 };
 use crate::{
@@ -24,10 +25,16 @@ pub(super) struct Dialogue {
     spoken: Spoken,
     /// Absent: nothing that could be cut is said on it, or there was no room for one more.
     cut: Option<Cut>,
-    /// Of the client's message that is held.
-    room: Option<Room>,
+    rooms: Rooms,
     /// Frames of our own that the client has still to be sent.
     words: Vec<u8>,
+}
+
+/// For the message of each side that is held.
+#[derive(Debug, Default)]
+struct Rooms {
+    of_client: Option<Room>,
+    of_server: Option<Room>,
 }
 
 /// What of it are calls.
@@ -51,21 +58,57 @@ impl Spoken {
         Self { socket, asking, calls: Calls::default() }
     }
 
-    /// Whether what was heard of the client goes on: as it is, or as this.
-    fn admit(&self, connection: &Connection, heard: &Heard, text: &[u8]) -> Result<Fate, Reason> {
-        let calls = match heard {
-            Heard::Asked(asked) => Ok(slice::from_ref::<Asked>(asked)),
-            Heard::NotUnderstood(reason) => Err((*reason).into()),
-            Heard::Begun(_) | Heard::Answered(..) => Ok(&[][..]),
-        };
+    /// Whether what was heard of the client goes on: as it is, or as this. What it asks is placed.
+    fn admit(
+        &mut self,
+        connection: &Connection,
+        heard: Heard,
+        text: &[u8],
+        cut: Option<&Cut>,
+    ) -> Result<Fate, Reason> {
         let host = self.asking.host.as_ref();
-        let admission = CallAdmission::decide(&connection.agent, host, calls)?;
-        let Ok([Asked { what: What::Model(prompt), .. }]) = calls else { return Ok(Fate::Pass) };
-        if !admission.changes() {
-            return Ok(Fate::Pass);
-        }
-        let edited = admission.edit(prompt.dialect, text, false)?;
+        let decide = |calls| CallAdmission::decide(&connection.agent, host, calls);
+        let asked = match heard {
+            Heard::Asked(asked) => asked,
+            Heard::NotUnderstood(why) => {
+                let admission = decide(Err(why.into()));
+                self.heard(connection, heard, cut);
+                return admission.map(|_| Fate::Pass);
+            }
+            Heard::Begun(_) | Heard::Answered(..) => {
+                let admission = decide(Ok(&[]));
+                self.heard(connection, heard, cut);
+                return admission.map(|_| Fate::Pass);
+            }
+        };
+        let admission = decide(Ok(slice::from_ref::<Asked>(&asked)));
+        let most = asked.max_output();
+        let dialect = match &asked.what {
+            What::Model(prompt) => Some(prompt.dialect),
+            What::Tool(_) => None,
+        };
+        let placed = self.asked(connection, *asked, admission.is_ok(), cut);
+        let admission = admission?.within(placed.output?, most);
+        let Some(dialect) = dialect.filter(|_| admission.changes()) else { return Ok(Fate::Pass) };
+        let edited = admission.edit(dialect, text, false)?;
         Ok(edited.map_or(Fate::Pass, |edited| Fate::Instead(edited.body)))
+    }
+
+    fn asked(
+        &mut self,
+        connection: &Connection,
+        asked: Asked,
+        wanted: bool,
+        cut: Option<&Cut>,
+    ) -> Placed {
+        let started = connection.recording.clock.now();
+        let asking = Asking { started, ..self.asking.clone() };
+        let placed = self.calls.asked(connection, &asking, asked, wanted);
+        let goes = placed.output.is_ok() || connection.agent.mode == Mode::Audit;
+        if let (true, Some(cut), Some(stand)) = (goes, cut, placed.stand) {
+            cut.belongs(stand);
+        }
+        placed
     }
 
     /// The client's last message does not go on: the frame that tells the client.
@@ -81,13 +124,11 @@ impl Spoken {
         ws::text(&text)
     }
 
-    fn heard(&mut self, connection: &Connection, heard: Heard) {
+    /// Something was said that goes on whatever it means.
+    fn heard(&mut self, connection: &Connection, heard: Heard, cut: Option<&Cut>) {
         let now = connection.recording.clock.now();
         match heard {
-            Heard::Asked(asked) => {
-                let asking = Asking { started: now, ..self.asking.clone() };
-                self.calls.asked(connection, &asking, *asked);
-            }
+            Heard::Asked(asked) => drop(self.asked(connection, *asked, true, cut)),
             Heard::Begun(key) => self.calls.begun(key, now),
             Heard::Answered(answered, status) => {
                 let status = Some(status.unwrap_or(SWITCHING_PROTOCOLS));
@@ -99,6 +140,20 @@ impl Spoken {
                 add(&connection.agent.coverage.calls_not_understood, 1);
             }
         }
+    }
+
+    /// Why it is to end, if an answer has come to more than is held for its call.
+    fn look(&mut self) -> Option<Reason> {
+        let mut reason = None;
+        for (key, progress) in self.socket.iter().flat_map(|socket| socket.progress()) {
+            if let Some(meter) = self.calls.meter_of(key)
+                && meter.look(progress)
+                && meter.is_enforced()
+            {
+                reason.get_or_insert_with(|| meter.reason());
+            }
+        }
+        reason
     }
 
     fn finish(&mut self, connection: &Connection, ended: Ended) {
@@ -116,9 +171,17 @@ impl Dialogue {
     /// A connection just after the head of its 101 (Switching Protocols).
     pub(super) fn new(connection: &Connection, spoken: Spoken, deflate: Option<Deflate>) -> Self {
         let seq = spoken.asking.exchange_seq;
+        let clock = connection.recording.clock;
         let can_be_cut = spoken.socket.is_some();
-        let cut = can_be_cut.then(|| Cut::list(&connection.agent, connection.id, seq)).flatten();
-        Self { frames: WebSocket::new(deflate), spoken, cut, room: None, words: Vec::new() }
+        let cut =
+            can_be_cut.then(|| Cut::list(&connection.agent, connection.id, seq, clock)).flatten();
+        Self {
+            frames: WebSocket::new(deflate),
+            spoken,
+            cut,
+            rooms: Rooms::default(),
+            words: Vec::new(),
+        }
     }
 
     /// The next bytes of one side, which have gone on.
@@ -128,8 +191,9 @@ impl Dialogue {
         by: Peer,
         bytes: &[u8],
     ) -> Result<(), Breach> {
-        let Self { frames, spoken, room, words, .. } = self;
-        frames.sent(by, bytes, &mut Listener { connection, spoken, room, words })
+        let Self { frames, spoken, cut, rooms, words } = self;
+        let cut = cut.as_ref();
+        frames.sent(by, bytes, &mut Listener { connection, spoken, cut, rooms, words })
     }
 
     /// The same in enforce: what goes on of them is put into `out`.
@@ -140,8 +204,9 @@ impl Dialogue {
         bytes: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<(), Breach> {
-        let Self { frames, spoken, room, words, .. } = self;
-        frames.pass(by, bytes, &mut Listener { connection, spoken, room, words }, out)
+        let Self { frames, spoken, cut, rooms, words } = self;
+        let cut = cut.as_ref();
+        frames.pass(by, bytes, &mut Listener { connection, spoken, cut, rooms, words }, out)
     }
 
     /// Whether the client has still to be told of something, before more is heard of it.
@@ -159,6 +224,13 @@ impl Dialogue {
         self.cut.as_ref()?.poll(cx).cloned()
     }
 
+    /// Its upstream has been let go, because it is to end.
+    pub(super) fn let_go(&self) {
+        if let Some(cut) = &self.cut {
+            cut.let_go();
+        }
+    }
+
     /// Whether there are last words for the client, which are kept then. Of what the server said, all
     /// bytes have gone on, or whole frames.
     pub(super) fn find_last_words(
@@ -167,6 +239,9 @@ impl Dialogue {
         reason: &Reason,
         bytewise: bool,
     ) -> bool {
+        let told = self.cut.as_ref().and_then(Cut::since_told);
+        let told = told.unwrap_or_else(|| SinceTold::now(connection.recording.clock.now()));
+        self.spoken.calls.call_off(reason, told, None);
         let Some(socket) = &self.spoken.socket else { return false };
         add(&connection.agent.coverage.calls_cut, 1);
         if !self.frames.may_tell_client(bytewise) {
@@ -195,11 +270,26 @@ impl Dialogue {
 struct Listener<'a> {
     connection: &'a Connection,
     spoken: &'a mut Spoken,
-    room: &'a mut Option<Room>,
+    cut: Option<&'a Cut>,
+    rooms: &'a mut Rooms,
     words: &'a mut Vec<u8>,
 }
 
 impl Listener<'_> {
+    /// Whether what was heard of the server goes on: not with what makes an answer longer than it may
+    /// be. Then the dialogue ends, since nothing ends a single answer.
+    fn measure(&mut self, heard: Vec<Heard>, too_large: bool) -> Fate {
+        for heard in heard {
+            self.spoken.heard(self.connection, heard, self.cut);
+        }
+        if too_large {
+            self.spoken.calls.meters().for_each(Meter::overflow);
+        }
+        let Some(reason) = self.spoken.look() else { return Fate::Pass };
+        self.cut.into_iter().for_each(|cut| cut.tell(&reason));
+        Fate::Drop
+    }
+
     /// What the message means. Servers take a text for what it is in binary, too.
     fn heard(&mut self, message: Message<'_>) -> Vec<Heard> {
         let agent = &self.connection.agent;
@@ -217,24 +307,34 @@ impl Listener<'_> {
 impl Messages for Listener<'_> {
     fn message(&mut self, message: Message<'_>) {
         for heard in self.heard(message) {
-            self.spoken.heard(self.connection, heard);
+            self.spoken.heard(self.connection, heard, self.cut);
         }
+        self.spoken.look();
     }
 
     fn holds(&mut self, by: Peer, bytes: usize) -> bool {
         let agent = &self.connection.agent;
-        let asks = agent.mode == Mode::Enforce && by == Peer::Client;
-        asks && self.spoken.socket.is_some()
-            && self.room.get_or_insert_with(|| Room::new(Arc::clone(agent))).grow(bytes).is_ok()
+        let asks = agent.mode == Mode::Enforce && self.spoken.socket.is_some();
+        let room = match by {
+            Peer::Client => &mut self.rooms.of_client,
+            Peer::Server if self.spoken.calls.are_metered() => &mut self.rooms.of_server,
+            Peer::Server => return false,
+        };
+        asks && room.get_or_insert_with(|| Room::new(Arc::clone(agent))).grow(bytes).is_ok()
     }
 
     fn decide(&mut self, message: Message<'_>) -> Fate {
-        *self.room = None;
-        let text = whole(message.content).unwrap_or_default();
+        let text = whole(message.content);
+        let heard = self.heard(message);
+        if message.by == Peer::Server {
+            self.rooms.of_server = None;
+            return self.measure(heard, text.is_none());
+        }
+        self.rooms.of_client = None;
         let mut fate = Ok(Fate::Pass);
-        for heard in self.heard(message) {
-            fate = self.spoken.admit(self.connection, &heard, text);
-            self.spoken.heard(self.connection, heard);
+        for heard in heard {
+            let text = text.unwrap_or_default();
+            fate = self.spoken.admit(self.connection, heard, text, self.cut);
         }
         fate.unwrap_or_else(|reason| {
             self.words.extend(self.spoken.refuse(self.connection, &reason));

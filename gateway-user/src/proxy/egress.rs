@@ -10,10 +10,7 @@ use std::{
     },
 };
 
-use super::{
-    agent::{Agent, add},
-    clock::Clock,
-};
+use super::{agent::Agent, clock::Clock, coverage::add};
 use crate::{
     config::Mode,
     limits::{self, Bound},

@@ -14,12 +14,16 @@ use std::{
 };
 
 use super::{
-    agent::{Agent, add},
-    exchange::Recorder,
-    spend::Bill,
+    agent::Agent,
+    coverage::add,
+    meter::Meter,
+    purse::Held,
+    recording::Recorder,
+    spend::{Bill, Order},
 };
 use crate::{
-    call::{Name, Spent, StepId, Usage, WorkflowId},
+    call::{Name, Spent, StepId, Timestamp, Usage, WorkflowId},
+    ledger::{self, Ceiling},
     limits::{self, Bound},
     price::Prices,
     tokens::{Accuracy, Calibration, Count, Side, Text, Tokenizer},
@@ -52,6 +56,10 @@ pub(super) struct Open {
     pub(super) workflow: WorkflowId,
     pub(super) step: StepId,
     pub(super) bill: Bill,
+    /// What is held for it, the tools that its answer calls, and when it ended.
+    pub(super) held: Option<Held>,
+    pub(super) tools: Vec<Name>,
+    pub(super) at: Timestamp,
 }
 
 /// What the thread does.
@@ -81,6 +89,26 @@ impl Estimator {
             by_size: AtomicU64::new(0),
         };
         Self { desk: Arc::new(desk), jobs: OnceLock::new() }
+    }
+
+    /// The most that a call may come to, before it is made: its input by its size, with a margin.
+    pub(super) fn worst(&self, order: &Order, at: Timestamp) -> ledger::Order {
+        let (model, text) = order.asks();
+        let guess = Count::Guess(text.guess());
+        let input = match model {
+            Some(model) => self.desk.calibration().estimate(model, Side::Input, guess),
+            None => guess.tokens(),
+        };
+        let input = input.saturating_add(input / INPUT_MARGIN).saturating_add(INPUT_LEAST);
+        order.worst(&self.desk.prices, input, at)
+    }
+
+    /// What holds the answers of a model to a ceiling.
+    pub(super) fn meter(&self, model: Option<&Name>, ceiling: Ceiling) -> Meter {
+        let most = model.map_or(ceiling.tokens, |model| {
+            self.desk.calibration().counted(model, Side::Output, ceiling.tokens)
+        });
+        Meter::new(ceiling, most)
     }
 
     /// A call that reported what it spent.
@@ -195,7 +223,7 @@ impl Desk {
     }
 
     fn close(&self, open: Open, count: impl Fn(&Text<'_>) -> Count) {
-        let Open { agent, workflow, step, bill } = open;
+        let Open { agent, workflow, step, bill, held, tools, at } = open;
         let [input, output] = [Side::Input, Side::Output].map(|side| count(&bill.text(side)));
         let usage = bill.estimate(&self.calibration(), input, output);
         let spent = bill.spent(&self.prices, usage);
@@ -203,6 +231,9 @@ impl Desk {
         add(&agent.coverage.calls_estimated, 1);
         add(&agent.coverage.calls_unpriced, spent.unpriced.into());
         self.recorder.spent(&agent.reference(), workflow, step, spent);
+        if let Some(held) = held {
+            held.settle(at, &spent, tools);
+        }
     }
 }
 
@@ -212,6 +243,11 @@ impl fmt::Debug for Estimator {
         f.debug_struct("Estimator").finish_non_exhaustive()
     }
 }
+
+/// The part of an estimated input that is held beside it: estimates by size are off by less on average.
+const INPUT_MARGIN: u64 = 4;
+/// Tokens that are held beside it in any case, for what templates add.
+const INPUT_LEAST: u64 = 32;
 
 #[cfg(test)]
 mod tests;

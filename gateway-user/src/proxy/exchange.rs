@@ -1,37 +1,32 @@
 //! One HTTP request and its response: from bytes to a step of a workflow.
 
 mod ear;
+mod plain;
+mod sieve;
 mod voice;
 
-use std::{fmt, mem::replace, net::SocketAddr, sync::Arc};
+use std::{mem::replace, net::SocketAddr, sync::Arc};
 
 use gateway_common::Origin;
 
 use ear::Ear;
+use sieve::Sieve;
 use voice::Voice;
 
 use super::{
-    agent::{Agent, Place, add},
-    calls::{Arrival, Asking, Calls},
-    clock::Clock,
+    agent::{Agent, Place},
+    calls::{Arrival, Asking, Calls, Fetch},
+    coverage::add,
     dialogue::Spoken,
     egress::Whither,
-    estimate::{Estimates, Estimator},
     gate::CallAdmission,
     others::Passing,
-    wishes::Wishes,
+    recording::Recording,
 };
 use crate::{
-    call::{
-        AgentRef, ConnectionId, Name, Reason, Settlement, Signal, Spent, Step, StepId, Timestamp,
-        Unmetered, WorkflowId,
-    },
-    dialect::{
-        self, Answered, NotUnderstood, Observer, RequestInfo, ResponseInfo, Socket, Traffic,
-    },
-    limits::Bound,
-    lineage::{Completion, Placement},
-    price::Prices,
+    call::{ConnectionId, Name, Reason, Signal, Timestamp, Unmetered},
+    config::Mode,
+    dialect::{self, Answered, Observer, RequestInfo, ResponseInfo, Socket, Traffic},
 };
 
 /// What every exchange of a connection shares.
@@ -62,53 +57,6 @@ pub(super) struct Server {
     /// Whether the node's own roots vouch for it. Rules that go by a host's name hold only then, and
     /// only for requests to this one: see [`Connection::is_for`].
     pub(super) verified: bool,
-}
-
-/// What every exchange of the gateway shares.
-pub struct Recording {
-    pub clock: Clock,
-    pub recorder: Arc<dyn Recorder>,
-    /// Hashes them under the node's key.
-    pub(super) wishes: Wishes,
-    pub(super) estimator: Estimator,
-}
-
-impl Recording {
-    /// Wishes are hashed under the key.
-    pub fn new(clock: Clock, key: [u8; 32], recorder: Arc<dyn Recorder>, prices: Prices) -> Self {
-        let estimator = Estimator::new(prices, Arc::clone(&recorder));
-        Self { clock, recorder, wishes: Wishes::under(&key), estimator }
-    }
-
-    /// Waits until the recorder knows what the calls spent that have ended, or until it takes too
-    /// long. Blocks.
-    pub fn settle(&self) {
-        self.estimator.settle();
-    }
-
-    /// How good the estimates are of what calls spent.
-    #[must_use]
-    pub fn estimates(&self) -> Estimates {
-        self.estimator.estimates()
-    }
-}
-
-/// Where steps go. Called from the data path: it must not block.
-pub trait Recorder: Send + Sync {
-    /// A call has been asked, and placed. The parents and the evidence are the step's.
-    fn placed(&self, agent: &AgentRef, placement: &Placement, step: Step, wish: Option<String>);
-    /// It has ended.
-    fn finished(
-        &self,
-        agent: &AgentRef,
-        workflow: WorkflowId,
-        settlement: Settlement,
-        completion: &Completion,
-        at: Timestamp,
-    );
-    /// It has ended before without saying what it spent, and that is known now. Called from another
-    /// thread.
-    fn spent(&self, agent: &AgentRef, workflow: WorkflowId, step: StepId, spent: Spent);
 }
 
 /// How an exchange ended.
@@ -152,6 +100,8 @@ pub(super) struct Response<'a> {
     pub(super) content_type: Option<&'a str>,
     /// The codings as listed, several fields joined by a comma.
     pub(super) content_encoding: Option<&'a str>,
+    /// Of a redirection: where to look on.
+    pub(super) location: Option<&'a str>,
     /// Fields that say to which session it belongs.
     pub(super) signals: &'a [Signal],
 }
@@ -161,6 +111,8 @@ pub(super) struct Response<'a> {
 pub(super) struct Exchange {
     asking: Asking,
     request_over: bool,
+    /// It went upstream before it was whole.
+    is_gone: bool,
     response_over: bool,
     status: Option<u16>,
     first_byte: Option<Timestamp>,
@@ -175,6 +127,10 @@ pub(super) struct Exchange {
     voice: Option<Box<Voice>>,
     /// Absent unless its answer may be a stream for answers to others.
     ear: Option<Box<Ear>>,
+    /// Absent unless its answer streams, and is held to something.
+    sieve: Option<Box<Sieve>>,
+    /// To be said in the head of its answer.
+    warning: Option<Box<str>>,
 }
 
 impl Connection {
@@ -204,6 +160,11 @@ impl Connection {
     /// The same, in so many tunnels, which lead there.
     pub(super) fn in_tunnels(self, depth: usize, whither: Whither) -> Self {
         Self { depth, whither, ..self }
+    }
+
+    /// Whether the client's socket is still open, as far as anybody knows.
+    pub(super) fn has_client(&self) -> bool {
+        self.recording.is_open(self.origin.cookie)
     }
 
     /// What it was admitted with.
@@ -251,7 +212,9 @@ impl Exchange {
         let is_model = is_told && matches!(observer, Some(Observer::Model(_)));
         let other = (!is_model).then(|| {
             let unmetered = if is_told { None } else { dialect::unmetered(&info) };
-            Box::new(Passing::new(info.host, info.method, info.target, unmetered))
+            let mut passing = Passing::new(info.host, info.method, info.target, unmetered);
+            passing.fetch = Fetch::of(connection, info.host, info.target);
+            Box::new(passing)
         });
         let is_unmetered = other.as_ref().is_some_and(|other| other.unmetered().is_some());
         let asks = matches!(observer, Some(Observer::Model(_) | Observer::Asking(_)));
@@ -265,6 +228,7 @@ impl Exchange {
                 started: connection.recording.clock.now(),
             },
             request_over: false,
+            is_gone: false,
             response_over: false,
             status: None,
             first_byte: None,
@@ -274,6 +238,8 @@ impl Exchange {
             other,
             voice,
             ear: None,
+            sieve: None,
+            warning: None,
         }
     }
 
@@ -297,6 +263,12 @@ impl Exchange {
         connection: &Connection,
     ) -> Result<CallAdmission, Reason> {
         self.request_over = true;
+        let admission = self.understood(connection);
+        self.fetch(connection, admission.is_ok());
+        admission
+    }
+
+    fn understood(&mut self, connection: &Connection) -> Result<CallAdmission, Reason> {
         let agent = &connection.agent;
         let host = self.asking.host.as_ref();
         let unmetered = self.other.as_ref().and_then(|other| other.unmetered());
@@ -311,12 +283,22 @@ impl Exchange {
                     (Some(why), Traffic::Other | Traffic::Unread(_)) => Err(why),
                     _ => Ok(&*asked),
                 };
-                let admission = CallAdmission::decide(agent, host, calls);
+                let mut admission = CallAdmission::decide(agent, host, calls);
                 if let Some(voice) = &mut self.voice {
                     voice.asked(&asked);
                 }
                 for asked in asked {
-                    self.calls.asked(connection, &self.asking, asked);
+                    let most = asked.max_output();
+                    let placed =
+                        self.calls.asked(connection, &self.asking, asked, admission.is_ok());
+                    // In audit a call is on its way whatever is said of it.
+                    let goes = placed.output.is_ok() || agent.mode == Mode::Audit || self.is_gone;
+                    if let (true, Some(voice), Some(stand)) = (goes, &mut self.voice, placed.stand)
+                    {
+                        voice.belongs(stand);
+                    }
+                    self.warning = self.warning.take().or(placed.warning);
+                    admission = admission.and_then(|it| Ok(it.within(placed.output?, most)));
                 }
                 admission
             }
@@ -335,17 +317,22 @@ impl Exchange {
 
     /// There is no room to hold its request until it has ended.
     pub(super) fn request_too_large(
-        &self,
+        &mut self,
         connection: &Connection,
     ) -> Result<CallAdmission, Reason> {
         // What may be anything, and is so large, is taken for what no rule is about.
         let is_call = self.observer.as_ref().is_some_and(Observer::is_told);
         let call = if is_call { Err(Unmetered::TooLarge) } else { Ok(&[][..]) };
-        CallAdmission::decide(&connection.agent, self.asking.host.as_ref(), call)
+        let admission = CallAdmission::decide(&connection.agent, self.asking.host.as_ref(), call);
+        self.is_gone = admission.is_ok();
+        admission
     }
 
-    pub(super) fn response_head(&mut self, response: &Response<'_>) {
+    pub(super) fn response_head(&mut self, connection: &Connection, response: &Response<'_>) {
         self.status = Some(response.status);
+        if let (Some(other), Some(location)) = (&self.other, response.location) {
+            other.redirected(connection, self.asking.host.as_deref(), location);
+        }
         if let Some(voice) = &mut self.voice {
             voice.answered(response);
         }
@@ -358,23 +345,8 @@ impl Exchange {
                 signals: response.signals,
             });
         }
-    }
-
-    pub(super) fn response_body(&mut self, connection: &Connection, bytes: &[u8]) {
-        if let Some(voice) = &mut self.voice {
-            voice.passed(bytes);
-        }
-        if let Some(other) = &mut self.other {
-            other.received(bytes.len());
-        }
-        let Some(observer) = &mut self.observer else { return };
-        self.first_byte.get_or_insert_with(|| connection.recording.clock.now());
-        observer.response_body(bytes);
-        if observer.has_answered() {
-            let answered = observer.answered(&mut connection.agent.known());
-            self.answered(connection, Ended::Whole, answered);
-        }
-        self.ear_passed(connection, bytes);
+        let place = self.voice.as_ref().and_then(|voice| voice.place());
+        self.sieve = Sieve::of(connection, self.observer.as_ref(), &mut self.calls, place);
     }
 
     /// The exchange has ended, or will not be seen to. Only the first call counts.
@@ -387,8 +359,9 @@ impl Exchange {
         }
         self.ear = None;
         let observer = self.observer.take();
-        self.count_other(
+        self.end_plain(
             connection,
+            ended,
             match &observer {
                 None => Traffic::Other,
                 // Its answer was over before the question was.
@@ -404,27 +377,6 @@ impl Exchange {
             self.calls.wait(connection);
         } else if observer.is_told() {
             add(&connection.agent.coverage.calls_not_understood, 1);
-        }
-    }
-
-    /// Lists the exchange as what it is, if it made no calls.
-    fn count_other(&mut self, connection: &Connection, traffic: Traffic) {
-        let agent = &connection.agent;
-        let Some(other) = self.other.take() else { return };
-        let rpc_method = match traffic {
-            Traffic::Calls => return,
-            Traffic::Protocol(method) => Some(method),
-            Traffic::Other | Traffic::Unread(_) => None,
-        };
-        if traffic == Traffic::Unread(NotUnderstood::TooLarge) {
-            agent.bounds.hit(Bound::RpcRequestBytes);
-        }
-        if rpc_method.is_none() {
-            add(&agent.coverage.exchanges_other, 1);
-            add(&agent.coverage.calls_unmetered, u64::from(other.unmetered().is_some()));
-        }
-        if !agent.others.add(other.ended(rpc_method, self.status)) {
-            agent.bounds.hit(Bound::OtherLines);
         }
     }
 
@@ -457,12 +409,5 @@ impl Exchange {
     /// Whether both its request and its response have ended.
     pub(super) const fn is_over(&self) -> bool {
         self.request_over && self.response_over
-    }
-}
-
-/// The key is a secret, and the recorder shows nothing of itself.
-impl fmt::Debug for Recording {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Recording").field("clock", &self.clock).finish_non_exhaustive()
     }
 }

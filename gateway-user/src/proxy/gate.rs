@@ -18,7 +18,7 @@ use crate::{
         edit::{self, Edit, EditError},
     },
     limits::{self, Bound},
-    policy::metering::OnUnmetered,
+    policy::{metering::OnUnmetered, retries::OnRetry},
 };
 
 /// Decides on the calls of agents in enforce, one by one, when their requests have ended. Called
@@ -51,6 +51,7 @@ impl Gate for Open {
 pub(super) struct Policing {
     gate: Arc<dyn Gate>,
     on_unmetered: OnUnmetered,
+    pub(super) on_retry: OnRetry,
     pub(super) under_way: UnderWay,
     pub(super) inboxes: Inboxes,
     /// Servers that take a request that asks for a stream's usage for a wrong one, oldest first.
@@ -64,6 +65,7 @@ impl Default for Policing {
         Self {
             gate: Arc::new(Open),
             on_unmetered: OnUnmetered::default(),
+            on_retry: OnRetry::default(),
             under_way: UnderWay::default(),
             inboxes: Inboxes::default(),
             shy: Mutex::default(),
@@ -84,6 +86,13 @@ impl Agent {
     #[must_use]
     pub fn metered(mut self, on_unmetered: OnUnmetered) -> Self {
         self.policing.on_unmetered = on_unmetered;
+        self
+    }
+
+    /// The same, with calls refused or not that are made again and might spend twice.
+    #[must_use]
+    pub fn retrying(mut self, on_retry: OnRetry) -> Self {
+        self.policing.on_retry = on_retry;
         self
     }
 
@@ -169,6 +178,13 @@ impl CallAdmission {
         admission.reports_usage =
             matches!(calls, [call] if hides_usage(call)) && !agent.policing.is_shy(host);
         Ok(admission)
+    }
+
+    /// The same, with at most so many tokens in each answer of a call that asks for that many.
+    pub(super) fn within(mut self, most: Option<u64>, asked: Option<u64>) -> Self {
+        let is_more = |most: &u64| asked.is_none_or(|asked| asked > *most);
+        self.edits.extend(most.filter(is_more).map(Edit::MaxOutput));
+        self
     }
 
     /// Whether the body has to be looked at.

@@ -31,7 +31,10 @@ mod scan;
 pub use authority::{Authority, Misaddressed};
 pub use body::{LAST_CHUNK, Sent, chunk};
 pub use error::{Fault, FramingError};
-pub use head::{Framing, Method, RequestHead, ResponseHead, Version, with_length, without_field};
+pub use head::{
+    Framing, Method, RequestHead, ResponseHead, Version, printable, with_field, with_length,
+    without_field,
+};
 pub use request::{RequestFramer, RequestPiece};
 pub use response::{Awaited, ResponseFramer, ResponsePiece};
 

@@ -53,13 +53,8 @@ use self::{
     stream::{Left, Sight, Stream},
     terms::exchange,
 };
-use super::{agent::add, exchange::Connection, silence::Silence};
-use crate::{
-    call,
-    config::Mode,
-    drain::{Phase, Watch},
-    limits,
-};
+use super::{carry::Until, coverage::add, exchange::Connection, silence::Silence};
+use crate::{call, config::Mode, drain::Watch, limits};
 
 pub(super) use self::terms::Terms;
 pub use self::{
@@ -95,7 +90,7 @@ pub(super) async fn bridge<C, U>(
     upstream: U,
     connection: &Connection,
     terms: Terms,
-    (ending, mut phase): (impl Future<Output = ()>, Watch),
+    (ending, phase): (impl Future<Output = ()>, Watch),
 ) -> Result<(), BridgeError>
 where
     C: AsyncRead + AsyncWrite + Unpin,
@@ -103,7 +98,8 @@ where
 {
     add(&connection.agent.coverage.connections_observed, 1);
     let mut ending = pin!(ending);
-    let mut cutting = pin!(phase.reached(Phase::Cut));
+    let mut until = Until::new(phase, &connection.agent);
+    let mut cutting = pin!(until.told());
     let moved = Moved::default();
     let opening = open(client, upstream, connection, terms, &moved);
     let opening = timeout(limits::H2_OPENING_TIME, opening);
@@ -120,9 +116,9 @@ where
             told = true;
             bridge.drain();
         }
-        if !cut && cutting.as_mut().poll(cx).is_ready() {
+        if !cut && let Poll::Ready(reason) = cutting.as_mut().poll(cx) {
             cut = true;
-            bridge.cut(&call::Reason::ending());
+            bridge.cut(&reason);
         }
         if let Poll::Ready(over) = bridge.poll(cx) {
             return Poll::Ready(over);
@@ -310,6 +306,8 @@ where
     /// Ends the streams that are left.
     fn cut(&mut self, reason: &call::Reason) {
         self.drain();
+        // What is asked from now on is refused.
+        self.requests = None;
         // Those that are pushed anew are polled, whatever they wait for.
         for mut stream in std::mem::take(&mut self.streams) {
             stream.part(reason.clone());

@@ -8,19 +8,19 @@ use std::collections::VecDeque;
 
 use self::{again::Again, held::Held};
 use super::{
-    agent::add,
+    coverage::add,
     dialogue::Spoken,
     exchange::{Connection, Ended, Exchange, Request, Response},
     h1::{
         Authority, Awaited, Eof, Fault, Framing, FramingError, LAST_CHUNK, Method, Misaddressed,
         RequestFramer, RequestHead, RequestPiece, ResponseFramer, ResponseHead, ResponsePiece,
-        chunk,
+        Sent, chunk,
     },
     refusal::Refusal,
     way::Way,
     ws::Deflate,
 };
-use crate::dialect::refusal::Reply;
+use crate::{call::Reason, dialect::refusal::Reply};
 
 /// The exchanges of one connection, oldest first: answers come in the order of the requests
 /// (RFC 9112, section 9.3.2).
@@ -39,6 +39,8 @@ pub(super) struct Http {
     again: Option<Box<Again>>,
     /// What the client of a call that was refused is answered.
     reply: Option<Reply>,
+    /// What of the answer that is under way has gone on, where not all that was read has.
+    gone: Option<Sent>,
     /// What the client hears last if the gateway ends what is under way.
     last_words: Vec<u8>,
 }
@@ -64,6 +66,8 @@ pub(super) enum Outlook {
     /// What was read last must not be taken for a message of this connection: where messages begin
     /// and end, or for whom they are, is not certain.
     Wrong(Refusal),
+    /// The answer that is under way ends behind what has gone on of it.
+    Exceeded(Reason),
 }
 
 /// When the client can be told of a refusal.
@@ -80,12 +84,14 @@ impl Http {
         Self {
             requests: RequestFramer::within(head_bytes),
             responses: ResponseFramer::within(head_bytes),
-            exchanges: VecDeque::new(),
+            // Most connections never have two at once.
+            exchanges: VecDeque::with_capacity(1),
             next_seq: 0,
             asked: None,
             held: None,
             again: None,
             reply: None,
+            gone: None,
             last_words: Vec::new(),
         }
     }
@@ -188,6 +194,7 @@ impl Http {
     pub(super) fn server_sent(&mut self, connection: &Connection, way: &mut Way<'_>) -> Outlook {
         loop {
             let chunked = self.responses.is_chunked();
+            let before = self.gone.unwrap_or_else(|| self.responses.gone_but(0));
             let (taken, piece) = match self.responses.next(way.rest()) {
                 Ok(read) => read,
                 Err(error) => return Outlook::Wrong(error.into()),
@@ -197,13 +204,16 @@ impl Http {
             let Some(piece) = piece else {
                 if filtered || self.is_refused() {
                     way.replace(b"");
-                } else {
+                } else if self.gone.is_none() {
                     way.pass_all_but(self.responses.undecided());
                 }
                 return Outlook::Http;
             };
-            if filtered {
-                self.filter(connection, &piece, chunked, way);
+            let measured = self.measure(connection, &piece, (chunked, before), way);
+            if let Some(reason) = self.take_excess() {
+                return Outlook::Exceeded(reason);
+            }
+            if measured {
                 continue;
             }
             if let ResponsePiece::Head(head) = &piece
@@ -220,18 +230,20 @@ impl Http {
                 }
                 continue;
             }
-            way.pass();
+            self.pass(&piece, way);
             // The framer gives no pieces without a request; were it wrong, nothing is lost.
             let Some(exchange) = self.exchanges.front_mut() else { continue };
             match piece {
                 ResponsePiece::Interim(_) => {}
                 ResponsePiece::Head(head) => {
-                    exchange.response_head(&neutral(&head));
+                    exchange.response_head(connection, &neutral(&head));
                     if !way.is_asked() || matches!(head.framing, Framing::Length(_)) {
                         exchange.leave_as_it_is();
                     }
                 }
-                ResponsePiece::Body(body) => exchange.response_body(connection, body),
+                ResponsePiece::Body(body) => {
+                    exchange.response_body(connection, body);
+                }
                 ResponsePiece::End => {
                     exchange.finish(connection, Ended::Whole);
                     self.forget_finished();
@@ -248,6 +260,60 @@ impl Http {
         }
     }
 
+    /// A piece goes on, with what the client is to be told beside it.
+    fn pass(&mut self, piece: &ResponsePiece<'_>, way: &mut Way<'_>) {
+        let is_head = matches!(piece, ResponsePiece::Head(_));
+        let exchange = self.exchanges.front_mut().filter(|_| is_head);
+        match exchange.and_then(Exchange::take_warning) {
+            Some((name, value)) => way.pass_head_with(name, &value),
+            None => way.pass(),
+        }
+    }
+
+    /// Whether the piece is of an answer of which not all may go on, and has been dealt with.
+    fn measure(
+        &mut self,
+        connection: &Connection,
+        piece: &ResponsePiece<'_>,
+        (chunked, before): (bool, Sent),
+        way: &mut Way<'_>,
+    ) -> bool {
+        let Some(exchange) = self.exchanges.front_mut() else { return false };
+        match piece {
+            _ if exchange.is_filtered() => self.filter(connection, piece, chunked, way),
+            ResponsePiece::Body(body) if exchange.is_sifted() => {
+                self.sift(connection, body, before, way);
+            }
+            ResponsePiece::End => {
+                exchange.body_ended(connection);
+                self.gone = None;
+                return false;
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// A piece of an answer of which some may have to wait, or be too much.
+    fn sift(&mut self, connection: &Connection, body: &[u8], before: Sent, way: &mut Way<'_>) {
+        let Some(exchange) = self.exchanges.front_mut() else { return };
+        let gone = exchange.response_body(connection, body);
+        let rest = body.len().saturating_sub(gone);
+        if gone > 0 {
+            way.pass_all_but(rest);
+        }
+        self.gone = match gone {
+            _ if !exchange.is_waiting() => None,
+            0 => Some(before),
+            _ => Some(self.responses.gone_but(rest)),
+        };
+    }
+
+    /// Why the answer that is under way is to end, if it has become too long.
+    fn take_excess(&mut self) -> Option<Reason> {
+        self.exchanges.front_mut()?.take_excess()
+    }
+
     /// A piece of an answer of which not all goes on. What does is in chunks of our own where it was
     /// in chunks; trailers are left out.
     fn filter(
@@ -260,9 +326,14 @@ impl Http {
         let Some(exchange) = self.exchanges.front_mut() else { return };
         let framed = |bytes: Vec<u8>| if chunked { chunk(&bytes) } else { bytes };
         if let ResponsePiece::Body(body) = piece {
-            exchange.response_body(connection, body);
-            way.replace(&framed(exchange.filter(Some(body))));
+            let gone = exchange.response_body(connection, body);
+            let body = if exchange.is_exceeded() { body.get(..gone) } else { Some(*body) };
+            way.replace(&framed(exchange.filter(body.or(Some(b"")))));
         } else {
+            exchange.body_ended(connection);
+            if exchange.is_exceeded() {
+                return way.replace(b"");
+            }
             let mut last = framed(exchange.filter(None));
             last.extend_from_slice(LAST_CHUNK);
             way.replace(&last);
@@ -313,6 +384,11 @@ impl Http {
             exchange.finish(connection, Ended::Whole);
         }
         self.cut(connection, lost);
+    }
+
+    /// Whether a call has been asked whose answer is not whole yet.
+    pub(super) fn awaits_answer(&self) -> bool {
+        self.exchanges.front().is_some_and(|exchange| exchange.is_call() && exchange.is_asked())
     }
 
     /// None of the exchanges that are under way will be seen to its end.
@@ -405,6 +481,7 @@ fn neutral(head: &ResponseHead) -> Response<'_> {
         status: head.status,
         content_type: head.content_type.as_deref(),
         content_encoding: head.content_encoding.as_deref(),
+        location: head.location.as_deref(),
         signals: &head.signals,
     }
 }

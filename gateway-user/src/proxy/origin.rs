@@ -21,6 +21,13 @@ pub trait Origins: Send + Sync + 'static {
     fn now_ns(&self) -> u64;
 }
 
+/// What the kernel side knows of the clients' sockets. Called from the data path: it must not block.
+pub trait Sockets: Send + Sync {
+    /// Whether the redirected socket with this cookie is still somebody's. One that is closed on both
+    /// sides says no more on the wire than one that has only ended what it sends.
+    fn is_open(&self, cookie: u64) -> bool;
+}
+
 /// Finds out where an accepted connection was going.
 ///
 /// The entry is looked up by the client's address and port, which stand for one connection only

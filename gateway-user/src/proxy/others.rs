@@ -5,6 +5,10 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use super::{
+    calls::{Asking, Fetch},
+    exchange::Connection,
+};
 use crate::{call::Unmetered, dialect::template, limits};
 
 /// A bounded table of an agent's other traffic, by kind. What finds no room is counted together.
@@ -42,6 +46,8 @@ pub struct Tally {
 pub(super) struct Passing {
     kind: Kind,
     tally: Tally,
+    /// Of its URL, which a tool call may name.
+    pub(super) fetch: Option<Fetch>,
 }
 
 impl Passing {
@@ -58,7 +64,7 @@ impl Passing {
             rpc_method: None,
             unmetered,
         };
-        Self { kind, tally: Tally { exchanges: 1, ..Tally::default() } }
+        Self { kind, tally: Tally { exchanges: 1, ..Tally::default() }, fetch: None }
     }
 
     pub(super) const fn sent(&mut self, bytes: usize) {
@@ -71,6 +77,26 @@ impl Passing {
 
     pub(super) const fn unmetered(&self) -> Option<Unmetered> {
         self.kind.unmetered
+    }
+
+    /// It goes on, or has: it is a tool call, if one names its URL.
+    pub(super) fn fetch(&mut self, connection: &Connection, asking: &Asking) {
+        let unmetered = self.unmetered();
+        if let Some(fetch) = &mut self.fetch {
+            fetch.place(connection, asking, unmetered);
+        }
+    }
+
+    /// Whether it carries out a tool call.
+    pub(super) fn is_call(&self) -> bool {
+        self.fetch.as_ref().is_some_and(Fetch::is_call)
+    }
+
+    /// Its answer names another place.
+    pub(super) fn redirected(&self, connection: &Connection, host: Option<&str>, location: &str) {
+        if let Some(fetch) = &self.fetch {
+            fetch.redirected(connection, host, location);
+        }
     }
 
     pub(super) fn ended(mut self, rpc_method: Option<&'static str>, status: Option<u16>) -> Self {
@@ -96,7 +122,7 @@ impl Others {
     /// Whether there was a line for it.
     pub(super) fn add(&self, passed: Passing) -> bool {
         let mut lines = self.lock();
-        let Passing { kind, tally } = passed;
+        let Passing { kind, tally, .. } = passed;
         let has_room = lines.len() < limits::OTHER_LINES_PER_AGENT || lines.contains_key(&kind);
         // Beside the bound: there is always a line for the rest.
         let kind = if has_room { kind } else { Kind::rest() };

@@ -2,15 +2,19 @@
 
 use std::{
     future::Future,
-    pin::Pin,
+    pin::{Pin, pin},
     task::{Context, Poll},
 };
 
-use tokio::time::{Sleep, sleep};
+use tokio::{
+    task::yield_now,
+    time::{Sleep, sleep},
+};
 
 use super::{
     admit::ConnectAdmission,
-    connect::end_on_drop,
+    agent::Agent,
+    connect::{end_on_drop, reset_now},
     lane::{End, Failure, Lane, Watcher},
     leg::Leg,
     refusal::{Refusal, farewell},
@@ -18,7 +22,7 @@ use super::{
     tap::{Ending, Tap},
     way::Verdict,
 };
-use crate::call::Reason;
+use crate::{call::Reason, limits};
 
 /// Carries a connection until it ends. Either direction may end before the other; an error on
 /// either side becomes a reset of both, as it would have been one for the two without us. What the
@@ -35,7 +39,11 @@ pub(super) struct Relay<C, U> {
     down: Lane,
     tap: Tap,
     draining: bool,
+    /// Upstream was let go, because what is under way is to end.
+    let_go: bool,
     late: Option<Late>,
+    /// When it is looked again whether a client that has ended what it says is still there.
+    look: Option<Pin<Box<Sleep>>>,
     /// Absent where connections may be silent for as long as they like.
     silence: Option<Silence>,
 }
@@ -83,7 +91,18 @@ impl<C: Leg, U: Leg> Relay<C, U> {
     pub(super) fn new(client: C, held: Vec<u8>, upstream: U, tap: Tap) -> Self {
         let (up, down) = (Lane::beginning_with(held), Lane::default());
         let silence = tap.idle_time().map(Silence::new);
-        Self { client, upstream, up, down, tap, draining: false, late: None, silence }
+        Self {
+            client,
+            upstream,
+            up,
+            down,
+            tap,
+            draining: false,
+            let_go: false,
+            late: None,
+            look: None,
+            silence,
+        }
     }
 
     /// The same, and from upstream too.
@@ -97,6 +116,10 @@ impl<C: Leg, U: Leg> Relay<C, U> {
 
     pub(super) const fn upstream(&self) -> &U {
         &self.upstream
+    }
+
+    pub(super) fn agent(&self) -> &Agent {
+        &self.tap.connection().agent
     }
 
     /// From now on the connection ends as soon as no exchange is under way on it.
@@ -285,6 +308,9 @@ impl<C: Leg, U: Leg> Future for Relay<C, U> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
         let this = &mut *self;
+        if this.lets_go(cx) {
+            return Poll::Pending;
+        }
         this.tap.poll_cut(cx);
         if let Some(outcome @ Outcome::Parting) = this.ending() {
             return Poll::Ready(outcome);
@@ -293,6 +319,10 @@ impl<C: Leg, U: Leg> Future for Relay<C, U> {
         this.poll_late(cx);
         if this.up.closed().is_some() {
             this.tap.client_ended();
+        }
+        if this.has_left(cx) {
+            this.tap.broken(Side::Client);
+            return Poll::Ready(Outcome::Over);
         }
         match this.down.closed() {
             Some(End::Whole) => this.tap.server_ended(),
@@ -339,6 +369,35 @@ impl<C: Leg, U: Leg> Relay<C, U> {
                 (self.up.is_flushed() && self.down.is_flushed()).then_some(Outcome::Tunnel)
             }
         }
+    }
+
+    /// Whether the client has not only ended what it says, but is gone, and a call of it under way.
+    fn has_left(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.up.closed().is_none() || !self.tap.awaits_answer() {
+            self.look = None;
+            return false;
+        }
+        while self.look.as_mut().is_none_or(|look| look.as_mut().poll(cx).is_ready()) {
+            if !self.tap.connection().has_client() {
+                return true;
+            }
+            self.look = Some(Box::pin(sleep(limits::CLIENT_LOOK)));
+        }
+        false
+    }
+
+    /// If what is under way has just been told to end, lets upstream go, and comes back for the rest:
+    /// where many end at once, all of them are silent before the first has found its words.
+    fn lets_go(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.let_go || !self.tap.is_told_to_end(cx) {
+            return false;
+        }
+        self.let_go = true;
+        reset_now(self.upstream.socket());
+        self.tap.let_go();
+        // Its next turn is when all others have had theirs, which just waking it would not do.
+        let _ = pin!(yield_now()).poll(cx);
+        true
     }
 
     /// Whether nothing has moved for longer than it may.
@@ -549,7 +608,7 @@ mod tests {
         client.write_all(&REQUEST[..REQUEST.len() - 1]).expect("it is open");
         until(&mut relay, |relay| relay.late.is_some()).await;
         tokio::time::pause();
-        tokio::time::advance(crate::limits::HEAD_TIME).await;
+        tokio::time::advance(limits::HEAD_TIME).await;
         until(&mut relay, |relay| relay.late.as_ref().is_some_and(|late| late.at.is_none())).await;
         tokio::time::resume();
         client.write_all(&REQUEST[REQUEST.len() - 1..]).expect("it is open");

@@ -6,7 +6,7 @@ mod unread;
 use std::{mem::replace, time::Duration};
 
 use super::{
-    agent::{OpaqueReason, add},
+    coverage::{OpaqueReason, add},
     dialogue::Dialogue,
     egress::Allowance,
     exchange::{Connection, Ended},
@@ -335,6 +335,7 @@ impl Tap {
             Outlook::Switched(..) => {
                 self.give_up(OpaqueReason::Switched);
             }
+            Outlook::Exceeded(reason) => self.part(&reason),
             Outlook::Wrong(refusal) if way.is_asked() => self.refuse(refusal),
             Outlook::Wrong(refusal) => {
                 tracing::debug!(connection = %self.connection.id, %refusal, "not HTTP/1 any more");

@@ -40,7 +40,7 @@ pub use self::{
     hello::{ClientHello, HelloReader, NotAHello, Versions},
 };
 use self::{guise::Guises, upstream::Upstreams, verify::Verifiers};
-use super::agent::OpaqueReason;
+use super::coverage::OpaqueReason;
 use crate::policy::hosts::HostList;
 
 /// Whoever mints certificates. Called from the data path: it must not block for long.

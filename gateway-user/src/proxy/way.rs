@@ -125,6 +125,17 @@ impl<'a> Way<'a> {
         asked.done = self.read;
     }
 
+    /// The head that has just been read goes on with one more field.
+    pub(super) fn pass_head_with(&mut self, name: &str, value: &str) {
+        let Some(asked) = &mut self.asked else { return };
+        asked.rewrite(self.input);
+        let head = self.input.get(asked.done..self.read).unwrap_or_default();
+        asked.kept.undecided.extend_from_slice(head);
+        asked.out.extend(h1::with_field(&asked.kept.undecided, name, value));
+        asked.kept.undecided.clear();
+        asked.done = self.read;
+    }
+
     /// What has been read and has not gone on begins a call: it goes on when that is admitted.
     pub(super) const fn hold(&mut self) {
         if let Some(asked) = &mut self.asked {
@@ -243,6 +254,24 @@ mod tests {
         assert_eq!((&*kept.undecided, &*kept.unread), (&b"c"[..], &b"def"[..]));
         assert_eq!(kept.take_unread(), b"def");
         assert_eq!(kept.unread_len(), 0);
+    }
+
+    #[test]
+    fn a_head_goes_on_with_a_field_more_and_the_rest_around_it() {
+        let mut kept = Kept::default();
+        let begun = passed(&mut kept, b"HTTP/1.1 200 OK\r\nA: 1\r\n", |way| {
+            way.read(23);
+            way.pass_all_but(23);
+        });
+        assert_eq!(begun, (true, Vec::new()));
+        let end = passed(&mut kept, b"b: 2\r\n\r\nrest", |way| {
+            way.read(8);
+            way.pass_head_with("x-c", "d");
+            way.read(4);
+            way.pass();
+        });
+        let whole = b"HTTP/1.1 200 OK\r\nA: 1\r\nb: 2\r\nx-c: d\r\n\r\nrest";
+        assert_eq!(end, (false, whole.to_vec()));
     }
 
     #[test]

@@ -18,8 +18,8 @@ use tokio::{
 use super::{
     agent::Agents,
     carry::{Arrival, carry},
-    exchange::Recording,
     origin::Origins,
+    recording::Recording,
     selftest::SelfTests,
 };
 use crate::{

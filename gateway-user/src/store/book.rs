@@ -4,14 +4,17 @@ use std::{collections::VecDeque, sync::Arc};
 
 use crate::{
     call::{
-        AgentRef, CallKind, Confidence, Evidence, EvidenceKind, Name, SessionId, Settlement, Spent,
-        SpreadMap, State, Step, StepId, StepKind, Timestamp, Tool, Totals, TraceId, Workflow,
-        WorkflowId, WorkflowSummary,
+        AgentRef, CallKind, Settlement, SideEffects, Spent, SpreadMap, State, Step, StepId,
+        Timestamp, Workflow, WorkflowId, WorkflowSummary,
     },
-    lineage::{Completion, OpenedTool, Placement},
+    limits,
+    lineage::{Change, Completion, Correction, Placement, ToolRun},
 };
 
-use super::{Counters, Filter};
+use super::{
+    Counters, Filter,
+    entry::{Entry, carry_out, end, tool_step},
+};
 
 /// One agent's workflows. The one idle for longest makes room.
 #[derive(Debug)]
@@ -20,6 +23,8 @@ pub(super) struct Book {
     agent: Option<Arc<AgentRef>>,
     /// In boxes: the map moves what it holds.
     entries: SpreadMap<WorkflowId, Box<Entry>>,
+    /// Workflows that turned out to be parts of others.
+    merged: Merged,
     idle: Idle,
     /// Steps kept, over all workflows.
     steps: usize,
@@ -43,26 +48,11 @@ struct Idle {
     turn: u64,
 }
 
-/// A workflow, as it is kept.
-#[derive(Debug)]
-struct Entry {
-    id: WorkflowId,
-    session: SessionId,
-    trace: TraceId,
-    agent: Arc<AgentRef>,
-    wish_hmac: Option<String>,
-    revision: u64,
-    state: State,
-    started_at: Timestamp,
-    /// The latest time seen: what follows is never earlier.
-    seen: Timestamp,
-    /// Its wall time is told by the times above.
-    totals: Totals,
-    steps: Vec<Step>,
-    /// Where the steps after the first [`SCANNED_STEPS`] are.
-    by_id: SpreadMap<StepId, usize>,
-    /// When it was last touched.
-    turn: u64,
+/// Which workflow each one was merged into, oldest first.
+#[derive(Debug, Default)]
+struct Merged {
+    into: SpreadMap<WorkflowId, WorkflowId>,
+    order: VecDeque<WorkflowId>,
 }
 
 impl Book {
@@ -70,6 +60,7 @@ impl Book {
         Self {
             agent: None,
             entries: SpreadMap::default(),
+            merged: Merged::default(),
             idle: Idle::default(),
             steps: 0,
             bounds,
@@ -90,7 +81,9 @@ impl Book {
         low: WorkflowId,
         high: WorkflowId,
     ) -> impl Iterator<Item = WorkflowId> {
-        self.entries.keys().copied().filter(move |id| (low..=high).contains(id))
+        let own = self.entries.keys().copied();
+        let all = own.chain(self.merged.kept(&self.entries));
+        all.filter(move |id| (low..=high).contains(id))
     }
 
     pub(super) fn summaries(&self, filter: &Filter) -> impl Iterator<Item = WorkflowSummary> {
@@ -103,9 +96,10 @@ impl Book {
 
     /// A copy, with the steps in the order in which they started.
     pub(super) fn workflow(&self, id: WorkflowId) -> Option<Workflow> {
-        let entry = self.entries.get(&id)?;
+        let entry = self.entries.get(&self.merged.whole(id))?;
         let mut steps = entry.steps.clone();
         steps.sort_by_key(|step| step.started_at);
+        SideEffects::tell(&mut steps);
         Some(Workflow { summary: entry.summary(), steps })
     }
 
@@ -143,7 +137,32 @@ impl Book {
         };
         entry.turn = self.idle.touch(placement.workflow);
         self.count(kept, dropped);
+        self.correct(&placement.corrections, at);
         self.make_room();
+    }
+
+    /// What was said before turned out to be otherwise.
+    fn correct(&mut self, corrections: &[Correction], at: Timestamp) {
+        for Correction { workflow, step, change } in corrections {
+            let part = self.merged.whole(*workflow);
+            let Some(entry) = self.entries.get_mut(&part) else { continue };
+            entry.correct(*step, change, at);
+            if let Change::Place(place) = change
+                && place.workflow != part
+                && let Some(whole) = self.entries.get(&place.workflow).map(|whole| whole.id)
+            {
+                self.merge(part, whole);
+            }
+        }
+    }
+
+    fn merge(&mut self, part: WorkflowId, whole: WorkflowId) {
+        let Some(other) = self.entries.remove(&part) else { return };
+        let most = self.bounds.steps_per_workflow;
+        let dropped = self.entries.get_mut(&whole).map_or(0, |entry| entry.merge(*other, most));
+        self.steps -= dropped;
+        self.count(0, dropped);
+        self.merged.note(part, whole);
     }
 
     pub(super) fn finish(
@@ -153,6 +172,7 @@ impl Book {
         completion: &Completion,
         at: Timestamp,
     ) {
+        let workflow = self.merged.whole(workflow);
         let Some(entry) = self.entries.get_mut(&workflow) else {
             self.counters.late += 1;
             return;
@@ -160,17 +180,13 @@ impl Book {
         let id = settlement.step_id;
         let spent = settlement.spent;
         let mut at = at;
-        match entry.find_mut(id) {
-            Some(kept) if kept.settled => {
+        // If it is not there it was over the bound, and counts only.
+        if let Some(kept) = entry.find_mut(id) {
+            at = at.max(kept.started_at);
+            if !end(kept, settlement) {
                 self.counters.late += 1;
                 return;
             }
-            Some(kept) => {
-                at = at.max(kept.started_at);
-                settlement.settle(kept);
-            }
-            // It was over the bound: it counts only.
-            None => {}
         }
         if let Some(spent) = spent {
             entry.totals.add(&spent);
@@ -186,13 +202,18 @@ impl Book {
                 dropped += 1;
             }
         }
+        for run in &completion.runs {
+            entry.ran(run);
+        }
         entry.turn = self.idle.touch(workflow);
         self.count(kept, dropped);
+        self.correct(&completion.corrections, at);
         self.make_room();
     }
 
     /// What a call spent that has ended before.
     pub(super) fn spend(&mut self, workflow: WorkflowId, step: StepId, spent: Spent) {
+        let workflow = self.merged.whole(workflow);
         let Some(entry) = self.entries.get_mut(&workflow) else {
             self.counters.late += 1;
             return;
@@ -208,6 +229,14 @@ impl Book {
         }
         entry.totals.add(&spent);
         entry.revision += 1;
+    }
+
+    /// A process carries out a tool call, or has.
+    pub(super) fn ran(&mut self, run: &ToolRun) {
+        let workflow = self.merged.whole(run.workflow);
+        if let Some(entry) = self.entries.get_mut(&workflow) {
+            entry.ran(run);
+        }
     }
 
     /// What workflows share of the agent; anew if it is another than before.
@@ -243,6 +272,40 @@ impl Book {
     }
 }
 
+impl Merged {
+    fn note(&mut self, part: WorkflowId, whole: WorkflowId) {
+        if self.order.len() >= limits::MERGED_WORKFLOWS_PER_AGENT
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.into.remove(&oldest);
+        }
+        self.into.insert(part, whole);
+        self.order.push_back(part);
+    }
+
+    /// Those that are found in one of these.
+    fn kept<'a>(
+        &'a self,
+        entries: &'a SpreadMap<WorkflowId, Box<Entry>>,
+    ) -> impl Iterator<Item = WorkflowId> + 'a {
+        let merged = self.order.iter().copied();
+        merged.filter(|id| entries.contains_key(&self.whole(*id)))
+    }
+
+    /// The workflow that it is a part of, or itself.
+    fn whole(&self, id: WorkflowId) -> WorkflowId {
+        let mut whole = id;
+        // One that others were merged into may have been merged itself.
+        for _ in 0..self.order.len() {
+            match self.into.get(&whole) {
+                Some(next) => whole = *next,
+                None => break,
+            }
+        }
+        whole
+    }
+}
+
 impl Idle {
     /// Makes the workflow the last to go; gives its turn.
     fn touch(&mut self, id: WorkflowId) -> u64 {
@@ -252,158 +315,6 @@ impl Idle {
     }
 }
 
-impl Entry {
-    fn new(
-        agent: Arc<AgentRef>,
-        placement: &Placement,
-        at: Timestamp,
-        wish_hmac: Option<String>,
-    ) -> Self {
-        Self {
-            id: placement.workflow,
-            session: placement.session,
-            trace: placement.trace,
-            agent,
-            wish_hmac,
-            revision: 0,
-            state: State::Active,
-            started_at: at,
-            seen: at,
-            totals: Totals::default(),
-            // Many workflows have one step.
-            steps: Vec::with_capacity(1),
-            by_id: SpreadMap::default(),
-            turn: 0,
-        }
-    }
-
-    fn summary(&self) -> WorkflowSummary {
-        WorkflowSummary {
-            workflow_id: self.id,
-            session_id: self.session,
-            trace_id: self.trace,
-            revision: self.revision,
-            agent: AgentRef::clone(&self.agent),
-            state: self.state,
-            started_at: self.started_at,
-            ended_at: (self.state != State::Active).then_some(self.seen),
-            wish_hmac: self.wish_hmac.clone(),
-            totals: Totals { wall_ms: self.seen.since(self.started_at), ..self.totals },
-        }
-    }
-
-    fn position(&self, id: StepId) -> Option<usize> {
-        let scanned = self.steps.iter().take(SCANNED_STEPS).position(|step| step.step_id == id);
-        scanned.or_else(|| self.by_id.get(&id).copied())
-    }
-
-    fn find(&self, id: StepId) -> Option<&Step> {
-        self.steps.get(self.position(id)?)
-    }
-
-    fn find_mut(&mut self, id: StepId) -> Option<&mut Step> {
-        let at = self.position(id)?;
-        self.steps.get_mut(at)
-    }
-
-    /// Whether the step is kept.
-    fn add(&mut self, mut step: Step, most: usize) -> bool {
-        if self.steps.len() >= most {
-            return false;
-        }
-        // The clock may have been set back since: nothing starts before what it follows.
-        let parents = step.parent_step_ids.iter().filter_map(|&id| self.find(id));
-        let starts = parents.map(|parent| parent.started_at);
-        step.started_at = starts.fold(step.started_at.max(self.started_at), Timestamp::max);
-        if self.steps.len() >= SCANNED_STEPS {
-            self.by_id.insert(step.step_id, self.steps.len());
-        }
-        self.steps.push(step);
-        true
-    }
-
-    fn end_tool(&mut self, id: StepId, at: Timestamp) {
-        if let Some(tool) = self.find_mut(id)
-            && !tool.settled
-        {
-            tool.duration_ms = Some(at.since(tool.started_at));
-            tool.settled = true;
-        }
-    }
-
-    fn change(&mut self, at: Timestamp, state: State) {
-        self.seen = self.seen.max(at);
-        self.revision += 1;
-        self.state = state;
-    }
-}
-
-/// A tool step that an answer has just opened.
-fn tool_step(tool: &OpenedTool, agent: &str, parent: StepId, at: Timestamp) -> Step {
-    Step {
-        step_id: tool.step,
-        parent_step_ids: vec![parent],
-        confidence: Confidence::CERTAIN,
-        kind: StepKind::Tool,
-        call: CallKind::Tool,
-        agent: Name::shared(agent),
-        dialect: None,
-        operation: None,
-        request_model: None,
-        response_model: None,
-        response_id: None,
-        request_sha256: None,
-        tool: Some(Tool { name: tool.name.clone(), call_id: tool.call_id.clone(), server: None }),
-        host: None,
-        original_dst: None,
-        upstream_local: None,
-        pid: None,
-        connection_id: None,
-        stream_id: None,
-        exchange_seq: None,
-        started_at: at,
-        ttft_ms: None,
-        duration_ms: None,
-        status: None,
-        finish_reasons: Vec::new(),
-        error: None,
-        usage: None,
-        uncounted_parts: None,
-        usd: None,
-        unpriced: false,
-        unmetered: None,
-        settled: false,
-        evidence: vec![Evidence {
-            kind: EvidenceKind::ToolCallId,
-            confidence: Confidence::CERTAIN,
-            from_step_id: Some(parent),
-        }],
-        retry: None,
-    }
-}
-
-/// What is known of a tool call that an answer opened, now that it is made, or made again. Its place
-/// it has.
-fn carry_out(opened: &mut Step, made: Step) {
-    let server = made.tool.and_then(|tool| tool.server);
-    let tool = opened.tool.take().map(|tool| Tool { server, ..tool });
-    let mut evidence = std::mem::take(&mut opened.evidence);
-    let news =
-        made.evidence.into_iter().filter(|it| evidence.iter().all(|old| old.kind != it.kind));
-    let news: Vec<_> = news.collect();
-    evidence.extend(news);
-    *opened = Step {
-        parent_step_ids: std::mem::take(&mut opened.parent_step_ids),
-        confidence: opened.confidence,
-        started_at: opened.started_at.max(made.started_at),
-        tool,
-        evidence,
-        ..Step { tool: None, evidence: Vec::new(), ..made }
-    };
-}
-
-/// Steps of a workflow that are looked through: a map of them would cost more.
-const SCANNED_STEPS: usize = 16;
 /// Places in the order of idleness, for each workflow, at which the stale ones are swept out.
 const STALE_FACTOR: usize = 4;
 /// Workflows below which sweeping is not worth it.

@@ -1,3 +1,4 @@
+mod corrections;
 mod tools;
 
 use serde_json::json;
@@ -5,11 +6,14 @@ use serde_json::json;
 use super::*;
 use crate::{
     call::{
-        Answer, CallKind, Dialect, Message, Micros, Name, NanoUsd, Operation, Prompt, Role,
-        StepKind, ToolCall, Totals, Usage,
+        Answer, CallKind, Dialect, Mention, Message, Micros, Name, NanoUsd, Operation, Prompt,
+        Role, StepKind, ToolCall, Totals, Url, Usage,
     },
     lineage::{Lineage, Outcome},
 };
+
+/// What every tool call names.
+const PAGE: &str = "https://docs.test/page";
 
 /// One agent, its lineage, and the store that is told of both.
 struct Agent {
@@ -64,10 +68,14 @@ impl Agent {
         spent: Option<Spent>,
     ) -> Completion {
         self.now.0 += 2000;
+        let url = Url::of(PAGE).map(|url| Mention { url, is_whole: true });
         let call = |id: &String| ToolCall {
             id: Some(id.clone()),
             name: "search".to_owned(),
             arguments: 0,
+            values: Vec::new(),
+            commands: Vec::new(),
+            urls: url.into_iter().collect(),
         };
         let answer = Answer {
             choices: vec![answer.clone()],
@@ -89,6 +97,8 @@ impl Agent {
             status: Some(200),
             ttft_ms: None,
             duration_ms,
+            cancel: None,
+            too_long: None,
         };
         let (agent, workflow) = (&self.reference, placement.workflow);
         self.store.finish(agent, workflow, settlement, &completion, self.now);
@@ -97,40 +107,18 @@ impl Agent {
 
     fn step(&self, placement: &Placement) -> Step {
         Step {
-            step_id: placement.step,
             parent_step_ids: placement.parents.clone(),
             confidence: placement.confidence,
-            kind: placement.kind,
-            call: CallKind::Model,
-            agent: Name::shared(&self.reference.name),
             dialect: Some(Dialect::OpenaiChat),
             operation: Some(Operation::Chat),
-            request_model: None,
-            response_model: None,
-            response_id: None,
-            request_sha256: None,
-            tool: None,
-            host: None,
-            original_dst: None,
-            upstream_local: None,
-            pid: None,
-            connection_id: None,
-            stream_id: None,
-            exchange_seq: None,
-            started_at: self.now,
-            ttft_ms: None,
-            duration_ms: None,
-            status: None,
-            finish_reasons: Vec::new(),
-            error: None,
-            usage: None,
-            uncounted_parts: None,
-            usd: None,
-            unpriced: false,
-            unmetered: None,
-            settled: false,
             evidence: placement.evidence.clone(),
             retry: placement.retry,
+            ..Step::new(
+                placement.step,
+                (placement.kind, CallKind::Model),
+                Name::shared(&self.reference.name),
+                self.now,
+            )
         }
     }
 
@@ -145,7 +133,7 @@ fn message(role: Role, hash: u128, id: Option<&str>) -> Message {
         Role::Assistant => (id.into_iter().collect(), None),
         _ => (Vec::new(), id),
     };
-    Message { role, hash, tool_calls, tool_result }
+    Message { role, hash, content: None, tool_calls, tool_result }
 }
 
 fn user(hash: u128) -> Message {

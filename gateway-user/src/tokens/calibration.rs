@@ -91,6 +91,14 @@ impl Calibration {
         }
     }
 
+    /// As many tokens of ours as the model's provider reports as so many, where it counts fewer than we
+    /// do. Where it counts more, it may do so of other texts, or of what is not seen.
+    #[must_use]
+    pub fn counted(&self, model: &Name, side: Side, reported: u64) -> u64 {
+        let known = self.models.get(model).map(|model| model.side(side));
+        known.map_or(reported, |it| it.by_tokens.undone(reported))
+    }
+
     /// How good the estimates are, of each model with which some were compared; by name.
     #[must_use]
     pub fn accuracy(&self) -> Vec<(Name, Accuracy)> {
@@ -174,6 +182,19 @@ impl Ratio {
     }
 }
 
+impl Ratio {
+    /// What is corrected to so much; not less than that.
+    fn undone(&self, corrected: u64) -> u64 {
+        if self.reported == 0 {
+            return corrected;
+        }
+        let product = u128::from(corrected) * u128::from(self.estimated);
+        let estimated = product.div_ceil(u128::from(self.reported));
+        let estimated = u64::try_from(estimated).unwrap_or(u64::MAX);
+        estimated.clamp(corrected, corrected.saturating_mul(MOST_CORRECTION))
+    }
+}
+
 /// The mean of relative errors.
 #[derive(Debug, Default)]
 struct Error {
@@ -231,6 +252,18 @@ mod tests {
             calibration.learn(&model, Side::Input, 1000, 2000, 500);
         }
         assert!(estimate(&calibration, Count::Tokens(1000)).abs_diff(500) < 5);
+    }
+
+    #[test]
+    fn a_limit_is_not_smaller_by_our_count() {
+        let (mut calibration, model) = (Calibration::default(), Name::from("m"));
+        let counted = |it: &Calibration| it.counted(&model, Side::Output, 100);
+        assert_eq!(counted(&calibration), 100);
+        calibration.wants(&model);
+        calibration.learn(&model, Side::Output, 1000, 1000, 2000);
+        assert_eq!(counted(&calibration), 100);
+        calibration.learn(&model, Side::Output, 9000, 9000, 3000);
+        assert_eq!(counted(&calibration), 200);
     }
 
     #[test]

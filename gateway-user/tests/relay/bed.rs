@@ -6,7 +6,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc, Condvar, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -19,13 +19,14 @@ use turnpike::{
     call::{AgentRef, Settlement, Spent, Step, StepId, Timestamp, WorkflowId},
     config::Mode,
     drain::{self, Phase, Signal},
+    ledger::{Budget, Ledger},
     lineage::{Completion, Placement},
     names::Directory,
     policy::egress::{Action, Egress, Protocol, Rule},
     price::Prices,
     proxy::{
-        self, Agent, Agents, Clock, Context, CoverageSnapshot, Listeners, Origins, Recorder,
-        Recording, Rules, SelfTests,
+        self, Agent, Agents, Clock, Context, CoverageSnapshot, Latch, Listeners, Origins, Purse,
+        Recorder, Recording, Rules, SelfTests, Sockets,
     },
 };
 
@@ -82,17 +83,37 @@ impl Bed {
         Self::with(|agent| agent.in_mode(Mode::Enforce).under(everywhere()))
     }
 
+    /// One whose agent is held to these budgets.
+    pub(crate) fn paying(mode: Mode, budgets: Vec<Budget>) -> (Self, Purse) {
+        let agents = Agents::default();
+        let purse = Purse::new(Ledger::new(budgets), agents.clone());
+        let paying = purse.clone();
+        let prepare = |agent: Agent| agent.in_mode(mode).under(everywhere()).paying(paying, None);
+        (Self::among(agents, prepare), purse)
+    }
+
+    /// One whose agent may be killed.
+    pub(crate) fn mortal(mode: Mode) -> (Self, Agents, Latch) {
+        let (agents, latch) = (Agents::default(), Latch::default());
+        let latched = latch.clone();
+        let prepare = |agent: Agent| agent.in_mode(mode).under(everywhere()).latched(latched, None);
+        (Self::among(agents.clone(), prepare), agents, latch)
+    }
+
     /// With an agent that is made ready first.
     pub(crate) fn with(prepare: impl FnOnce(Agent) -> Agent) -> Self {
+        Self::among(Agents::default(), prepare)
+    }
+
+    fn among(agents: Agents, prepare: impl FnOnce(Agent) -> Agent) -> Self {
         let (origins, steps) = (Fake::default(), Arc::new(Steps::default()));
         let reference =
             AgentRef { name: "a".into(), cgroup: "/a".into(), container_id: None, pod: None };
         let agent = Arc::new(prepare(Agent::new(AGENT, reference, 1)));
-        let agents = Agents::default();
         agents.insert(Arc::clone(&agent));
         let recorder = Arc::new(Shared(Arc::clone(&steps)));
-        let recording =
-            Arc::new(Recording::new(Clock::start(), [1; 32], recorder, Prices::default()));
+        let recording = Recording::new(Clock::start(), [1; 32], recorder, Prices::default());
+        let recording = Arc::new(recording.knowing(Box::new(origins.clone())));
         let names = Arc::<Directory>::default();
         let context = Arc::new(Context {
             origins: origins.clone(),
@@ -141,6 +162,11 @@ impl Bed {
         let server = Server::new();
         let client = self.connect(server.address);
         (client, server.accept())
+    }
+
+    /// Its clients' sockets are closed, of which nothing more is to be seen.
+    pub(crate) fn close_clients(&self) {
+        self.origins.0.closed.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn advance(&self, phase: Phase) {
@@ -243,6 +269,14 @@ struct Fake(Arc<Ports>);
 struct Ports {
     going: Mutex<HashMap<u32, Origin>>,
     cookie: AtomicU64,
+    /// Every client has closed its socket.
+    closed: AtomicBool,
+}
+
+impl Sockets for Fake {
+    fn is_open(&self, _: u64) -> bool {
+        !self.0.closed.load(Ordering::Relaxed)
+    }
 }
 
 impl Fake {

@@ -6,7 +6,9 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use turnpike::call::{CallKind, ConnectionId, Dialect, Operation, State, StepKind, Usage};
+use turnpike::call::{
+    CallKind, CancelCause, ConnectionId, Dialect, Operation, State, StepKind, Usage,
+};
 
 use super::bed::{Bed, Finished, Server, reset};
 
@@ -147,27 +149,42 @@ fn conversations_over_several_connections_come_apart() {
     }
 }
 
+/// How an exchange ends; gives the side that stays.
+type End = fn(TcpStream, TcpStream) -> TcpStream;
+
 #[test]
-fn an_answer_that_is_cut_is_recorded_as_failed() {
+fn an_answer_that_is_cut_is_recorded_as_failed_or_as_given_up() {
     let bed = Bed::start();
     let cut = answer("chatcmpl-1", "Hi.")[..3].concat();
-    // Each ends the answer in its own way.
-    let ends: [fn(TcpStream, TcpStream); 4] = [
-        |_client, server| reset(server),
-        |_client, server| drop(server),
-        |client, _server| reset(client),
-        |client, server| {
+    // Each in its own way.
+    let ends: [(State, End); 4] = [
+        (State::Failed, |client, server| {
+            reset(server);
+            client
+        }),
+        (State::Failed, |client, server| {
+            drop(server);
+            client
+        }),
+        (State::Cancelled, |client, server| {
+            reset(client);
+            server
+        }),
+        (State::Cancelled, |client, server| {
             client.shutdown(Shutdown::Write).expect("it is open");
             drop(server);
-        },
+            client
+        }),
     ];
-    for (n, end) in ends.into_iter().enumerate() {
+    for (n, (state, end)) in ends.into_iter().enumerate() {
         let (mut client, mut server) = bed.pair();
         pass(&mut client, &mut server, &ask(&format!("wish {n}")));
         pass(&mut server, &mut client, &cut);
-        end(client, server);
+        let _stays = end(client, server);
         let Finished { step, completion, .. } = bed.steps.finished(n + 1).remove(n);
-        assert_eq!(completion.state, State::Failed, "end {n}");
+        assert_eq!(completion.state, state, "end {n}");
+        let cause = step.cancel.as_ref().map(|cancel| cancel.cause);
+        assert_eq!(cause, (state == State::Cancelled).then_some(CancelCause::ClientGone));
         assert_eq!((step.status, step.finish_reasons), (Some(200), vec![]));
     }
 }

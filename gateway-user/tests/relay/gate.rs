@@ -2,9 +2,9 @@
 //! their own words.
 
 mod cut;
-mod h2;
+pub(super) mod h2;
 mod usage;
-mod websocket;
+pub(super) mod websocket;
 
 use std::{
     io::{Read as _, Write as _},

@@ -18,14 +18,18 @@ use rustls::{
     ClientConfig, ClientConnection, ServerConfig, ServerConnection, StreamOwned,
     pki_types::ServerName,
 };
+use serde_json::json;
 use turnpike::{
     config::Mode,
     limits::{Bounds, Limits},
     proxy::{Agent, Rules},
 };
 
-use self::pki::Pki;
-use super::bed::{Bed, Server, everywhere};
+use self::pki::{BOTH, Pki};
+use super::{
+    bed::{Bed, Server, eventually, everywhere},
+    fetch::{Model, is_fetch},
+};
 
 type Client = StreamOwned<ClientConnection, TcpStream>;
 type Upstream = StreamOwned<ServerConnection, TcpStream>;
@@ -136,6 +140,21 @@ fn part(mut client: Client, mut upstream: Upstream) {
     upstream.flush().expect("it is open");
     upstream.sock.shutdown(Shutdown::Write).expect("it is open");
     assert_eq!(client.read(&mut [0; 1]).expect("the server says that it ends"), 0);
+}
+
+#[test]
+fn a_url_that_a_tool_call_names_may_be_fetched_in_tls() {
+    let rig = Rig::new(Mode::Audit);
+    let own = rig.pki.server(&[NAME]);
+    let (mut client, mut upstream) = rig.met(&rig.pki.client(BOTH, &[]), &own);
+    Model::new(&rig.bed).plans("fetch", &json!({ "url": format!("http://{NAME}/") }));
+    rig.bed.steps.finished(1);
+    talk(&mut client, &mut upstream);
+    eventually("it is another URL", || rig.bed.counted("exchanges_other") == 1);
+    Model::new(&rig.bed).plans("fetch", &json!({ "url": format!("https://{NAME}") }));
+    let planned = rig.bed.steps.finished(2).remove(1);
+    talk(&mut client, &mut upstream);
+    is_fetch(&rig.bed.steps.finished(3)[2], &planned);
 }
 
 #[test]

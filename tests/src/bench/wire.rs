@@ -68,7 +68,7 @@ impl Request {
     pub(super) fn new(protocol: Protocol, size: usize, wanted: Wanted) -> Result<Self> {
         let Some(path) = protocol.path() else { return Self::binary(size, wanted) };
         let stream = matches!(wanted, Wanted::Stream(_));
-        let body = padded(size, |text| {
+        let body = padded(size, words, |text| {
             let user = format!("Task {NONCE}. Please summarise this: {text}");
             json!({"model": "gpt-4o-mini", "temperature": 0.2, "stream": stream, "messages": [
                 {"role": "system", "content": "You are a careful assistant. Answer in one line."},
@@ -169,7 +169,7 @@ pub(super) fn answer_body(protocol: Protocol, size: usize) -> Result<Vec<u8>> {
     if protocol == Protocol::Binary {
         return Ok(vec![b'a'; size]);
     }
-    padded(size, |text| {
+    padded(size, answer_words, |text| {
         json!({"id": "chatcmpl-0123456789abcdef", "object": "chat.completion",
             "created": 1_760_000_000, "model": "gpt-4o-mini-2024-07-18",
             "choices": [{"index": 0, "finish_reason": "stop", "logprobs": null,
@@ -282,7 +282,11 @@ pub(super) fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
 }
 
 /// A JSON document of exactly `size` bytes, filled up where `document` puts the text.
-fn padded(size: usize, document: impl Fn(&str) -> serde_json::Value) -> Result<Vec<u8>> {
+fn padded(
+    size: usize,
+    words: impl Fn(usize) -> String,
+    document: impl Fn(&str) -> serde_json::Value,
+) -> Result<Vec<u8>> {
     let bare = document("").to_string().len();
     let room = size.checked_sub(bare).with_context(|| format!("{size} bytes are too few"))?;
     Ok(document(&words(room)).to_string().into_bytes())
@@ -290,7 +294,15 @@ fn padded(size: usize, document: impl Fn(&str) -> serde_json::Value) -> Result<V
 
 /// Text of `length` bytes that needs no escapes.
 pub(super) fn words(length: usize) -> String {
-    let words = "the quick brown fox jumps over the lazy dog and goes on its way ";
+    repeated("the quick brown fox jumps over the lazy dog and goes on its way ", length)
+}
+
+/// The same for an answer. They are other words: who asks with an answer's goes on from it.
+fn answer_words(length: usize) -> String {
+    repeated("what is asked for is told here, in short, by a model that knows it. ", length)
+}
+
+fn repeated(words: &str, length: usize) -> String {
     words.chars().cycle().take(length).collect()
 }
 

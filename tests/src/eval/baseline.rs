@@ -54,7 +54,7 @@ impl Guesser for Baseline {
                     guesses.asked(event, prompt);
                     prompts.insert(event.exchange, prompt);
                 }
-                Happening::Asked(What::Tool(_)) => guesses.called(event),
+                Happening::Asked(What::Tool(_)) | Happening::Fetched(..) => guesses.called(event),
                 Happening::Ended(outcome) => {
                     guesses.ended(event, prompts.remove(&event.exchange), outcome);
                 }

@@ -4,7 +4,7 @@
 mod cases;
 mod exchange;
 mod framework;
-mod random;
+pub(super) mod random;
 mod thread;
 mod wire;
 mod world;

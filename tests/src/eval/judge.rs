@@ -66,6 +66,17 @@ pub struct Verdict {
     pub workflows: Vec<JudgedWorkflow>,
 }
 
+impl std::iter::Sum for Verdict {
+    fn sum<I: Iterator<Item = Self>>(verdicts: I) -> Self {
+        let mut all = Self::default();
+        for verdict in verdicts {
+            all.exchanges.extend(verdict.exchanges);
+            all.workflows.extend(verdict.workflows);
+        }
+        all
+    }
+}
+
 /// Judges the guess. The records are to be in the order in which they started.
 pub fn judge(records: &[Record], guess: &Guess) -> Verdict {
     let seen: Vec<(&Record, &Truth)> = records

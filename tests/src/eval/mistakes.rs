@@ -26,11 +26,20 @@ pub struct Mistake {
 
 /// Each mistake with how often it was made, the most frequent first. What is in its workflow and has
 /// its parents is right here, though its workflow may be torn.
-pub fn count(records: &[Record], guess: &Guess) -> Vec<(Mistake, usize)> {
+pub fn count(corpora: &[Vec<Record>], guesses: &[Guess]) -> Vec<(Mistake, usize)> {
+    let mut counts = BTreeMap::new();
+    for (records, guess) in corpora.iter().zip(guesses) {
+        count_in(records, guess, &mut counts);
+    }
+    let mut counts: Vec<(Mistake, usize)> = counts.into_iter().collect();
+    counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    counts
+}
+
+fn count_in(records: &[Record], guess: &Guess, counts: &mut BTreeMap<Mistake, usize>) {
     let lost: BTreeSet<u64> =
         records.iter().filter(|record| record.lost).map(|record| record.exchange).collect();
     let mut openers: HashMap<u128, (u64, &str)> = HashMap::new();
-    let mut counts: BTreeMap<Mistake, usize> = BTreeMap::new();
     for record in records.iter().filter(|record| !record.lost) {
         let Some((truth, place)) = record.truth.as_ref().zip(guess.get(&record.exchange)) else {
             continue;
@@ -51,9 +60,6 @@ pub fn count(records: &[Record], guess: &Guess) -> Vec<(Mistake, usize)> {
             *counts.entry(mistake).or_default() += 1;
         }
     }
-    let mut counts: Vec<(Mistake, usize)> = counts.into_iter().collect();
-    counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-    counts
 }
 
 fn sorted(parents: &[StepRef]) -> BTreeSet<StepRef> {
@@ -83,17 +89,18 @@ mod tests {
     fn mistakes_are_counted_and_lost_parents_are_none() {
         let records = corpus(Plan { seed: 1, at_once: 5, times: 2 });
         let guess = Engine { seed: 1 }.guess(&read(&records));
-        let all = count(&records, &guess);
+        let records = [records];
+        let all = count(&records, std::slice::from_ref(&guess));
         assert!(all.windows(2).all(|two| two[0].1 >= two[1].1));
         // Whoever says the truth of all parents and workflows makes none.
         let mut truthful = guess;
-        for record in &records {
+        for record in &records[0] {
             if let (Some(truth), Some(place)) = (&record.truth, truthful.get_mut(&record.exchange))
             {
                 place.parents.clone_from(&truth.parents);
                 place.workflow = truth.workflow.into();
             }
         }
-        assert_eq!(count(&records, &truthful), []);
+        assert_eq!(count(&records, &[truthful]), []);
     }
 }

@@ -5,9 +5,9 @@
 use std::collections::BTreeMap;
 
 use turnpike::{
-    call::{Signal, Timestamp},
+    call::{Answer, Signal, Timestamp, Url},
     dialect::{
-        Answered, CallKey, Known, Observer, RequestInfo, ResponseInfo, What, detect, signals,
+        CallKey, Known, Observer, RequestInfo, ResponseInfo, Traffic, What, detect, signals,
     },
     lineage::{Failure, Outcome},
 };
@@ -22,7 +22,8 @@ pub struct Event {
     /// The exchange that asked.
     pub exchange: u64,
     pub at: Timestamp,
-    pub call: CallKey,
+    /// Absent of what is no call by itself.
+    pub call: Option<CallKey>,
     pub what: Happening,
 }
 
@@ -30,6 +31,8 @@ pub struct Event {
 pub enum Happening {
     Asked(What),
     Ended(Box<Outcome>),
+    /// A URL is asked for, which speaks no API that is known, and how that will end.
+    Fetched(Url, Box<Outcome>),
 }
 
 /// What the records come to.
@@ -84,7 +87,9 @@ struct Agent {
 impl Reader {
     fn begin(&mut self, record: &Record) {
         let signals = signals_of(&record.request.headers);
-        let Some(mut observer) = detect(&request(record, &signals)) else { return };
+        let Some(mut observer) = detect(&request(record, &signals)) else {
+            return self.fetch(record);
+        };
         let (agent, state) = self.agent(record);
         observer.request_body(&record.request.body.0);
         let Ok(asked) = observer.request_end(&mut state.known) else {
@@ -102,12 +107,33 @@ impl Reader {
             state.waiting.insert(call, record.exchange);
             calls.push((call, what));
         }
+        if calls.is_empty() && observer.traffic() == Traffic::Other {
+            return self.fetch(record);
+        }
         let at = Timestamp(record.start_us);
         self.read.events.extend(calls.into_iter().map(|(call, what)| {
             let (pid, exchange, what) = (record.pid, record.exchange, Happening::Asked(what));
-            Event { agent, pid, exchange, at, call, what }
+            Event { agent, pid, exchange, at, call: Some(call), what }
         }));
         self.running.insert(record.exchange, observer);
+    }
+
+    /// Of records it is not known whether they came in TLS: they are taken for plain.
+    fn fetch(&mut self, record: &Record) {
+        let host = field(&record.request.headers, "host");
+        let Some(url) = Url::of_request(false, host, &record.request.target) else { return };
+        let answer = Answer { complete: record.ended == Ended::Whole, ..Answer::default() };
+        let (agent, _) = self.agent(record);
+        let (pid, at) = (record.pid, Timestamp(record.start_us));
+        let what = Happening::Fetched(url, Box::new(outcome(record, false, answer)));
+        self.read.events.push(Event {
+            agent,
+            pid,
+            exchange: record.exchange,
+            at,
+            call: None,
+            what,
+        });
     }
 
     fn end(&mut self, record: &Record) {
@@ -134,8 +160,9 @@ impl Reader {
         }
         let (pid, at) = (record.pid, Timestamp(record.end_us));
         self.read.events.extend(ended.into_iter().map(|(exchange, answered)| {
-            let call = answered.key;
-            let what = Happening::Ended(Box::new(outcome(record, answered)));
+            let call = Some(answered.key);
+            let outcome = outcome(record, answered.cancelled, answered.reading.answer);
+            let what = Happening::Ended(Box::new(outcome));
             Event { agent, pid, exchange, at, call, what }
         }));
     }
@@ -149,16 +176,16 @@ impl Reader {
 }
 
 /// How a call ended, as the gateway concludes it.
-fn outcome(record: &Record, answered: Answered) -> Outcome {
+fn outcome(record: &Record, cancelled: bool, answer: Answer) -> Outcome {
     let status = record.response.as_ref().map(|response| response.status);
-    let ended = if answered.cancelled { Ended::ClientGone } else { record.ended };
+    let ended = if cancelled { Ended::ClientGone } else { record.ended };
     let failure = match (ended, status) {
         (Ended::Whole, _) => None,
         (Ended::ClientGone, _) => Some(Failure::ClientGone),
         (Ended::Cut, None) => Some(Failure::ConnReset),
         (Ended::Cut, Some(_)) => Some(Failure::Truncated),
     };
-    Outcome { answer: answered.reading.answer, status, failure }
+    Outcome { answer, status, failure }
 }
 
 fn request<'a>(record: &'a Record, signals: &'a [Signal]) -> RequestInfo<'a> {

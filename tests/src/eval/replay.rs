@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 
 use turnpike::{
-    call::{StepId, StepKind, WorkflowId},
+    call::{StepId, Url, WorkflowId},
     dialect::{CallKey, What},
-    lineage::{Lineage, Outcome, Placement},
+    lineage::{Change, Completion, Correction, Lineage, Outcome, Placement},
 };
 
 use super::{
@@ -33,14 +33,20 @@ impl Guesser for Engine {
             let agent = agents.entry(event.agent).or_insert_with(|| Agent::new(seed));
             match &event.what {
                 Happening::Asked(what) => {
-                    guess.insert(event.exchange, agent.asked(event, what));
+                    let (place, corrections) = agent.asked(event, what);
+                    guess.insert(event.exchange, place);
+                    agent.correct(&mut guess, &corrections);
+                }
+                Happening::Fetched(url, outcome) => {
+                    let Some(place) = agent.fetched(event, *url, outcome) else { continue };
+                    guess.insert(event.exchange, place);
                 }
                 Happening::Ended(outcome) => {
-                    if let (Some(kind), Some(place)) =
-                        (agent.ended(event, outcome), guess.get_mut(&event.exchange))
-                    {
-                        place.kind = kind;
+                    let Some(completion) = agent.ended(event, outcome) else { continue };
+                    if let Some(place) = guess.get_mut(&event.exchange) {
+                        place.kind = completion.kind;
                     }
+                    agent.correct(&mut guess, &completion.corrections);
                 }
             }
         }
@@ -76,8 +82,8 @@ impl Agent {
         Self { lineage: Lineage::new(seed), running, steps }
     }
 
-    fn asked(&mut self, event: &Event, what: &What) -> Place {
-        let placement = match what {
+    fn asked(&mut self, event: &Event, what: &What) -> (Place, Vec<Correction>) {
+        let mut placement = match what {
             What::Model(prompt) => self.lineage.place(event.at, prompt),
             What::Tool(invocation) => self.lineage.place_tool(event.at, invocation),
         };
@@ -88,13 +94,21 @@ impl Agent {
             What::Tool(_) => Called::Tool(placement.parents.first().copied()),
         };
         let running = Running { workflow: placement.workflow, step: placement.step, called };
-        self.running.insert(event.call, running);
-        self.place(&placement)
+        self.running.extend(event.call.map(|call| (call, running)));
+        let corrections = std::mem::take(&mut placement.corrections);
+        (self.place(&placement), corrections)
     }
 
-    /// What kind of step it turned out to be.
-    fn ended(&mut self, event: &Event, outcome: &Outcome) -> Option<StepKind> {
-        let Running { workflow, step, called } = self.running.remove(&event.call)?;
+    /// A plain exchange, if it is a tool call. That it ends when it begins makes no difference to others.
+    fn fetched(&mut self, event: &Event, url: Url, outcome: &Outcome) -> Option<Place> {
+        let placement = self.lineage.place_fetch(None, event.at, url)?;
+        let from = placement.parents.first().copied();
+        self.lineage.finish_tool(placement.workflow, placement.step, from, outcome);
+        Some(self.place(&placement))
+    }
+
+    fn ended(&mut self, event: &Event, outcome: &Outcome) -> Option<Completion> {
+        let Running { workflow, step, called } = self.running.remove(&event.call?)?;
         let completion = match called {
             Called::Model => self.lineage.finish(step, event.at, outcome),
             Called::Tool(from) => self.lineage.finish_tool(workflow, step, from, outcome),
@@ -102,8 +116,25 @@ impl Agent {
         for (call, opened) in completion.tools.iter().enumerate() {
             self.steps.insert(opened.step, StepRef::call(event.exchange, call));
         }
-        // Should the engine come to correct earlier placements, they are corrected here.
-        Some(completion.kind)
+        Some(completion)
+    }
+
+    /// Earlier placements turned out to be wrong.
+    fn correct(&self, guess: &mut Guess, corrections: &[Correction]) {
+        for Correction { step, change, .. } in corrections {
+            let exchange = self.steps.get(step).map(|step| step.exchange);
+            let Some(place) = exchange.and_then(|it| guess.get_mut(&it)) else { continue };
+            match change {
+                Change::Kind(kind) => place.kind = *kind,
+                Change::Place(new) => {
+                    place.session = u128::from(new.session.0);
+                    place.workflow = u128::from(new.workflow.0);
+                    place.parents =
+                        new.parents.iter().filter_map(|id| self.steps.get(id).copied()).collect();
+                    place.confidence = Some(new.confidence.get());
+                }
+            }
+        }
     }
 
     fn place(&self, placement: &Placement) -> Place {

@@ -23,9 +23,8 @@ pub(super) struct Report {
 /// One corpus, with or without the ids that clients send.
 #[derive(Debug, Serialize)]
 pub(super) struct Trial {
-    /// Absent for a recording.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) workflows_at_once: Option<usize>,
+    #[serde(flatten)]
+    pub(super) source: Source,
     pub(super) ids: bool,
     pub(super) not_understood: usize,
     /// The engine's first.
@@ -37,6 +36,23 @@ pub(super) struct Trial {
     pub(super) clients: BTreeMap<String, Figures>,
     /// Of the engine, each with how often it was made.
     pub(super) mistakes: Vec<(Mistake, usize)>,
+}
+
+/// Where calls come from, and how many workflows were under way at once.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(tag = "source", rename_all = "snake_case")]
+pub(super) enum Source {
+    Generated {
+        #[serde(rename = "workflows_at_once")]
+        at_once: usize,
+    },
+    /// Recordings of real ones.
+    Frameworks {
+        #[serde(rename = "workflows_at_once")]
+        at_once: usize,
+    },
+    /// One that the arguments name.
+    Recording,
 }
 
 /// One who guessed.
@@ -84,10 +100,16 @@ fn table(groups: &BTreeMap<String, Figures>) -> Table {
 impl Trial {
     fn title(&self) -> String {
         let ids = if self.ids { "ids as clients send them" } else { "ids of clients taken out" };
-        match self.workflows_at_once {
-            None => format!("The recording, {ids}"),
-            Some(1) => format!("1 workflow at a time, {ids}"),
-            Some(at_once) => format!("{at_once} workflows at once, {ids}"),
+        let at_once = |at_once: usize| match at_once {
+            1 => "1 workflow at a time".to_owned(),
+            at_once => format!("{at_once} workflows at once"),
+        };
+        match self.source {
+            Source::Recording => format!("The recording, {ids}"),
+            Source::Generated { at_once: count } => format!("{}, {ids}", at_once(count)),
+            Source::Frameworks { at_once: count } => {
+                format!("Real frameworks, {}, {ids}", at_once(count))
+            }
         }
     }
 
@@ -141,7 +163,7 @@ impl fmt::Display for Report {
     }
 }
 
-const HEADER: [&str; 11] = [
+pub(super) const HEADER: [&str; 11] = [
     "",
     "workflows",
     "exact",
@@ -155,7 +177,7 @@ const HEADER: [&str; 11] = [
     "exchanges",
 ];
 
-fn cells(name: &str, figures: &Figures) -> Vec<String> {
+pub(super) fn cells(name: &str, figures: &Figures) -> Vec<String> {
     vec![
         name.to_owned(),
         figures.workflows.to_string(),

@@ -33,8 +33,8 @@ pub struct ToolCall {
 
 /// An answer before it is written down.
 #[derive(Clone, Debug)]
-pub(super) struct Answer {
-    pub(super) id: String,
+pub(crate) struct Answer {
+    pub(crate) id: String,
     pub(super) model: String,
     thought: Option<String>,
     text: Option<String>,
@@ -43,20 +43,23 @@ pub(super) struct Answer {
 }
 
 #[derive(Clone, Debug)]
-struct Call {
-    id: String,
-    name: &'static str,
-    arguments: Value,
+pub(crate) struct Call {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    /// What the name is in, in Responses.
+    pub(crate) namespace: Option<String>,
+    pub(crate) arguments: Value,
 }
 
 /// How an answer is cut into pieces.
-pub(super) struct Stream {
-    pub(super) kind: &'static str,
-    pub(super) pieces: Vec<Bytes>,
+#[derive(Debug)]
+pub(crate) struct Stream {
+    pub(crate) kind: &'static str,
+    pub(crate) pieces: Vec<Bytes>,
 }
 
 /// What has been said in the request.
-pub(super) fn said(api: &Api, request: &Value) -> Conversation {
+pub(crate) fn said(api: &Api, request: &Value) -> Conversation {
     match api {
         Api::Chat => Conversation::of(chat::said(request)),
         Api::Completions => Conversation::of(completions::said(request)),
@@ -83,17 +86,36 @@ impl Answer {
         let turn = said.turns();
         let may_call = !array(&request["tools"]).is_empty() && turn < script.steps;
         let calls = if may_call { calls(api, script, &id, turn) } else { Vec::new() };
-        let text = calls.is_empty().then(|| final_text(script));
+        let full = api.max_output(request).filter(|_| script.fill && calls.is_empty());
+        let text = calls.is_empty().then(|| match full {
+            Some(most) => filling(most),
+            None => final_text(script),
+        });
+        let mut answer = Self::of(api, request, &id, text, calls);
+        answer.thought = script.think.then(|| format!("Thought {} of turn {turn}.", script.seed));
+        answer.usage = answer.cost(tokens(written.len()), turn as u64, script.seed);
+        answer.usage.output_tokens = full.unwrap_or(answer.usage.output_tokens);
+        Ok(answer)
+    }
+
+    /// What somebody has thought of as an answer; the id is without its prefix.
+    pub(crate) fn of(
+        api: &Api,
+        request: &Value,
+        id: &str,
+        text: Option<String>,
+        calls: Vec<Call>,
+    ) -> Self {
         let mut answer = Self {
             id: format!("{}{id}", api.id_prefix()),
             model: format!("{}{SNAPSHOT}", api.model(request)),
-            thought: script.think.then(|| format!("Thought {} of turn {turn}.", script.seed)),
+            thought: None,
             text,
             calls,
             usage: Usage::default(),
         };
-        answer.usage = answer.cost(tokens(written.len()), turn as u64, script.seed);
-        Ok(answer)
+        answer.usage = answer.cost(tokens(request.to_string().len()), 0, 0);
+        answer
     }
 
     /// As if a cache held all but the newest turn. The figures differ from call to call, so that
@@ -152,7 +174,7 @@ impl Answer {
 
     /// The tool calls, as the API tells them.
     pub(super) fn told_calls(&self) -> Vec<ToolCall> {
-        let told = |call: &Call| ToolCall { id: Some(call.id.clone()), name: call.name.to_owned() };
+        let told = |call: &Call| ToolCall { id: Some(call.id.clone()), name: call.name.clone() };
         self.calls.iter().map(told).collect()
     }
 
@@ -177,7 +199,7 @@ impl Answer {
     }
 
     /// As one JSON document.
-    pub(super) fn document(&self, api: &Api, request: &Value) -> Bytes {
+    pub(crate) fn document(&self, api: &Api, request: &Value) -> Bytes {
         let document = match api {
             Api::Chat => chat::document(self),
             Api::Completions => completions::document(self),
@@ -194,7 +216,7 @@ impl Answer {
     }
 
     /// As a stream; none if the API has none.
-    pub(super) fn stream(&self, api: &Api, request: &Value) -> Option<Stream> {
+    pub(crate) fn stream(&self, api: &Api, request: &Value) -> Option<Stream> {
         let include_usage = request["stream_options"]["include_usage"] == true;
         let (kind, pieces) = match api {
             Api::Chat => (EVENTS, chat::events(self, include_usage)),
@@ -239,8 +261,12 @@ fn calls(api: &Api, script: &Script, id: &str, turn: usize) -> Vec<Call> {
         } else {
             format!("{prefix}{}", digest(&[id, &index.to_string()], 12))
         },
-        name: ["search", "read"][index % 2],
-        arguments: json!({"query": format!("turn {turn}, part {index} of {}", script.seed)}),
+        name: ["search", "read"][index % 2].to_owned(),
+        namespace: None,
+        arguments: match &script.command {
+            Some(command) => json!({"command": command}),
+            None => json!({"query": format!("turn {turn}, part {index} of {}", script.seed)}),
+        },
     };
     (0..script.parallel).map(call).collect()
 }
@@ -249,6 +275,12 @@ fn final_text(script: &Script) -> String {
     let words = ["the", "archive", "holds", "nothing", "unusual", "as", "far", "as", "one", "sees"];
     let text: Vec<&str> = words.iter().copied().cycle().take(script.words).collect();
     format!("Answer {}: {}.", script.seed, text.join(" "))
+}
+
+/// A text of so many tokens.
+fn filling(tokens: u64) -> String {
+    let words = usize::try_from(tokens).unwrap_or_default();
+    vec!["archive"; words].join(" ")
 }
 
 /// As a tokenizer cuts: some bytes each.
@@ -283,7 +315,7 @@ fn tokens(bytes: usize) -> u64 {
 }
 
 /// The first bytes of a hash of all parts.
-fn digest(parts: &[&str], bytes: usize) -> String {
+pub(crate) fn digest(parts: &[&str], bytes: usize) -> String {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update(part);

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 /// What a POST asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Api {
+pub(crate) enum Api {
     Chat,
     Completions,
     Embeddings,
@@ -24,7 +24,7 @@ pub(super) enum Api {
 }
 
 impl Api {
-    pub(super) fn of(method: &Method, uri: &Uri) -> Option<Self> {
+    pub(crate) fn of(method: &Method, uri: &Uri) -> Option<Self> {
         if method != Method::POST {
             return None;
         }
@@ -61,12 +61,23 @@ impl Api {
     }
 
     /// Whether the answer is to come as a stream.
-    pub(super) fn streams(&self, request: &Value) -> bool {
+    pub(crate) fn streams(&self, request: &Value) -> bool {
         match self {
             Self::Gemini { stream, .. } => *stream,
             Self::OllamaChat | Self::OllamaGenerate => request["stream"] != false,
             _ => request["stream"] == true,
         }
+    }
+
+    /// The most tokens of an answer, as the request has it.
+    pub(super) fn max_output(&self, request: &Value) -> Option<u64> {
+        let fields = match self {
+            Self::Gemini { .. } => ["/generationConfig/maxOutputTokens"].as_slice(),
+            Self::OllamaChat | Self::OllamaGenerate => &["/options/num_predict"],
+            Self::Responses => &["/max_output_tokens"],
+            _ => &["/max_completion_tokens", "/max_tokens"],
+        };
+        fields.iter().find_map(|field| request.pointer(field)?.as_u64())
     }
 
     /// Whether an answer has an id.
@@ -90,7 +101,7 @@ impl Api {
     }
 
     /// How the id of a tool call begins.
-    pub(super) fn call_prefix(&self) -> &'static str {
+    pub(crate) fn call_prefix(&self) -> &'static str {
         match self {
             Self::Messages => "toolu_",
             _ => "call_",
@@ -98,7 +109,7 @@ impl Api {
     }
 
     /// What an error looks like.
-    pub(super) fn error(&self, status: u16, message: &str) -> Value {
+    pub(crate) fn error(&self, status: u16, message: &str) -> Value {
         match self {
             Self::Messages | Self::CountTokens => {
                 let kind = match status {
@@ -139,6 +150,23 @@ pub(super) const RESPONSES: &str = "/v1/responses";
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_api_says_in_its_own_words_how_long_an_answer_may_be() {
+        let gemini =
+            Api::of(&Method::POST, &"/v1/models/m:generateContent".parse().expect("a path"));
+        for (api, request) in [
+            (Api::Chat, json!({"max_tokens": 7})),
+            (Api::Chat, json!({"max_tokens": 9, "max_completion_tokens": 7})),
+            (Api::Messages, json!({"max_tokens": 7})),
+            (Api::Responses, json!({"max_output_tokens": 7})),
+            (Api::OllamaChat, json!({"options": {"num_predict": 7}})),
+            (gemini.expect("it is known"), json!({"generationConfig": {"maxOutputTokens": 7}})),
+        ] {
+            assert_eq!(api.max_output(&request), Some(7), "{api:?}");
+            assert_eq!(api.max_output(&json!({"max": 7})), None, "{api:?}");
+        }
+    }
 
     #[test]
     fn googles_paths_say_the_model_and_how_it_is_to_answer() {

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 /// One thing that was said.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Said {
+pub(crate) enum Said {
     /// By the user, in text.
     Wish(String),
     /// By the model: tool calls, each by its id, or by its name where the API has no ids. With none
@@ -17,13 +17,13 @@ pub(super) enum Said {
 
 /// Everything that was said, oldest first.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Conversation(Vec<Said>);
+pub(crate) struct Conversation(Vec<Said>);
 
 /// What is wrong with a request: the message that the API would give.
-pub(super) type Wrong = String;
+pub(crate) type Wrong = String;
 
 impl Conversation {
-    pub(super) fn of(said: impl IntoIterator<Item = Said>) -> Self {
+    pub(crate) fn of(said: impl IntoIterator<Item = Said>) -> Self {
         let mut all = Self::default();
         for said in said {
             all.add(said);
@@ -32,17 +32,22 @@ impl Conversation {
     }
 
     /// Adds what is said next. Tool calls that follow each other are one turn's.
-    pub(super) fn add(&mut self, said: Said) {
+    pub(crate) fn add(&mut self, said: Said) {
         match (self.0.last_mut(), said) {
             (Some(Said::Called(calls)), Said::Called(more)) => calls.extend(more),
             (_, said) => self.0.push(said),
         }
     }
 
-    pub(super) fn extend(&mut self, other: Self) {
+    pub(crate) fn extend(&mut self, other: Self) {
         for said in other.0 {
             self.add(said);
         }
+    }
+
+    /// Oldest first.
+    pub(crate) fn said(&self) -> &[Said] {
+        &self.0
     }
 
     /// The text that the user said last, which holds the script.
@@ -61,7 +66,7 @@ impl Conversation {
     }
 
     /// Each tool call must be followed by its result, as the APIs ask.
-    pub(super) fn check(&self) -> Result<(), Wrong> {
+    pub(crate) fn check(&self) -> Result<(), Wrong> {
         if self.0.is_empty() {
             return Err("there must be a message".into());
         }

@@ -22,6 +22,7 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use tokio::sync::watch;
 
 use super::{
     Logged, Script,
@@ -42,6 +43,8 @@ pub(super) struct State {
     failed: Mutex<HashMap<String, usize>>,
     /// What was said until each of the responses that a client may go on from.
     remembered: Mutex<HashMap<String, Conversation>>,
+    /// Whether what is held may go.
+    released: watch::Sender<bool>,
     log: Mutex<Box<dyn Write + Send>>,
 }
 
@@ -50,6 +53,7 @@ struct Body {
     kind: &'static str,
     pieces: Pieces,
     sha256: String,
+    held: bool,
 }
 
 pub(super) async fn respond(
@@ -82,8 +86,10 @@ pub(super) async fn respond(
             Ok(body) => state.call(api, &body.to_bytes(), &mut logged),
         },
     };
+    let mut held = false;
     let response = match answer {
         Ok(body) => {
+            held = body.held;
             logged.response_sha256 = Some(body.sha256.clone());
             response(body)
         }
@@ -96,6 +102,9 @@ pub(super) async fn respond(
     };
     // Before the client has it: whoever asks the log after the client finds it there.
     state.write(&logged);
+    if held {
+        state.wait_for_release().await;
+    }
     response
 }
 
@@ -140,8 +149,19 @@ impl State {
             number: AtomicU64::new(0),
             failed: Mutex::default(),
             remembered: Mutex::default(),
+            released: watch::Sender::new(false),
             log: Mutex::new(log),
         }
+    }
+
+    /// Lets go what is held, and holds nothing any more.
+    pub(super) fn release(&self) {
+        self.released.send_replace(true);
+    }
+
+    async fn wait_for_release(&self) {
+        // Its other end is kept beside it.
+        let _ = self.released.subscribe().wait_for(|released| *released).await;
     }
 
     fn call(&self, api: &Api, body: &Bytes, logged: &mut Logged) -> Result<Body, (u16, String)> {
@@ -152,16 +172,18 @@ impl State {
         logged.note(body, &script);
         logged.stream = api.streams(&json);
         logged.request_model = Some(api.model(&json).to_owned());
+        logged.max_output = api.max_output(&json);
         if let Some(status) = self.failure(&script) {
             return Err((status, "told to".to_owned()));
         }
         let answer = answer.map_err(|wrong| (400, wrong))?;
         logged.tell(api, &json, &answer);
         let stream = logged.stream.then(|| answer.stream(api, &json)).flatten();
-        Ok(match stream {
+        let body = match stream {
             Some(stream) => Body::stream(stream, &script),
             None => Body::document(answer.document(api, &json)),
-        })
+        };
+        Ok(Body { held: script.hold, ..body })
     }
 
     /// What the request asks for, and the answer to it.
@@ -211,7 +233,7 @@ impl Body {
     }
 
     fn whole(kind: &'static str, bytes: Bytes) -> Self {
-        Self { kind, sha256: sha256(&bytes), pieces: Pieces::whole(bytes) }
+        Self { kind, sha256: sha256(&bytes), pieces: Pieces::whole(bytes), held: false }
     }
 
     fn stream(stream: Stream, script: &Script) -> Self {
@@ -219,6 +241,7 @@ impl Body {
             kind: stream.kind,
             sha256: sha256(&stream.pieces.concat()),
             pieces: Pieces::streamed(stream.pieces, script.pause),
+            held: false,
         }
     }
 }
@@ -239,6 +262,7 @@ impl Logged {
             status: 200,
             stream: false,
             request_model: None,
+            max_output: None,
             response_model: None,
             response_id: None,
             tool_calls: Vec::new(),

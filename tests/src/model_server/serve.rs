@@ -10,6 +10,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
+    signal::unix::{SignalKind, signal},
 };
 
 use super::{
@@ -40,6 +41,14 @@ pub(super) struct Ends {
 /// Listens, says so on standard output, and serves until the process ends.
 pub async fn serve(service: Service, log: Option<File>) -> io::Result<()> {
     let state = Arc::new(State::new(service.files, log));
+    // Before whoever starts it knows that it is there: it would end by the signal.
+    let mut told = signal(SignalKind::user_defined1())?;
+    let releasing = Arc::clone(&state);
+    tokio::spawn(async move {
+        if told.recv().await.is_some() {
+            releasing.release();
+        }
+    });
     let mut listening = Vec::new();
     let mut last = None;
     let (tls, identity) = service.tls.unzip();

@@ -22,14 +22,14 @@ use turnpike_tests::{
 const SOON: Duration = Duration::from_secs(10);
 
 /// An agent that connects again and again.
-struct Agent {
-    sandbox: Sandbox,
-    client: Background,
+pub(super) struct Agent {
+    pub(super) sandbox: Sandbox,
+    pub(super) client: Background,
     _server: PeerServer,
 }
 
 impl Agent {
-    fn start() -> Self {
+    pub(super) fn start() -> Self {
         let sandbox = Sandbox::isolated();
         let ip = IpAddr::V4(Ipv4Addr::new(10, 79, 0, 1));
         sandbox.netns().add_address(ip);
@@ -42,19 +42,19 @@ impl Agent {
         fs::metadata(self.sandbox.cgroup()).expect("it is there").ino().to_string()
     }
 
-    fn now(&self) -> u64 {
+    pub(super) fn now(&self) -> u64 {
         tries(&self.client).last().map_or(0, |last| last.at_us)
     }
 
     /// Waits until its tries come out so.
-    fn becomes(&self, result: &str) {
+    pub(super) fn becomes(&self, result: &str) {
         wait::until_true(SOON, Becoming { agent: self, result }, || {
             tries(&self.client).last().is_some_and(|last| last.result == result)
         });
     }
 
     /// From a second after `since` on, for a second, every try must come out so.
-    fn is_within_a_second(&self, since: u64, result: &str) {
+    pub(super) fn is_within_a_second(&self, since: u64, result: &str) {
         wait::until_true(SOON, "two seconds of tries", || self.now() > since + 2_000_000);
         let later: Vec<Try> = tries(&self.client);
         let late = later.iter().filter(|it| it.at_us > since + 1_000_000);
@@ -78,7 +78,7 @@ impl fmt::Display for Becoming<'_> {
 }
 
 /// The ids of the agents that are pinned, by the names of the directories.
-fn pinned(gateway: &Gateway) -> BTreeSet<String> {
+pub(super) fn pinned(gateway: &Gateway) -> BTreeSet<String> {
     let directory = gateway.place().runtime_dir().join("bpf").join(version()).join("daemon/agents");
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()

@@ -152,14 +152,14 @@ fn a_killed_agent_sends_nothing_in_either_mode() {
         let old = bed.routes.spawn("old_udp");
         bed.routes.wait_ready();
         bed.attach();
-        bed.hooks.set_killed(bed.id, true).expect("there is room");
+        bed.hooks.set_killed(bed.id, || true).expect("there is room");
         bed.routes.go();
         assert_eq!(finish(old), "EPERM");
         assert_eq!(bed.routes.attempt("udp_sendto"), "EPERM");
         assert_eq!(bed.routes.arrived("old_udp") + bed.routes.arrived("udp_sendto"), 0);
         assert_eq!(bed.counted(Counter::DroppedUdpPackets), 1);
         assert_eq!(bed.counted(Counter::DeniedKilled), 1);
-        bed.hooks.set_killed(bed.id, false).expect("it is there");
+        bed.hooks.set_killed(bed.id, || false).expect("it is there");
         assert_eq!(bed.routes.attempt("udp_sendto"), "sent", "revived");
     }
 }

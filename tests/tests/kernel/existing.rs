@@ -22,13 +22,13 @@ const V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd83, 0, 0, 0, 0, 0, 0, 1));
 const SOON: Duration = Duration::from_secs(15);
 
 /// A namespace with a server beside the agent.
-struct Site {
-    sandbox: Sandbox,
-    server: PeerServer,
+pub(super) struct Site {
+    pub(super) sandbox: Sandbox,
+    pub(super) server: PeerServer,
 }
 
 impl Site {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let sandbox = Sandbox::isolated();
         for address in [V4, V6] {
             sandbox.netns().add_address(address);
@@ -43,13 +43,13 @@ impl Site {
     }
 
     /// A client whose connection is open, before the agent is attached.
-    fn pings(&self) -> Client {
+    pub(super) fn pings(&self) -> Client {
         Client::start(&self.sandbox, self.sandbox.cgroup(), PING, &self.v4())
     }
 }
 
 /// A Python program that tells of its connection, a line each time.
-struct Client(Background);
+pub(super) struct Client(Background);
 
 impl Client {
     fn start(sandbox: &Sandbox, cgroup: &Path, program: &str, to: &str) -> Self {
@@ -66,13 +66,13 @@ impl Client {
     }
 
     #[track_caller]
-    fn says(&self, line: &str) {
+    pub(super) fn says(&self, line: &str) {
         wait::until_true(SOON, line, || self.lines().iter().any(|said| said == line));
     }
 
     /// Its connection carries more than it has so far.
     #[track_caller]
-    fn goes_on(&self) {
+    pub(super) fn goes_on(&self) {
         let before = self.lines().len();
         wait::until_true(SOON, "more echoes", || self.lines().len() > before + 3);
         assert!(self.lines().iter().all(|line| line == "direct" || line == "."), "{:?}", self.0);

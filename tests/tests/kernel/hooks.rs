@@ -66,8 +66,8 @@ impl Bed {
         let listener = Listener { port: port.into(), v6: u32::from(listeners.has_v6()) };
         hooks.set_listener(listeners.netns(), listener).expect("there is room");
         let cgroup = File::open(sandbox.cgroup()).expect("it is there");
-        let links = hooks.attach(&cgroup).expect("the kernel takes them");
-        let links = hooks.pin(id, links).expect("there is a bpffs");
+        let mut links = hooks.attach(&cgroup).expect("the kernel takes them");
+        hooks.pin(id, &mut links).expect("there is a bpffs");
         hooks.beat(now(), Duration::from_hours(1)).expect("it is one entry");
         let kernel = Arc::new(Kernel::new(Arc::clone(&hooks)));
         let (signal, thread) = serve(id, listeners, Arc::clone(&kernel));
@@ -283,11 +283,11 @@ fn a_full_table_never_misdirects() {
 fn a_killed_agent_may_not_connect_until_it_is_revived() {
     for mode in [MODE_AUDIT, MODE_ENFORCE] {
         let bed = Bed::start(mode);
-        bed.hooks.set_killed(bed.id, true).expect("there is room");
+        bed.hooks.set_killed(bed.id, || true).expect("there is room");
         let said = bed.failure(bed.server.addresses[0]);
         assert!(said.contains("Operation not permitted"), "{said}");
         assert_eq!(bed.counted(Counter::DeniedKilled), 1);
-        bed.hooks.set_killed(bed.id, false).expect("it is there");
+        bed.hooks.set_killed(bed.id, || false).expect("it is there");
         assert!(!bed.call().is_direct());
     }
 }

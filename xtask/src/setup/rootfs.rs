@@ -70,4 +70,5 @@ fn remove(path: &Path) -> Result<()> {
 
 const SUITE: &str = "bookworm";
 const VARIANT: &str = "--variant=minbase";
-const INCLUDE: &str = "--include=python3,ca-certificates,curl,git,iproute2,python3-certifi";
+const INCLUDE: &str =
+    "--include=python3,ca-certificates,curl,git,iproute2,python3-certifi,libgomp1";

@@ -21,7 +21,7 @@ const CONFIG: &[&str] = &["config"];
 /// Safe wrappers of system calls: the one place with `unsafe`.
 const SYSTEM: &[&str] = &["sys"];
 /// Layer 3: effects. They never import each other.
-const EFFECTS: &[&str] = &["attach", "authority", "telemetry", "store", "gpu", "cluster"];
+const EFFECTS: &[&str] = &["attach", "authority", "telemetry", "state", "store", "gpu", "cluster"];
 
 /// The modules of each row may import the modules of its lists, and each module itself.
 const RULES: &[(&[&str], &[&[&str]])] = &[

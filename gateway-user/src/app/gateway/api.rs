@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::PoisonError};
 
 use gateway_common::Counters;
+use tokio::runtime::Handle;
 
 use super::{Gateway, GatewayError, distrust, everywhere::Everywhere, health::Shown, older, watch};
 use crate::{
@@ -13,8 +14,11 @@ use crate::{
         netns::Netns,
     },
     call::{Workflow, WorkflowSummary},
+    cancel::Kill,
     control::{
         api::{self, Peer},
+        budget::{BudgetInfo, Reset, ResetRequest},
+        kill::{KillReport, KillRequest, ReviveRequest, Revived},
         model::{
             Accuracy, AgentInfo, AgentState, AttachRequest, CaInfo, Coverage, EgressRefused,
             EstimatedModel, Estimates, OtherTraffic, Refusal, Status, attached_by,
@@ -25,6 +29,10 @@ use crate::{
 };
 
 impl api::Gateway for Gateway {
+    fn runtime(&self) -> Handle {
+        self.0.runtime.clone()
+    }
+
     fn status(&self) -> Status {
         Status {
             pid: std::process::id(),
@@ -36,6 +44,7 @@ impl api::Gateway for Gateway {
             agents: self.0.shown.read().unwrap_or_else(PoisonError::into_inner).len(),
             counters: self.counters(),
             unattached: self.0.watched.unattached(),
+            ledger: self.kept(),
             bounds: self.bounds(),
             estimates: self.estimates(),
             egress: self.egress_rules(),
@@ -79,6 +88,26 @@ impl api::Gateway for Gateway {
 
     async fn rotate_ca(&self) -> Result<CaInfo, Refusal> {
         Ok(self.rotate_ca().await?)
+    }
+
+    fn budgets(&self, limit: usize) -> Vec<BudgetInfo> {
+        self.budgets(limit)
+    }
+
+    fn reset_budget(&self, peer: Peer, request: ResetRequest) -> Result<Reset, Refusal> {
+        self.reset_budget(peer, request)
+    }
+
+    fn kills(&self) -> Vec<Kill> {
+        self.kills()
+    }
+
+    async fn kill(&self, peer: Peer, request: KillRequest) -> Result<KillReport, Refusal> {
+        self.kill(peer, request).await
+    }
+
+    async fn revive(&self, peer: Peer, request: ReviveRequest) -> Result<Revived, Refusal> {
+        self.revive(peer, request).await
     }
 
     fn workflows(&self, filter: &Filter) -> Vec<WorkflowSummary> {
@@ -126,11 +155,14 @@ impl Gateway {
         let asked = request.existing.or_else(|| watch::existing_by(rule?, mode));
         let decrypt = request.decrypt.or_else(|| rule?.decrypt);
         let on_unmetered = rule.and_then(|rule| rule.on_unmetered);
+        let on_retry = rule.and_then(|rule| rule.on_retry);
         let terms = Terms {
             mode,
             on_unmetered: on_unmetered.unwrap_or(self.0.config.defaults.on_unmetered),
+            on_retry: on_retry.unwrap_or(self.0.config.defaults.on_retry),
             decrypt: decrypt.unwrap_or_else(|| self.0.config.defaults.decrypt(mode)),
             bundle: request.bundle.clone(),
+            budget: request.budget.clone(),
             existing: older::policy(mode, asked)?,
             tenant: rule.and_then(|rule| rule.tenant.clone()),
             container_name: ruled.and_then(|(_, inquiry)| inquiry.told().name.clone()),
@@ -143,15 +175,18 @@ impl Gateway {
 
     fn counters(&self) -> BTreeMap<String, u64> {
         let (agents, store) = (&self.0.context.agents, self.0.workflows.counters());
+        let lineage = agents.lineage();
         let counters = [
             ("connections_of_unknown_origin", agents.unknown_origin()),
-            ("lineage_steps_forgotten", agents.forgotten_steps()),
+            ("lineage_steps_forgotten", lineage.evicted),
+            ("lineage_processes_forgotten", lineage.processes_evicted),
             ("workflows_evicted", store.evicted),
             ("steps_dropped", store.steps_dropped),
             ("calls_ended_too_late", store.late),
             ("names_forgotten", self.0.names.forgotten()),
             ("calls_not_learned_from", self.0.context.recording.estimates().beyond),
             ("leaves_forgotten", self.0.decrypting.authority.forgotten()),
+            ("budget_events_lost", self.0.purse.with(|ledger| ledger.lost_events())),
         ];
         let counters = counters.into_iter().chain(self.0.watched.counters());
         counters.filter(|(_, n)| *n > 0).map(|(name, n)| (name.into(), n)).collect()
@@ -170,6 +205,7 @@ impl Gateway {
     fn info(&self, shown: &Shown, kernel: Option<&Counters>) -> AgentInfo {
         let mut info = info(shown, kernel);
         info.notes.extend(self.hosts_note(shown));
+        info.notes.extend(self.0.blind.clone());
         info
     }
 }
@@ -235,7 +271,11 @@ fn info(shown: &Shown, kernel: Option<&Counters>) -> AgentInfo {
         tenant: held.tenant.clone(),
         attached_by: Some(attached_by(held.rule)),
         late_ms: held.late_ms,
-        state: if proxy.is_some() { AgentState::Attached } else { AgentState::Pinned },
+        state: match proxy {
+            Some(agent) if agent.is_killed().is_some() => AgentState::Killed,
+            Some(_) => AgentState::Attached,
+            None => AgentState::Pinned,
+        },
         redirect: health.redirect(),
         gateway_pid: Some(std::process::id()),
         attached_at: Some(held.attached_at),

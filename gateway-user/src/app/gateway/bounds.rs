@@ -1,6 +1,6 @@
 //! Bounds and egress rules as they are shown: what they are, and how often they were met.
 
-use gateway_common::{Counter, DNS_RING_BYTES, MAX_SOCKETS_PER_AGENT};
+use gateway_common::{Counter, DNS_RING_BYTES, MAX_SOCKETS_PER_AGENT, PROCESS_RING_BYTES};
 
 use super::{Gateway, health::Shown};
 use crate::{
@@ -36,11 +36,12 @@ impl Gateway {
     /// Of what is remembered.
     fn of_memory(&self) -> impl Iterator<Item = Bound> {
         let store = self.0.workflows.counters();
-        let forgotten = self.0.context.agents.forgotten_steps();
+        let lineage = self.0.context.agents.lineage();
         [
             ("workflows_per_agent", limits::WORKFLOWS_PER_AGENT, store.evicted),
             ("steps_per_workflow", limits::STEPS_PER_WORKFLOW, store.steps_dropped),
-            ("steps_per_agent", limits::STEPS_PER_AGENT, forgotten),
+            ("steps_per_agent", limits::STEPS_PER_AGENT, lineage.evicted),
+            ("processes_per_agent", limits::PROCESSES_PER_AGENT, lineage.processes_evicted),
             ("names_per_agent", limits::NAMES_PER_AGENT, self.0.names.forgotten()),
         ]
         .map(|(name, limit, hits)| Bound {
@@ -56,17 +57,19 @@ impl Gateway {
     /// Of the maps that the hooks share.
     fn of_kernel(&self) -> impl Iterator<Item = Bound> {
         let mut full = 0_u64;
-        let mut lost = 0_u64;
+        let (mut dns_lost, mut processes_lost) = (0_u64, 0_u64);
         for agent in self.shown() {
             let Some(counters) = self.0.hooks.counters(agent.held.cgroup_id) else { continue };
             let of = |counter| counters[counter as usize];
             full =
                 full.saturating_add(of(Counter::LeftFull)).saturating_add(of(Counter::DeniedFull));
-            lost = lost.saturating_add(of(Counter::DnsLost));
+            dns_lost = dns_lost.saturating_add(of(Counter::DnsLost));
+            processes_lost = processes_lost.saturating_add(of(Counter::ProcessesLost));
         }
         [
             ("redirected_sockets_per_agent", MAX_SOCKETS_PER_AGENT, Unit::Count, full),
-            ("dns_ring_bytes", DNS_RING_BYTES, Unit::Bytes, lost),
+            ("dns_ring_bytes", DNS_RING_BYTES, Unit::Bytes, dns_lost),
+            ("process_ring_bytes", PROCESS_RING_BYTES, Unit::Bytes, processes_lost),
         ]
         .map(|(name, limit, unit, hits)| Bound {
             name: name.into(),

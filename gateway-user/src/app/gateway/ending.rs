@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use super::{Gateway, GatewayError, trust::Trust};
-use crate::attach::{cgroup::Cgroup, pins::StateFile};
+use crate::attach::cgroup::Cgroup;
 
 impl Gateway {
     /// Ends everything: agents are let go, connections drained within the deadline. Enforced agents
@@ -18,7 +18,7 @@ impl Gateway {
         let mut remembered = if self.0.embedded { Vec::new() } else { fleet.held() };
         remembered.retain(|agent| Cgroup::open(agent.cgroup.as_ref()).is_ok_and(|c| c.is_alive()));
         // Written first: if this takes too long and is killed, nothing is forgotten.
-        self.0.instance.write(&StateFile { agents: remembered.clone(), ..StateFile::own() })?;
+        self.0.instance.write(&self.state_file(remembered.clone()))?;
         let (mut left, mut trusts) = (Vec::new(), Vec::new());
         for (name, member) in std::mem::take(&mut fleet.members) {
             trusts.extend(member.trust);
@@ -41,6 +41,7 @@ impl Gateway {
         // Dead before it stops listening: its ports may be another's a moment later.
         self.0.heartbeat.stop();
         fleet.threads.end(deadline).await;
+        self.close_budgets().await;
         let _lock = self.0.instance.lock()?;
         left.iter().try_for_each(|held| self.forget(held))?;
         if remembered.is_empty() {

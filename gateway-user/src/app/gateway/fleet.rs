@@ -8,6 +8,7 @@ use std::{
 };
 
 use gateway_common::{Counter, MODE_AUDIT, MODE_ENFORCE};
+use tokio::task::block_in_place;
 
 use super::{
     Gateway, GatewayError,
@@ -221,10 +222,17 @@ impl Gateway {
         let Candidate { name, cgroup, container } = candidate;
         let (name, existing) = (name.as_str().to_owned(), terms.existing);
         let now = self.0.context.recording.clock.now();
-        let held = terms.held(&name, &cgroup, container, (now, resolvers));
+        let mut held = terms.held(&name, &cgroup, container, (now, resolvers));
+        held.pinned |= !self.0.embedded && self.is_killed(&name, held.tenant.as_deref());
         let proxy = proxy::Agent::new(cgroup.id(), held.reference(), self.seed(&held));
         let proxy = proxy.in_mode(held.mode).within(Arc::clone(&self.0.bounds));
         let proxy = proxy.under(Arc::clone(&self.0.rules)).metered(held.on_unmetered);
+        let proxy = proxy.latched(self.0.latch.clone(), held.tenant.as_deref().map(Into::into));
+        let proxy = proxy.retrying(held.on_retry);
+        let proxy = match self.held_to_budgets(proxy, &held) {
+            Ok(proxy) => proxy,
+            Err(error) => return Err((name, error)),
+        };
         let (proxy, trust) = self.trusting(proxy, &held, &cgroup).await;
         let member = Member {
             held: held.clone(),
@@ -272,6 +280,7 @@ impl Gateway {
         let (id, mode) = (member.cgroup.id(), member.held.mode);
         // Before anything is dropped.
         self.introduce(&fleet.threads, member)?;
+        self.0.hooks.set_killed(id, || member.proxy.is_killed().is_some())?;
         self.0.hooks.set_agent(id, kernel_mode(mode))?;
         if member.held.pinned {
             self.0.instance.prepare_pins()?;
@@ -285,11 +294,22 @@ impl Gateway {
                 return self.settle(fleet, name, existing).await;
             }
         }
-        let links = self.0.hooks.attach(member.cgroup.handle()?)?;
+        // The kernel does it one at a time with whatever else changes cgroups; who asks meanwhile is
+        // to be answered.
+        let directory = member.cgroup.handle()?;
+        let links = block_in_place(|| self.0.hooks.attach(directory))?;
         if member.held.rule.is_some() && !fleet.waiting.iter().any(|a| a.cgroup_id == id) {
             member.held.late_ms = running_for(&member.cgroup, member.is_container()).map(in_ms);
         }
-        member.links = Some(if member.held.pinned { self.0.hooks.pin(id, links)? } else { links });
+        let links = member.links.insert(links);
+        if member.held.pinned || !self.0.embedded && member.proxy.is_killed().is_some() {
+            member.held.pinned = true;
+            self.0.instance.prepare_pins()?;
+            self.0.hooks.pin(id, links)?;
+        } else {
+            // A kill that was revoked without a gateway has left some.
+            remove_agent_pins(&self.0.instance.pins(), id)?;
+        }
         // Only now: until here they kept the agent closed.
         if self.0.instance.remove_pins_of_others(id)? {
             tracing::info!(agent = name, "hooks of another version of turnpike are replaced");
@@ -384,6 +404,7 @@ impl Gateway {
         if fleet.over {
             return Err(GatewayError::Ending);
         }
+        self.require_revived(&fleet, name)?;
         if let Some(member) = fleet.member(name) {
             self.0.watched.leave_alone(member.cgroup.id());
         }
@@ -398,6 +419,7 @@ impl Gateway {
         let _lock = self.0.instance.lock()?;
         if let Some(place) = fleet.waiting.iter().position(|agent| agent.name == name) {
             let agent = fleet.waiting.remove(place);
+            self.end_budgets(&agent);
             self.forget(&agent)?;
             trust::uncover(&agent).await;
             return self.tidy(fleet);
@@ -412,7 +434,7 @@ impl Gateway {
             return Err(GatewayError::NoAgent(name.into()));
         };
         if let Some(links) = member.links.take() {
-            links.detach()?;
+            block_in_place(|| links.detach())?;
         }
         let (held, trust) = (member.held.clone(), member.trust.take());
         let is_gone = !member.cgroup.is_alive();
@@ -429,6 +451,7 @@ impl Gateway {
             tokio::time::sleep(proxy::LAST_CALL).await;
         }
         self.0.context.agents.remove(held.cgroup_id);
+        self.end_budgets(&held);
         self.forget(&held)?;
         fleet.members.remove(name);
         self.tidy(fleet)?;

@@ -65,6 +65,7 @@ impl Gateway {
         let cgroup = Cgroup::open(held.cgroup.as_ref());
         let Some(cgroup) = cgroup.ok().filter(|cgroup| cgroup.id() == held.cgroup_id) else {
             tracing::info!(agent = held.name, "gone meanwhile");
+            self.end_budgets(held);
             trust::uncover(held).await;
             return self.forget(held);
         };
@@ -77,7 +78,9 @@ impl Gateway {
             existing: older::policy(held.mode, None)?,
             decrypt: held.decrypt,
             on_unmetered: held.on_unmetered,
+            on_retry: held.on_retry,
             bundle: held.bundle.clone(),
+            budget: held.budget.clone(),
             tenant: held.tenant.clone(),
             container_name: held.container_name.clone(),
             rule: held.rule,

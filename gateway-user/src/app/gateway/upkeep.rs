@@ -27,6 +27,14 @@ impl Gateway {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         for tick in 0_u64.. {
             ticks.tick().await;
+            // Workflows that were killed with one that is a part of them.
+            if self.0.latch.take_changed()
+                && let Err(error) = self.keep_kills().await
+            {
+                tracing::error!(%error, "kills are not written down");
+                self.0.latch.has_changed();
+            }
+            self.reconcile_kills().await;
             let mut fleet = self.0.fleet.lock().await;
             if fleet.is_over() {
                 return;

@@ -11,7 +11,7 @@ use crate::{
     call::{Micros, State, WorkflowId, WorkflowSummary},
     control::{
         model::{
-            self, Accuracy, AgentInfo, AgentState, Coverage, EgressRefused, EgressRule,
+            self, Accuracy, AgentInfo, AgentState, Coverage, EgressRefused, EgressRule, Kept,
             OtherTraffic, Redirect, Status, Unit,
         },
         text,
@@ -33,6 +33,10 @@ pub fn status(out: &mut dyn Write, screen: &Screen, status: &Status) -> io::Resu
     for (name, value) in lines {
         let value = value.paint(screen, usize::MAX).0;
         writeln!(out, "{}  {value}", screen.paint(&format!("{name:<7}"), Color::Faint))?;
+    }
+    if let Some(Kept { problem: Some(problem), unwritten, .. }) = &status.ledger {
+        let name = screen.paint("budgets are not kept", Color::Bad);
+        writeln!(out, "{name}  {} ({unwritten} records so far)", text::escape(problem))?;
     }
     for (name, count) in &status.counters {
         writeln!(out, "{}  {count}", screen.paint(&name.replace('_', " "), Color::Busy))?;
@@ -474,6 +478,12 @@ mod tests {
         };
         let status_now = Status {
             pid: 12,
+            ledger: Some(Kept {
+                directory: "/s/ledger".into(),
+                journal_bytes: 10,
+                unwritten: 3,
+                problem: Some("no space".to_owned()),
+            }),
             bounds: vec![bound("connections", 0), bound("connections_per_agent", 3)],
             egress: vec![rule("allow host=github.com", 2, 0), rule("deny", 0, 7)],
             estimates: model::Estimates {
@@ -492,6 +502,7 @@ mod tests {
         assert_eq!(
             told,
             [
+                "budgets are not kept  no space (3 records so far)",
                 "bound connections_per_agent (8.2k) hit  3",
                 "estimates of gpt\\n  off by 4.7 % of input, 12.0 % of output, in 16 calls",
                 "egress 1  allow host=github.com  allowed: 2",

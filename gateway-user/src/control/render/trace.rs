@@ -1,6 +1,9 @@
 //! One workflow with its steps.
 
-use std::io::{self, Write};
+use std::{
+    collections::HashSet,
+    io::{self, Write},
+};
 
 use super::{
     Color, Screen, lists, number,
@@ -8,8 +11,8 @@ use super::{
     tree::{self, Node},
 };
 use crate::call::{
-    CallKind, Evidence, EvidenceKind, RetryReason, State, Step, StepKind, Usage, Workflow,
-    WorkflowSummary,
+    CallKind, CancelCause, Corrected, Decision, Evidence, EvidenceKind, RetryReason, Ruling,
+    SideEffects, State, Step, StepId, StepKind, Usage, Was, Workflow, WorkflowSummary,
 };
 
 /// A line for the workflow, then its steps as a tree; `why` adds what each was placed by.
@@ -24,6 +27,7 @@ pub fn trace(
         return Ok(());
     }
     let active = workflow.summary.state == State::Active;
+    let here: HashSet<StepId> = workflow.steps.iter().map(|step| step.step_id).collect();
     let mut table = Table::new(&COLUMNS);
     for node in tree::arrange(&workflow.steps) {
         let step = node.step;
@@ -35,11 +39,14 @@ pub fn trace(
             Cell::new(&step.duration_ms.map(number::duration).unwrap_or_default()),
             Cell::default()
                 .and(if why { short(step) } else { String::new() }.as_str(), Color::Faint),
-            notes(step, active),
+            notes(&node, active),
         ]);
         if why {
             for evidence in &step.evidence {
-                table.note(reason(&node, evidence));
+                table.note(reason(&node, evidence, &here));
+            }
+            for correction in &step.corrections {
+                table.note(corrected(&node, correction, screen));
             }
         }
     }
@@ -90,20 +97,28 @@ fn label(node: &Node<'_>, active: bool) -> Cell {
         Outcome::Unfinished => ("○", Color::Faint),
         Outcome::Failed => ("✗", Color::Bad),
     };
-    let (kind, kind_color) = match step.kind {
-        StepKind::Planner => ("planner", Color::Strong),
-        StepKind::Worker => ("worker", Color::Strong),
-        StepKind::Tool => ("tool", Color::Tool),
-        StepKind::Final => ("final", Color::Strong),
-        StepKind::Utility => ("utility", Color::Plain),
+    let kind_color = match step.kind {
+        StepKind::Planner | StepKind::Worker | StepKind::Final => Color::Strong,
+        StepKind::Tool => Color::Tool,
+        StepKind::Utility => Color::Plain,
     };
     Cell::default()
         .and(&node.lead, Color::Faint)
         .and(mark, color)
         .and(" ", Color::Plain)
-        .and(kind, kind_color)
+        .and(kind(step.kind), kind_color)
         .and(" ", Color::Plain)
         .and(callee(step), Color::Plain)
+}
+
+const fn kind(kind: StepKind) -> &'static str {
+    match kind {
+        StepKind::Planner => "planner",
+        StepKind::Worker => "worker",
+        StepKind::Tool => "tool",
+        StepKind::Final => "final",
+        StepKind::Utility => "utility",
+    }
 }
 
 /// The model that answered, the tool that was called, or the host.
@@ -152,7 +167,8 @@ fn outcome(step: &Step, active: bool) -> Outcome {
 }
 
 /// What is out of the ordinary.
-fn notes(step: &Step, active: bool) -> Cell {
+fn notes(node: &Node<'_>, active: bool) -> Cell {
+    let step = node.step;
     let mut notes = Vec::new();
     match outcome(step, active) {
         Outcome::Running => notes.push(("running".to_owned(), Color::Busy)),
@@ -160,10 +176,17 @@ fn notes(step: &Step, active: bool) -> Cell {
         Outcome::Failed if step.status.is_none() => {
             notes.push(("no answer".to_owned(), Color::Bad));
         }
+        _ if step.cancel.is_some() => {}
         Outcome::Ended if step.call == CallKind::Model && step.finish_reasons.is_empty() => {
             notes.push(("no end seen".to_owned(), Color::Busy));
         }
         Outcome::Failed | Outcome::Ended => {}
+    }
+    if let Some(cancel) = &step.cancel {
+        notes.push((ended_by(cancel.cause).to_owned(), Color::Bad));
+        if cancel.generation_may_continue == Some(true) {
+            notes.push(("the model may have gone on".to_owned(), Color::Busy));
+        }
     }
     if let Some(status) = step.status.filter(|status| *status != 200) {
         let color = if status < 400 { Color::Plain } else { Color::Bad };
@@ -172,6 +195,19 @@ fn notes(step: &Step, active: bool) -> Cell {
     if let Some(retry) = &step.retry {
         let text = format!("retry {}: {}", retry.attempt, cause(retry.reason));
         notes.push((text, Color::Busy));
+        let SideEffects { tokens_spent, output_delivered, tool_run } = retry.side_effects;
+        let done = [
+            (tool_run, "its tool had run"),
+            (output_delivered, "some of its answer had come"),
+            // Else that goes without saying.
+            (tokens_spent && !output_delivered, "its tokens were spent"),
+        ];
+        let done = done.into_iter().filter(|(done, _)| *done);
+        notes.extend(done.map(|(_, what)| (what.to_owned(), Color::Bad)));
+    }
+    notes.extend(step.policy.iter().map(ruled));
+    if let Some(tokens) = step.withheld_tokens {
+        notes.push((format!("{} held back", number::of(tokens, "token")), Color::Busy));
     }
     if step.unpriced {
         notes.push(("no price known".to_owned(), Color::Faint));
@@ -180,7 +216,7 @@ fn notes(step: &Step, active: bool) -> Cell {
         notes.push((format!("{} not counted", number::of(parts, "non-text part")), Color::Faint));
     }
     let others = step.parent_step_ids.len().saturating_sub(1);
-    if others > 0 {
+    if others > 0 && !node.joins {
         let plural = if others == 1 { "" } else { "s" };
         notes.push((format!("+{others} parent{plural}"), Color::Faint));
     }
@@ -189,6 +225,37 @@ fn notes(step: &Step, active: bool) -> Cell {
         cell = cell.and(if at == 0 { "" } else { ", " }, Color::Plain).and(text, *color);
     }
     cell
+}
+
+/// What a rule said of it.
+fn ruled(ruling: &Ruling) -> (String, Color) {
+    let (what, color) = match ruling.decision {
+        Decision::Deny if &*ruling.rule == Ruling::ON_RETRY => ("refused by", Color::Bad),
+        Decision::WouldDeny if &*ruling.rule == Ruling::ON_RETRY => {
+            ("would be refused by", Color::Busy)
+        }
+        Decision::Deny if matches!(&*ruling.rule, Ruling::KILL | Ruling::STATE) => {
+            ("refused by the", Color::Bad)
+        }
+        Decision::Deny => ("refused by budget", Color::Bad),
+        Decision::WouldDeny => ("would be refused by budget", Color::Busy),
+        Decision::Clamp => ("answer bounded by", Color::Busy),
+        Decision::Cut => ("answer ended by budget", Color::Bad),
+        Decision::WouldCut => ("answer would be ended by budget", Color::Busy),
+    };
+    (format!("{what} {}", ruling.rule), color)
+}
+
+const fn ended_by(cause: CancelCause) -> &'static str {
+    match cause {
+        CancelCause::Kill => "killed",
+        CancelCause::Budget => "ended by a budget",
+        CancelCause::Deadline => "ended, since its time was over",
+        CancelCause::Loop => "ended as a loop",
+        CancelCause::Policy => "ended by a rule",
+        CancelCause::ClientGone => "its client left",
+        CancelCause::GatewayEnding => "ended with the gateway",
+    }
 }
 
 const fn cause(reason: RetryReason) -> &'static str {
@@ -202,29 +269,62 @@ const fn cause(reason: RetryReason) -> &'static str {
         RetryReason::ClientAbort => "client gave up",
         RetryReason::FallbackModel => "another model",
         RetryReason::Rejected => "rejected",
+        RetryReason::ContentInvalid => "answer of no use",
     }
 }
 
-/// One piece of evidence, under its step.
-fn reason(node: &Node<'_>, evidence: &Evidence) -> Cell {
+/// One piece of evidence, under its step; `here` are the steps of the workflow.
+fn reason(node: &Node<'_>, evidence: &Evidence, here: &HashSet<StepId>) -> Cell {
+    let is_tool = node.step.call == CallKind::Tool;
     let fact = match evidence.kind {
+        EvidenceKind::ToolCallId if is_tool => "it was asked for in the answer of",
         EvidenceKind::ToolCallId => "the tool call's id comes from",
         EvidenceKind::AnswerEcho => "the history holds the answer of",
         EvidenceKind::HistoryPrefix => "the history goes on from",
         EvidenceKind::ToolArguments => "the tool and its arguments were asked for by",
+        EvidenceKind::UrlFetched => "the URL that was fetched is named in a tool call of",
+        EvidenceKind::ProcessCommand => "a process ran the command that was asked for by",
+        EvidenceKind::ProcessTree => "it was made by a process that was started for",
         EvidenceKind::ResponseId => "it names the response of",
         EvidenceKind::ConversationId => "it names a conversation, whose last answer is that of",
         EvidenceKind::SessionId => "its client names the session of",
-        EvidenceKind::SameRequest => "the same request failed as",
+        EvidenceKind::TraceId => "its client names the trace of",
+        EvidenceKind::SameRequest => "the same request was sent before as",
+        EvidenceKind::ArgumentPassed => "it begins with an argument of",
+        EvidenceKind::AnswerPassed => "it begins with the answer of",
+        EvidenceKind::AnswerReturned => "a tool's result is the answer of",
+        EvidenceKind::WishQuoted => "it begins with what the user said in",
+        EvidenceKind::Time => "it came a moment after",
         EvidenceKind::NewHistory => "nothing seen before leads here",
     };
-    let from = evidence.from_step_id.map(|id| format!(" {}", beginning(&id.to_string())));
+    let from = evidence.from_step_id.map(|id| {
+        let elsewhere = if here.contains(&id) { "" } else { ", in another workflow" };
+        format!(" {}{elsewhere}", beginning(&id.to_string()))
+    });
     let text =
         format!("{fact}{} (confidence {:.2})", from.unwrap_or_default(), evidence.confidence.get());
     Cell::default()
         .and(&node.below, Color::Faint)
         .and("because ", Color::Faint)
         .and(&text, Color::Faint)
+}
+
+/// What was said of the step before, under it.
+fn corrected(node: &Node<'_>, correction: &Corrected, screen: &Screen) -> Cell {
+    let ids = |ids: &[StepId]| {
+        let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+        ids.iter().map(|id| beginning(id)).collect::<Vec<_>>().join(", ")
+    };
+    let was = match &correction.was {
+        Was::Kind(was) => format!("it was taken for a {} step", kind(*was)),
+        Was::ParentStepIds(parents) if parents.is_empty() => "it had no parent".to_owned(),
+        Was::ParentStepIds(parents) => format!("it was put after {}", ids(parents)),
+        Was::WorkflowId(id) => format!("it was put into workflow {}", beginning(&id.to_string())),
+    };
+    Cell::default()
+        .and(&node.below, Color::Faint)
+        .and("corrected ", Color::Faint)
+        .and(&format!("at {}: before, {was}", screen.time(correction.at)), Color::Faint)
 }
 
 fn short(step: &Step) -> String {
@@ -249,7 +349,7 @@ const COLUMNS: [Column; 7] = [
 mod tests {
     use super::*;
     use crate::{
-        call::{Micros, NanoUsd, Retry, Timestamp},
+        call::{Cancel, Confidence, Micros, NanoUsd, Retry, Timestamp},
         control::sample,
     };
 
@@ -266,11 +366,11 @@ mod tests {
         insta::assert_snapshot!(shown(&PIPE, &sample::workflow(0xaa << 56), false), @r"
         workflow aa0000000000  research  done  4.2 s  started 2023-11-14T22:13:20.000000Z
         2 model calls, 2 tool calls, 1.7k → 390 tokens (800 cached)
-        STEP              TOKENS                    FIRST   TOOK  NOTES
+        STEP              TOKENS                    FIRST   TOOK
         ● planner gpt-4o  500 → 50                 340 ms  2.1 s
         ├─● tool search                                    12 ms
-        └─● tool fetch                                     12 ms
-          ● final gpt-4o  1.2k → 340 (800 cached)  340 ms  2.1 s  +1 parent
+        ├─● tool fetch                                     12 ms
+        ● final gpt-4o    1.2k → 340 (800 cached)  340 ms  2.1 s
         ");
     }
 
@@ -279,13 +379,29 @@ mod tests {
         insta::assert_snapshot!(shown(&PIPE, &sample::workflow(1), true), @r"
         workflow 000000000000  research  done  4.2 s  started 2023-11-14T22:13:20.000000Z
         2 model calls, 2 tool calls, 1.7k → 390 tokens (800 cached)
-        STEP              TOKENS                    FIRST   TOOK  ID            NOTES
+        STEP              TOKENS                    FIRST   TOOK  ID
         ● planner gpt-4o  500 → 50                 340 ms  2.1 s  000000010000
         │ because nothing seen before leads here (confidence 1.00)
         ├─● tool search                                    12 ms  000000020000
-        └─● tool fetch                                     12 ms  000000030000
-          ● final gpt-4o  1.2k → 340 (800 cached)  340 ms  2.1 s  000000040000  +1 parent
-            because the tool call's id comes from 000000030000 (confidence 1.00)
+        ├─● tool fetch                                     12 ms  000000030000
+        ● final gpt-4o    1.2k → 340 (800 cached)  340 ms  2.1 s  000000040000
+          because the tool call's id comes from 000000030000 (confidence 1.00)
+        ");
+    }
+
+    #[test]
+    fn what_a_step_of_another_workflow_shows_is_said_to_be_there() {
+        let mut workflow = sample::workflow(1);
+        let evidence = |kind, from| Evidence::new(kind, Confidence::new(0.97), Some(StepId(from)));
+        workflow.steps[0].evidence = vec![evidence(EvidenceKind::AnswerEcho, 0xbb << 56)];
+        let planner = workflow.steps[0].step_id.0;
+        workflow.steps[1].evidence = vec![evidence(EvidenceKind::ToolCallId, planner)];
+        let text = shown(&PIPE, &workflow, true);
+        let because: Vec<&str> = text.lines().filter(|line| line.contains("because")).collect();
+        insta::assert_snapshot!(because.join("\n"), @r"
+        │ because the history holds the answer of bb0000000000, in another workflow (confidence 0.97)
+        │   because it was asked for in the answer of 000000010000 (confidence 0.97)
+          because the tool call's id comes from 000000030000 (confidence 1.00)
         ");
     }
 
@@ -297,8 +413,12 @@ mod tests {
         let mut failed = sample::model(5, StepKind::Planner, &[1]);
         failed.status = Some(429);
         let mut retry = sample::model(6, StepKind::Planner, &[1]);
-        retry.retry =
-            Some(Retry { of_step_id: failed.step_id, reason: RetryReason::RateLimit, attempt: 1 });
+        retry.retry = Some(Retry {
+            of_step_id: failed.step_id,
+            reason: RetryReason::RateLimit,
+            attempt: 1,
+            side_effects: SideEffects::default(),
+        });
         let mut broken = sample::model(7, StepKind::Planner, &[]);
         broken.status = None;
         let mut cut = sample::model(9, StepKind::Planner, &[7]);
@@ -310,13 +430,13 @@ mod tests {
         insta::assert_snapshot!(shown(&PIPE, &workflow, false), @r"
         workflow 000000000000  research  active  4.2 s  started 2023-11-14T22:13:20.000000Z
         2 model calls, 2 tool calls, 1.7k → 390 tokens (800 cached)
-        STEP                  TOKENS     FIRST   TOOK  NOTES
-        ├─● planner gpt-4o    500 → 50  340 ms  2.1 s
-        │ ├─✗ planner gpt-4o  500 → 50  340 ms  2.1 s  HTTP 429
-        │ └─● planner gpt-4o  500 → 50  340 ms  2.1 s  retry 1: rate limit
-        │   ○ tool search                              running
-        └─✗ planner gpt-4o    500 → 50  340 ms  2.1 s  no answer
-          ● planner gpt-4o    500 → 50  340 ms  2.1 s  no end seen
+        STEP                TOKENS     FIRST   TOOK  NOTES
+        ├─● planner gpt-4o  500 → 50  340 ms  2.1 s
+        │ ✗ planner gpt-4o  500 → 50  340 ms  2.1 s  HTTP 429
+        │ ● planner gpt-4o  500 → 50  340 ms  2.1 s  retry 1: rate limit
+        │ ○ tool search                              running
+        └─✗ planner gpt-4o  500 → 50  340 ms  2.1 s  no answer
+          ● planner gpt-4o  500 → 50  340 ms  2.1 s  no end seen
         ");
         workflow.summary.state = State::Failed;
         assert!(shown(&PIPE, &workflow, false).contains("unfinished"));
@@ -329,15 +449,30 @@ mod tests {
         workflow.summary.totals.unpriced_calls = 1;
         workflow.steps[0].usd = Some(NanoUsd(1_230_456));
         workflow.steps[3].unpriced = true;
+        workflow.steps[3].policy = vec![Ruling::new("daily".into(), Decision::WouldDeny)];
         workflow.steps[3].uncounted_parts = Some(2);
+        workflow.steps[0].policy = vec![
+            Ruling::new(Ruling::ON_RETRY.into(), Decision::WouldDeny),
+            Ruling::new("daily".into(), Decision::Cut),
+        ];
+        workflow.steps[0].withheld_tokens = Some(7);
+        workflow.steps[1].cancel = Some(Box::new(Cancel {
+            cause: CancelCause::Kill,
+            reason: None,
+            requested_at: sample::START,
+            upstream_closed_ms: Micros(7),
+            bytes_after_cancel: 0,
+            generation_may_continue: Some(true),
+        }));
+        workflow.steps[2].policy = vec![Ruling::new(Ruling::KILL.into(), Decision::Deny)];
         insta::assert_snapshot!(shown(&PIPE, &workflow, false), @r"
         workflow 000000000000  research  done  4.2 s  started 2023-11-14T22:13:20.000000Z
         2 model calls, 2 tool calls, 1.7k → 390 tokens (800 cached), $0.0012 and 1 call without a price
         STEP              TOKENS                      COST   FIRST   TOOK  NOTES
-        ● planner gpt-4o  500 → 50                 $0.0012  340 ms  2.1 s
-        ├─● tool search                                             12 ms
-        └─● tool fetch                                              12 ms
-          ● final gpt-4o  1.2k → 340 (800 cached)           340 ms  2.1 s  no price known, 2 non-text parts not counted, +1 parent
+        ● planner gpt-4o  500 → 50                 $0.0012  340 ms  2.1 s  would be refused by on_retry, answer ended by budget daily, 7 tokens held back
+        ├─● tool search                                             12 ms  killed, the model may have gone on
+        ├─● tool fetch                                              12 ms  refused by the kill
+        ● final gpt-4o    1.2k → 340 (800 cached)           340 ms  2.1 s  would be refused by budget daily, no price known, 2 non-text parts not counted
         ");
     }
 
@@ -364,11 +499,11 @@ mod tests {
         insta::assert_snapshot!(text, @r"
         workflow 000000000000  research  done  4.2 s  started 3 min ago
         2 model calls, 2 tool calls, 1.7k → 390 tokens (800 cached)
-        STEP             TOKENS                    FIRST   TOOK  NOTES
-        ● planner a-mo…  500 → 50                 340 ms  2.1 s
-        ├─● tool search                                   12 ms
-        └─● tool fetch                                    12 ms
-          ● final gpt-…  1.2k → 340 (800 cached)  340 ms  2.1 s  +1 parent
+        STEP                        TOKENS                    FIRST   TOOK
+        ● planner a-model-with-qu…  500 → 50                 340 ms  2.1 s
+        ├─● tool search                                              12 ms
+        ├─● tool fetch                                               12 ms
+        ● final gpt-4o              1.2k → 340 (800 cached)  340 ms  2.1 s
         ");
     }
 

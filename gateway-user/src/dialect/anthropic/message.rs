@@ -8,9 +8,10 @@ use serde::{
 };
 
 use super::super::{
+    arguments::Arguments,
     attached::{self, Attached},
     blocks::{self, ToolResult, ToolUse},
-    canonical::{Fields, Json, Measured},
+    canonical::{Fields, Json},
     content::Content,
     json::{Text, given},
     keys::Keys,
@@ -39,7 +40,7 @@ struct Read<'a> {
     text: Option<Text<'a>>,
     id: Option<Text<'a>>,
     name: Option<Text<'a>>,
-    input: Option<Measured>,
+    input: Option<Arguments>,
     tool_use_id: Option<Text<'a>>,
     content: Content<'a>,
     is_error: Option<bool>,
@@ -76,7 +77,7 @@ impl<'a> Read<'a> {
                 fields.add_some("type", kind.map(Json::text));
                 fields.add_some("text", text.map(|Text(text)| Json::text(&text)));
                 fields.add_some("name", given(self.name.as_ref()).map(Json::text));
-                fields.add_some("input", self.input.map(|input| input.json));
+                fields.add_some("input", self.input.as_ref().map(|input| input.json));
                 fields.add_some("content", self.content.canonical().if_any());
                 blocks::Block::Other(Attached::part(kind, fields.hash(), self.elsewhere))
             }

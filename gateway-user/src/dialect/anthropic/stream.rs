@@ -4,7 +4,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use serde::Deserialize;
 
 use super::super::{
-    Answering, NotUnderstood, Reading,
+    Answering, NotUnderstood, Progress, Reading,
     blocks::Told,
     content::Content,
     event_stream::Message,
@@ -117,7 +117,7 @@ impl Stream {
         let part = given(delta.partial_json.as_ref()).unwrap_or_default();
         // What of thinking is shown is paid for, though it is no part of the message.
         if let Some(Said(thinking)) = &delta.thinking {
-            self.said.push(thinking);
+            self.said.think(thinking);
         }
         self.said.push(text);
         self.said.push(part);
@@ -127,6 +127,12 @@ impl Stream {
         if let Err(reason) = self.told.arguments(index, part) {
             self.lose(reason);
         }
+    }
+
+    /// How far it has come.
+    pub(in crate::dialect) fn progress(&self) -> Progress {
+        let finished = self.done || self.finish_reason.is_some();
+        Progress::new(&self.said, self.figures.normalised(), finished)
     }
 
     pub(in crate::dialect) fn lose(&mut self, reason: NotUnderstood) {

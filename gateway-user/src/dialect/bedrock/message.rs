@@ -8,9 +8,10 @@ use serde::{
 };
 
 use super::super::{
+    arguments::Arguments,
     attached::{self, Attached},
     blocks,
-    canonical::{Fields, Measured},
+    canonical::Fields,
     content::Content,
     json::{Text, given},
     keys::Keys,
@@ -38,7 +39,7 @@ struct ToolUse<'a> {
     id: Option<Text<'a>>,
     #[serde(borrow)]
     name: Option<Text<'a>>,
-    input: Option<Measured>,
+    input: Option<Arguments>,
     /// `server_tool_use`, if the server calls it itself.
     #[serde(borrow, rename = "type")]
     kind: Option<Text<'a>>,

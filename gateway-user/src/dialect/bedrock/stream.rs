@@ -3,7 +3,7 @@
 use serde::{Deserialize, de::IgnoredAny};
 
 use super::super::{
-    Answering, NotUnderstood, Reading,
+    Answering, NotUnderstood, Progress, Reading,
     blocks::Told,
     event_stream::Message,
     json::{Maybe, Said, Text, given},
@@ -85,7 +85,7 @@ impl Stream {
         // What of reasoning is shown is paid for, though it is no part of the message.
         if let Some(Maybe::Is(Reasoning { text: Some(Said(reasoning)) })) = &delta.reasoning_content
         {
-            self.said.push(reasoning);
+            self.said.think(reasoning);
         }
         let text = given(delta.text.as_ref()).unwrap_or_default();
         self.said.push(text);
@@ -96,6 +96,11 @@ impl Stream {
         if let Err(reason) = self.told.arguments(event.content_block_index.unwrap_or(0), part) {
             self.lose(reason);
         }
+    }
+
+    /// How far it has come.
+    pub(in crate::dialect) fn progress(&self) -> Progress {
+        Progress::new(&self.said, self.usage, self.finish_reason.is_some())
     }
 
     pub(in crate::dialect) fn lose(&mut self, reason: NotUnderstood) {

@@ -8,7 +8,9 @@ use serde::{
 };
 
 use super::{
-    super::{Asking, NotUnderstood, attached::Attachments, draft::Draft, json::given},
+    super::{
+        Asking, NotUnderstood, attached::Attachments, draft::Draft, json::given, wished::Wished,
+    },
     Block, Message, Told,
 };
 use crate::{
@@ -20,8 +22,7 @@ use crate::{
 #[derive(Debug, Default)]
 pub(in crate::dialect) struct History {
     messages: Vec<call::Message>,
-    wish: Option<String>,
-    user_spoke: bool,
+    wished: Wished,
     too_many: bool,
     segments: Segments,
     attached: Attachments,
@@ -55,9 +56,8 @@ impl History {
         if has_results && !told.has_blocks() {
             return;
         }
-        if draft.role() == Role::User && !self.user_spoke {
-            self.user_spoke = true;
-            self.wish = Some(text(blocks)).filter(|it| !it.is_empty());
+        if draft.role() == Role::User {
+            self.wished.hear(texts(blocks));
         }
         self.add(told.finish(draft));
     }
@@ -81,7 +81,8 @@ impl History {
             return Err(NotUnderstood::TooLarge);
         }
         prompt.messages = self.messages;
-        prompt.wish = self.wish;
+        prompt.wish = self.wished.first;
+        prompt.terms.latest = self.wished.latest;
         let Segments { system, messages, .. } = self.segments;
         prompt.terms.segments = Segments { system, messages, ..prompt.terms.segments };
         prompt.terms.other_parts = self.attached.count;
@@ -163,13 +164,10 @@ where
     }
 }
 
-/// The text of the blocks, up to the bytes of a wish.
-fn text(blocks: &[Block<'_>]) -> String {
-    let mut text = String::new();
-    for block in blocks {
-        if let Block::Text(piece) = block {
-            text.push_str(&piece[..piece.floor_char_boundary(limits::WISH_BYTES - text.len())]);
-        }
-    }
-    text
+/// What the blocks say in words.
+fn texts<'b>(blocks: &'b [Block<'b>]) -> impl Iterator<Item = &'b str> {
+    blocks.iter().filter_map(|block| match block {
+        Block::Text(text) => Some(&**text),
+        _ => None,
+    })
 }

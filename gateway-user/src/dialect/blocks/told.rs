@@ -2,9 +2,12 @@
 //! stream. Text is hashed as it passes, not kept; arguments that come in parts are kept until the
 //! end, since only then they are JSON.
 
+use std::borrow::Cow;
+
 use super::{
     super::{
         NotUnderstood,
+        arguments::Arguments,
         canonical::{self, Json},
         content::Content,
         draft::Draft,
@@ -13,7 +16,7 @@ use super::{
     Block, ToolUse,
 };
 use crate::{
-    call::{Answer, ToolCall},
+    call::Answer,
     limits::{OBSERVED_RESPONSE_BYTES, TOOL_CALLS_PER_ANSWER},
 };
 
@@ -34,7 +37,7 @@ struct Call {
     index: u64,
     id: Option<String>,
     name: String,
-    input: Option<Json>,
+    input: Option<Arguments>,
     /// Arguments in parts: these hold if there are any.
     parts: String,
 }
@@ -95,7 +98,7 @@ impl Told {
                 index,
                 id: text(&call.id),
                 name: text(&call.name).unwrap_or_default(),
-                input: call.input.map(|input| input.json),
+                input: call.input.clone(),
                 parts: String::new(),
             });
         }
@@ -127,27 +130,25 @@ impl Told {
     pub(super) fn finish(self, mut draft: Draft) -> crate::call::Message {
         draft.content(self.content);
         for call in &self.calls {
-            draft.call(call.id.as_deref(), &call.name, call.arguments());
+            draft.call(call.id.as_deref(), &call.name, call.arguments().json);
         }
         draft.finish()
     }
 
     /// As the answer of a model.
     pub(in crate::dialect) fn answer(self, role: Option<&str>, answer: &mut Answer) {
-        answer.tool_calls.extend(self.calls.iter().map(|call| ToolCall {
-            id: call.id.clone(),
-            name: call.name.clone(),
-            arguments: call.arguments().get(),
-        }));
+        let calls = self.calls.iter();
+        let calls = calls.map(|call| call.arguments().of_call(call.id.as_deref(), &call.name));
+        answer.tool_calls.extend(calls);
         answer.choices.push(self.finish(Draft::new(role.unwrap_or("assistant"))));
     }
 }
 
 impl Call {
-    fn arguments(&self) -> Json {
-        match self.input {
-            Some(input) if self.parts.is_empty() => input,
-            _ => Json::in_text(&self.parts),
+    fn arguments(&self) -> Cow<'_, Arguments> {
+        match &self.input {
+            Some(input) if self.parts.is_empty() => Cow::Borrowed(input),
+            _ => Cow::Owned(Arguments::in_text(&self.parts)),
         }
     }
 }

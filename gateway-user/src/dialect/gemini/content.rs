@@ -9,11 +9,13 @@ use serde::{
 
 use super::super::{
     Asking,
+    arguments::Arguments,
     attached::{Attached, Attachments},
-    canonical::{self, Fields, Json, Measured},
+    canonical::{self, Fields, Json},
     draft::Draft,
     json::{Gather, Gathered, Text, given},
     keys::Keys,
+    wished::Wished,
 };
 use crate::{
     call::{Message, Role},
@@ -54,15 +56,12 @@ impl<'a> Content<'a> {
         given(self.role.as_ref()) == Some("model")
     }
 
-    /// The text, up to `limit` bytes.
-    fn text(&self, limit: usize) -> String {
-        let mut text = String::new();
-        for piece in self.pieces() {
-            if let Piece::Text(piece) = piece {
-                text.push_str(&piece[..piece.floor_char_boundary(limit - text.len())]);
-            }
-        }
-        text
+    /// What it says in words.
+    fn texts(&self) -> impl Iterator<Item = &str> {
+        self.pieces().iter().filter_map(|piece| match piece {
+            Piece::Text(text) => Some(&**text),
+            _ => None,
+        })
     }
 }
 
@@ -112,7 +111,7 @@ pub(super) struct Call<'a> {
     pub(super) id: Option<Text<'a>>,
     #[serde(borrow)]
     pub(super) name: Option<Text<'a>>,
-    args: Option<Measured>,
+    args: Option<Arguments>,
     /// Only a part of the arguments is there: the model streams them.
     #[serde(rename = "partialArgs", alias = "partial_args")]
     partial_args: Option<IgnoredAny>,
@@ -121,13 +120,13 @@ pub(super) struct Call<'a> {
 }
 
 impl Call<'_> {
-    pub(super) fn arguments(&self) -> Json {
-        self.args.map_or_else(|| Json::in_text(""), |args| args.json)
+    pub(super) fn arguments(&self) -> Cow<'_, Arguments> {
+        self.args.as_ref().map_or_else(Cow::default, Cow::Borrowed)
     }
 
     /// How much they say.
     pub(super) fn size(&self) -> usize {
-        self.args.map_or(0, |args| args.bytes)
+        self.args.as_ref().map_or(0, |args| args.bytes)
     }
 
     /// Whether its arguments come piece by piece.
@@ -222,7 +221,7 @@ impl Turn {
             Piece::Thought(_) | Piece::Outcome(_) => return,
             Piece::Call(call) => {
                 let name = given(call.name.as_ref()).unwrap_or_default();
-                self.draft.call_by_name(given(call.id.as_ref()), name, call.arguments());
+                self.draft.call_by_name(given(call.id.as_ref()), name, call.arguments().json);
             }
             Piece::Other(piece) => self.content.other(*piece),
             Piece::Media(media, _) => self.content.other(media.hash),
@@ -242,8 +241,7 @@ pub(super) struct History {
     messages: Vec<Message>,
     /// What the model said last, while it may go on.
     model: Option<Turn>,
-    pub(super) wish: Option<String>,
-    user_spoke: bool,
+    pub(super) wished: Wished,
     pub(super) too_many: bool,
     /// Bytes of images, files and the like.
     pub(super) media_bytes: u64,
@@ -285,9 +283,8 @@ impl History {
         if outcomes && turn.is_empty {
             return;
         }
-        if turn.draft.role() == Role::User && !self.user_spoke {
-            self.user_spoke = true;
-            self.wish = Some(content.text(limits::WISH_BYTES)).filter(|it| !it.is_empty());
+        if turn.draft.role() == Role::User {
+            self.wished.hear(content.texts());
         }
         self.messages.push(turn.finish());
     }

@@ -203,7 +203,7 @@ impl Request {
     }
 
     fn prompt(mut self, method: Method) -> Prompt {
-        let wish = self.history.wish.take();
+        let wished = std::mem::take(&mut self.history.wished);
         let attached = self.history.attached;
         let count = |count: Option<Count>| count.and_then(Count::get);
         Prompt {
@@ -213,13 +213,14 @@ impl Request {
             stream: method == Method::StreamGenerate,
             messages: self.history.messages(self.instructions),
             tools_hash: self.tools.hash().map(Json::get),
-            wish,
+            wish: wished.first,
             client_retry: None,
             terms: Box::new(Terms {
                 max_output: count(self.generation.max_output),
                 choices: count(self.generation.candidates),
                 service_tier: self.service_tier,
                 reports_usage: true,
+                latest: wished.latest,
                 signals: self.signals,
                 segments: self.segments,
                 other_parts: attached.count,

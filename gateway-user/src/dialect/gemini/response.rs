@@ -3,7 +3,7 @@
 use serde::{Deserialize, de::IgnoredAny};
 
 use super::super::{
-    Answering, NotUnderstood, Reading,
+    Answering, NotUnderstood, Progress, Reading,
     json::{Count, ErrorReport, Maybe, Text, UpTo, given},
 };
 use super::content::{Content, Piece, Turn};
@@ -94,8 +94,10 @@ impl Stream {
         };
         first(&mut self.candidates[at].finish_reason, part.finish_reason.as_ref());
         for piece in part.content.iter().flat_map(Content::pieces) {
-            if let Piece::Text(text) | Piece::Thought(text) = piece {
-                self.said.push(text);
+            match piece {
+                Piece::Text(text) => self.said.push(text),
+                Piece::Thought(text) => self.said.think(text),
+                _ => {}
             }
             if let Piece::Call(call) = piece {
                 let (id, name) = (given(call.id.as_ref()), given(call.name.as_ref()));
@@ -114,14 +116,18 @@ impl Stream {
                     self.lose(NotUnderstood::TooLarge);
                     continue;
                 }
-                self.candidates[at].calls.push(ToolCall {
-                    id: id.map(str::to_owned),
-                    name: name.unwrap_or_default().to_owned(),
-                    arguments: call.arguments().get(),
-                });
+                let made = call.arguments().of_call(id, name.unwrap_or_default());
+                self.candidates[at].calls.push(made);
             }
             self.candidates[at].turn.add(piece);
         }
+    }
+
+    /// How far it has come.
+    pub(in crate::dialect) fn progress(&self) -> Progress {
+        let mut candidates = self.candidates.iter();
+        let finished = candidates.len() > 0 && candidates.all(|it| it.finish_reason.is_some());
+        Progress::new(&self.said, self.usage, self.done || finished)
     }
 
     pub(in crate::dialect) fn lose(&mut self, reason: NotUnderstood) {

@@ -5,10 +5,10 @@ mod request;
 use serde_json::{Value, json};
 
 use crate::{
-    call::{Answer, Message, Operation, Role, Segments, Signal, ToolCall, Unmetered, Usage},
+    call::{Answer, Message, Operation, Role, Segments, Signal, Unmetered, Usage},
     dialect::{
         NotUnderstood, Reading,
-        canonical::Json,
+        arguments::Arguments,
         trial::{EVENTS, JSON, Trial, respelled},
     },
     limits,

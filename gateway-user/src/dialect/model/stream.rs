@@ -2,22 +2,22 @@
 
 use super::{
     super::{
-        Answering, NotUnderstood, Reading, anthropic, bedrock, event_stream::Message,
+        Answering, NotUnderstood, Progress, Reading, anthropic, bedrock, event_stream::Message,
         frames::Event, gemini, ollama, openai_chat, openai_completions, openai_responses,
     },
     Api, Outcome,
 };
 
-/// A stream, as far as it has come.
+/// A stream, as far as it has come. In boxes: some are twice as large as others, and many may be open.
 #[derive(Debug)]
 pub(super) enum Stream {
-    OpenaiChat(openai_chat::Stream),
-    OpenaiCompletions(openai_completions::Stream),
-    OpenaiResponses(openai_responses::Stream),
-    Anthropic(anthropic::Stream),
-    Bedrock(bedrock::Stream),
-    Gemini(gemini::Stream),
-    Ollama(ollama::Stream),
+    OpenaiChat(Box<openai_chat::Stream>),
+    OpenaiCompletions(Box<openai_completions::Stream>),
+    OpenaiResponses(Box<openai_responses::Stream>),
+    Anthropic(Box<anthropic::Stream>),
+    Bedrock(Box<bedrock::Stream>),
+    Gemini(Box<gemini::Stream>),
+    Ollama(Box<ollama::Stream>),
     /// Its API has no streams.
     None,
 }
@@ -25,19 +25,15 @@ pub(super) enum Stream {
 impl Stream {
     pub(super) fn new(api: Api) -> Self {
         match api {
-            Api::OpenaiChat => Self::OpenaiChat(openai_chat::Stream::default()),
-            Api::OpenaiCompletions => {
-                Self::OpenaiCompletions(openai_completions::Stream::default())
-            }
-            Api::OpenaiResponses(_) | Api::OpenaiResponse => {
-                Self::OpenaiResponses(openai_responses::Stream::default())
-            }
+            Api::OpenaiChat => Self::OpenaiChat(Box::default()),
+            Api::OpenaiCompletions => Self::OpenaiCompletions(Box::default()),
+            Api::OpenaiResponses(_) | Api::OpenaiResponse => Self::OpenaiResponses(Box::default()),
             Api::AnthropicMessages | Api::AnthropicCountTokens | Api::AnthropicInBedrock { .. } => {
-                Self::Anthropic(anthropic::Stream::default())
+                Self::Anthropic(Box::default())
             }
-            Api::BedrockConverse { .. } => Self::Bedrock(bedrock::Stream::default()),
-            Api::Gemini(_) => Self::Gemini(gemini::Stream::default()),
-            Api::Ollama(_) => Self::Ollama(ollama::Stream::default()),
+            Api::BedrockConverse { .. } => Self::Bedrock(Box::default()),
+            Api::Gemini(_) => Self::Gemini(Box::default()),
+            Api::Ollama(_) => Self::Ollama(Box::default()),
             Api::OpenaiEmbeddings => Self::None,
         }
     }
@@ -87,6 +83,20 @@ impl Stream {
         }
     }
 
+    /// How far it has come.
+    pub(super) fn progress(&self) -> Progress {
+        match self {
+            Self::OpenaiChat(stream) => stream.progress(),
+            Self::OpenaiCompletions(stream) => stream.progress(),
+            Self::OpenaiResponses(stream) => stream.progress(),
+            Self::Anthropic(stream) => stream.progress(),
+            Self::Bedrock(stream) => stream.progress(),
+            Self::Gemini(stream) => stream.progress(),
+            Self::Ollama(stream) => stream.progress(),
+            Self::None => Progress::default(),
+        }
+    }
+
     /// What it said so far; of a chat its end tells that.
     fn said(&mut self) -> Answering {
         match self {
@@ -103,7 +113,7 @@ impl Stream {
     /// What is made in the background goes on when its stream is cut.
     pub(super) fn end(mut self, whole: bool, background: bool, sample: &mut Answering) -> Outcome {
         *sample = self.said();
-        Outcome::over(match self {
+        let mut reading = match self {
             Self::OpenaiChat(stream) => stream.end(whole, sample),
             Self::OpenaiCompletions(stream) => stream.end(whole),
             Self::OpenaiResponses(stream) => match stream.pending() {
@@ -115,6 +125,8 @@ impl Stream {
             Self::Gemini(stream) => stream.end(whole),
             Self::Ollama(stream) => stream.end(whole),
             Self::None => Reading::lost(NotUnderstood::NotThisShape),
-        })
+        };
+        reading.answer.values = super::values(&reading.answer, sample);
+        Outcome::over(reading)
     }
 }

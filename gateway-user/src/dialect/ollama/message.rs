@@ -1,13 +1,17 @@
 //! A message: as it is written, and in canonical form.
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
 
 use super::super::{
     Asking,
-    canonical::{self, Json, Measured},
+    arguments::Arguments,
+    canonical::{self, Json},
     draft::Draft,
     json::{Gather, Said, Text, UpTo, given},
     sample::Sample,
+    wished::Wished,
 };
 use crate::{
     call::{self, Role},
@@ -53,7 +57,7 @@ pub(super) struct ToolCall<'a> {
 struct Function<'a> {
     #[serde(borrow)]
     name: Option<Text<'a>>,
-    arguments: Option<Measured>,
+    arguments: Option<Arguments>,
 }
 
 impl Message<'_> {
@@ -62,7 +66,7 @@ impl Message<'_> {
         draft.name(given(self.tool_name.as_ref()));
         draft.content(content(self.text(), &self.images));
         for call in &self.tool_calls.0 {
-            draft.call_by_name(given(call.id.as_ref()), call.name(), call.arguments());
+            draft.call_by_name(given(call.id.as_ref()), call.name(), call.arguments().json);
         }
         draft.answers(given(self.tool_call_id.as_ref()));
         draft
@@ -82,24 +86,21 @@ pub(super) fn content(text: &str, images: &Images<'_>) -> canonical::Content {
     content
 }
 
-/// The beginning of a wish.
-pub(super) fn wish(text: &str) -> Option<String> {
-    let text = &text[..text.floor_char_boundary(limits::WISH_BYTES)];
-    (!text.is_empty()).then(|| text.to_owned())
-}
-
 impl ToolCall<'_> {
     pub(super) fn name(&self) -> &str {
         given(self.function.name.as_ref()).unwrap_or_default()
     }
 
-    pub(super) fn arguments(&self) -> Json {
-        self.function.arguments.map_or_else(|| Json::in_text(""), |arguments| arguments.json)
+    pub(super) fn arguments(&self) -> Cow<'_, Arguments> {
+        self.function.arguments.as_ref().map_or_else(Cow::default, Cow::Borrowed)
     }
 
-    pub(super) fn sample_into<const N: usize>(&self, sample: &mut Sample<N>) {
+    pub(super) fn sample_into<const N: usize, const COUNTED: bool>(
+        &self,
+        sample: &mut Sample<N, COUNTED>,
+    ) {
         sample.push(self.name());
-        sample.pass(self.function.arguments.map_or(0, |arguments| arguments.bytes));
+        sample.pass(self.function.arguments.as_ref().map_or(0, |it| it.bytes));
     }
 }
 
@@ -107,8 +108,7 @@ impl ToolCall<'_> {
 #[derive(Debug, Default)]
 pub(super) struct History {
     pub(super) messages: Vec<call::Message>,
-    pub(super) wish: Option<String>,
-    user_spoke: bool,
+    pub(super) wished: Wished,
     pub(super) too_many: bool,
     pub(super) system_bytes: u64,
     pub(super) message_bytes: u64,
@@ -134,9 +134,8 @@ impl<'de> Gather<'de> for History {
         };
         *bytes += self.sample.bytes() - before;
         self.other_parts += message.images.0.len() as u64;
-        if draft.role() == Role::User && !self.user_spoke {
-            self.user_spoke = true;
-            self.wish = wish(message.text());
+        if draft.role() == Role::User {
+            self.wished.hear([message.text()].into_iter());
         }
         self.messages.push(draft.finish());
     }

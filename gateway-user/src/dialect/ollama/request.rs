@@ -16,7 +16,7 @@ use super::super::{
 };
 use super::{
     Method,
-    message::{History, Images, content, wish},
+    message::{History, Images, content},
 };
 use crate::call::{Dialect, Name, Prompt, Segments, Terms};
 
@@ -112,7 +112,7 @@ impl Request<'_> {
                 let mut draft = Draft::new("user");
                 draft.content(content(prompt, &self.images));
                 history.messages.push(draft.finish());
-                history.wish = wish(prompt);
+                history.wished.hear([prompt].into_iter());
                 segments.system = system.map_or(0, str::len) as u64;
                 segments.messages = prompt.len() as u64;
                 history.other_parts = self.images.0.len() as u64;
@@ -127,11 +127,12 @@ impl Request<'_> {
             stream: method != Method::Embed && self.stream.unwrap_or(true),
             messages: history.messages,
             tools_hash: self.tools.filter(|tools| !tools.is_empty_array()).map(Json::get),
-            wish: history.wish,
+            wish: history.wished.first,
             client_retry: None,
             terms: Box::new(Terms {
                 max_output: options.and_then(|it| it.num_predict).and_then(Count::get),
                 reports_usage: true,
+                latest: history.wished.latest,
                 segments,
                 other_parts: history.other_parts,
                 ..Terms::default()

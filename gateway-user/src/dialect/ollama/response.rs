@@ -3,7 +3,7 @@
 use serde::{Deserialize, de::IgnoredAny};
 
 use super::super::{
-    Answering, NotUnderstood, Reading, canonical,
+    Answering, NotUnderstood, Progress, Reading, canonical,
     draft::Draft,
     json::{Count, ErrorReport, Said, Text, given},
 };
@@ -64,7 +64,7 @@ impl Stream {
         // What of thinking is shown is paid for, though it is no part of the message.
         let of_message = line.message.as_ref().and_then(|message| message.thinking.as_ref());
         for Said(thinking) in [line.thinking.as_ref(), of_message].into_iter().flatten() {
-            self.said.push(thinking);
+            self.said.think(thinking);
         }
         self.text(given(line.response.as_ref()).unwrap_or_default());
         if let Some(message) = &line.message {
@@ -86,12 +86,13 @@ impl Stream {
         if self.kept > OBSERVED_RESPONSE_BYTES {
             self.lose(NotUnderstood::TooLarge);
         } else if self.calls.len() < TOOL_CALLS_PER_ANSWER {
-            self.calls.push(call::ToolCall {
-                id: id.map(str::to_owned),
-                name: call.name().to_owned(),
-                arguments: call.arguments().get(),
-            });
+            self.calls.push(call.arguments().of_call(id, call.name()));
         }
+    }
+
+    /// How far it has come.
+    pub(in crate::dialect) fn progress(&self) -> Progress {
+        Progress::new(&self.said, self.usage, self.done)
     }
 
     pub(in crate::dialect) fn lose(&mut self, reason: NotUnderstood) {

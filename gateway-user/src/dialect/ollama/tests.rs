@@ -2,10 +2,10 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::{
-    call::{Message, Operation, Role, Segments, ToolCall, Usage},
+    call::{Message, Operation, Role, Segments, Usage},
     dialect::{
         NotUnderstood, Reading,
-        canonical::Json,
+        arguments::Arguments,
         trial::{JSON, Trial},
     },
     limits,
@@ -197,11 +197,8 @@ fn a_streamed_answer_is_the_same_as_a_whole_one() {
     assert_eq!(streamed.model.as_deref(), Some("llama3.2"));
     assert_eq!(streamed.finish_reasons, ["stop"]);
     assert_eq!(streamed.usage, Some(Usage { input: 26, output: 282, ..Usage::default() }));
-    let arguments = Json::in_text(r#"{"city":"Zürich","n":1}"#).get();
-    assert_eq!(
-        streamed.tool_calls,
-        [ToolCall { id: Some("call_x".into()), name: "get".into(), arguments }]
-    );
+    let arguments = Arguments::in_text(r#"{"city":"Zürich","n":1}"#);
+    assert_eq!(streamed.tool_calls, [arguments.of_call(Some("call_x"), "get")]);
     assert_eq!(streamed.choices[0].hash, message(&echo()).hash, "an echo is the same");
 }
 

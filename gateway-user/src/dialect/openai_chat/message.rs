@@ -1,11 +1,14 @@
 //! A message: as it is written, and in canonical form.
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
 
 use super::super::{
+    arguments::{Arguments, Written},
     attached::Attachments,
-    canonical::{self, Json},
-    content::{Arguments, Content},
+    canonical,
+    content::Content,
     draft::Draft,
     json::{Text, UpTo, given},
 };
@@ -46,10 +49,11 @@ impl Message<'_> {
         draft.audio(self.audio.as_ref().and_then(|audio| given(audio.id.as_ref())));
 
         for call in &self.tool_calls.0 {
-            draft.call(given(call.id.as_ref()), call.name(), call.arguments());
+            draft.call(given(call.id.as_ref()), call.name(), call.arguments().json);
         }
         if let Some(call) = &self.function_call {
-            draft.call(None, given(call.name.as_ref()).unwrap_or_default(), call.arguments.get());
+            let name = given(call.name.as_ref()).unwrap_or_default();
+            draft.call(None, name, call.arguments.0.json);
         }
         draft.answers(given(self.tool_call_id.as_ref()));
         draft
@@ -69,7 +73,7 @@ impl Message<'_> {
     /// Bytes of what the message says and calls for.
     pub(super) fn size(&self) -> u64 {
         let called = self.tool_calls.0.iter().map(|call| call.name().len() + call.size());
-        let function = self.function_call.as_ref().map(|call| call.arguments.size());
+        let function = self.function_call.as_ref().map(|call| call.arguments.0.bytes);
         let texts = self.texts().map(str::len);
         texts.chain(called).chain(function).sum::<usize>() as u64
     }
@@ -84,9 +88,9 @@ impl Message<'_> {
         self.content.attached()
     }
 
-    /// The text of the content, up to `limit` bytes.
-    pub(super) fn text(&self, limit: usize) -> String {
-        self.content.text(limit)
+    /// The texts of the content.
+    pub(super) fn content_texts(&self) -> impl Iterator<Item = &str> {
+        self.content.texts()
     }
 }
 
@@ -114,7 +118,7 @@ pub(super) struct Function<'a> {
     #[serde(borrow)]
     pub(super) name: Option<Text<'a>>,
     #[serde(default)]
-    pub(super) arguments: Arguments,
+    pub(super) arguments: Written,
 }
 
 #[derive(Debug, Deserialize)]
@@ -136,16 +140,19 @@ impl ToolCall<'_> {
     fn size(&self) -> usize {
         match (&self.function, &self.custom) {
             (None, Some(custom)) => given(custom.input.as_ref()).map_or(0, str::len),
-            (Some(function), _) => function.arguments.size(),
+            (Some(function), _) => function.arguments.0.bytes,
             (None, None) => 0,
         }
     }
 
-    pub(super) fn arguments(&self) -> Json {
+    pub(super) fn arguments(&self) -> Cow<'_, Arguments> {
         match (&self.function, &self.custom) {
-            (None, Some(custom)) => Json::in_text(given(custom.input.as_ref()).unwrap_or_default()),
-            (Some(function), _) => function.arguments.get(),
-            (None, None) => Json::in_text(""),
+            (None, Some(custom)) => {
+                let input = given(custom.input.as_ref()).unwrap_or_default();
+                Cow::Owned(Arguments::in_text(input))
+            }
+            (Some(function), _) => Cow::Borrowed(&function.arguments.0),
+            (None, None) => Cow::Owned(Arguments::default()),
         }
     }
 }

@@ -17,6 +17,7 @@ use super::super::{
     cursor::Cursor,
     json::{Count, Maybe, Text, given},
     tools::{Nature, Toolbox, Tools},
+    wished::Wished,
 };
 use super::message::Message;
 use crate::{
@@ -60,8 +61,8 @@ pub(super) fn parse(
     }
     let end = end.and_then(|(length, fields)| {
         let mark = known.mark(hashed, length)?;
-        let History { user_spoke, attached, .. } = history;
-        Some(End { mark, fields, user_spoke, attached })
+        let user_spoke = history.wished.spoke;
+        Some(End { mark, fields, user_spoke, attached: history.attached })
     });
     Ok((fields.prompt(history), end))
 }
@@ -74,8 +75,7 @@ pub(in crate::dialect) fn keep(known: &mut Beginnings<Beginning>, end: End, prom
     let Segments { system: system_bytes, messages: message_bytes, .. } = terms.segments;
     let history = History {
         messages,
-        wish,
-        user_spoke,
+        wished: Wished { spoke: user_spoke, first: wish, latest: terms.latest },
         too_many: false,
         system_bytes,
         message_bytes,
@@ -274,7 +274,7 @@ impl Fields {
             stream: self.stream,
             messages: history.messages,
             tools_hash: tools.if_any().map(Json::get),
-            wish: history.wish,
+            wish: history.wished.first,
             client_retry: None,
             terms: Box::new(Terms {
                 max_output: self.max_output,
@@ -289,6 +289,7 @@ impl Fields {
                 },
                 other_parts: history.attached.count,
                 unmetered: self.hosted.or(history.attached.unmetered()),
+                latest: history.wished.latest,
                 ..Terms::default()
             }),
         }
@@ -299,8 +300,7 @@ impl Fields {
 #[derive(Default)]
 struct History {
     messages: Vec<call::Message>,
-    wish: Option<String>,
-    user_spoke: bool,
+    wished: Wished,
     too_many: bool,
     system_bytes: u64,
     message_bytes: u64,
@@ -326,9 +326,8 @@ impl History {
         for text in message.texts() {
             self.sample.push(text);
         }
-        if draft.role() == Role::User && !self.user_spoke {
-            self.user_spoke = true;
-            self.wish = Some(message.text(limits::WISH_BYTES)).filter(|it| !it.is_empty());
+        if draft.role() == Role::User {
+            self.wished.hear(message.content_texts());
         }
         self.messages.push(draft.finish());
     }

@@ -4,12 +4,12 @@ use serde::Deserialize;
 
 use super::super::{
     Answering, NotUnderstood,
-    canonical::Json,
+    arguments::Arguments,
     json::{Count, ErrorReport, Maybe, Text, UpTo, given},
 };
 use super::message::Message;
 use crate::{
-    call::{self, Answer, Name, ToolCall},
+    call::{self, Answer, Name},
     limits::{self, TOOL_CALLS_PER_ANSWER},
 };
 
@@ -38,25 +38,22 @@ pub(in crate::dialect) fn parse(
         answer.finish_reasons.extend(given(choice.finish_reason.as_ref()).map(Name::shared));
         let Some(message) = &choice.message else { continue };
         answer.choices.push(message.draft("assistant").finish());
-        if answer.usage.is_none() {
-            message.texts().for_each(|text| sample.push(text));
-        }
+        message.texts().for_each(|text| sample.push(text));
         for call in &message.tool_calls.0 {
-            emit(&mut answer, given(call.id.as_ref()), call.name(), call.arguments());
+            emit(&mut answer, given(call.id.as_ref()), call.name(), &call.arguments());
         }
         if let Some(call) = &message.function_call {
             let name = given(call.name.as_ref()).unwrap_or_default();
-            emit(&mut answer, None, name, call.arguments.get());
+            emit(&mut answer, None, name, &call.arguments.0);
         }
     }
     Ok(answer)
 }
 
 /// Adds a tool call to the answer, while there is room.
-pub(super) fn emit(answer: &mut Answer, id: Option<&str>, name: &str, arguments: Json) {
+pub(super) fn emit(answer: &mut Answer, id: Option<&str>, name: &str, arguments: &Arguments) {
     if answer.tool_calls.len() < TOOL_CALLS_PER_ANSWER {
-        let (id, name, arguments) = (id.map(str::to_owned), name.to_owned(), arguments.get());
-        answer.tool_calls.push(ToolCall { id, name, arguments });
+        answer.tool_calls.push(arguments.of_call(id, name));
     }
 }
 

@@ -6,8 +6,9 @@ use std::mem::take;
 use serde::Deserialize;
 
 use super::super::{
-    Answering, NotUnderstood, Reading,
-    canonical::{self, Json},
+    Answering, NotUnderstood, Progress, Reading,
+    arguments::Arguments,
+    canonical,
     content::{Content, Piece},
     draft::Draft,
     json::{ErrorReport, Maybe, MostlyOne, Said, Text, UpTo, given},
@@ -75,6 +76,10 @@ impl Stream {
             Some(at) => at,
             None if self.choices.len() == limits::CHOICES_PER_ANSWER => return,
             None => {
+                if self.choices.is_empty() {
+                    // Few answers have several.
+                    self.choices.reserve_exact(1);
+                }
                 self.choices.push(Choice { index, ..Choice::default() });
                 self.choices.len() - 1
             }
@@ -99,7 +104,7 @@ impl Stream {
         }
         // What of reasoning is shown is paid for, though no client sends it back.
         for Said(reasoning) in [&delta.reasoning_content, &delta.reasoning].into_iter().flatten() {
-            self.sample.push(reasoning);
+            self.sample.think(reasoning);
         }
         for part in &delta.tool_calls.0 {
             self.call(at, part);
@@ -137,6 +142,13 @@ impl Stream {
         first(&mut call.id, part.id.as_ref());
         first(&mut call.name, tool.and_then(|tool| tool.name.as_ref()));
         call.arguments.push_str(arguments);
+    }
+
+    /// How far it has come.
+    pub(in crate::dialect) fn progress(&self) -> Progress {
+        let mut choices = self.choices.iter();
+        let finished = choices.len() > 0 && choices.all(|choice| choice.finish_reason.is_some());
+        Progress::new(&self.sample, self.usage, self.done || finished)
     }
 
     pub(in crate::dialect) fn lose(&mut self, reason: NotUnderstood) {
@@ -186,9 +198,9 @@ impl Choice {
         draft.audio(self.audio.as_deref());
         for call in &self.calls {
             let name = call.name.as_deref().unwrap_or_default();
-            let arguments = Json::in_text(&call.arguments);
-            draft.call(call.id.as_deref(), name, arguments);
-            emit(answer, call.id.as_deref(), name, arguments);
+            let arguments = Arguments::in_text(&call.arguments);
+            draft.call(call.id.as_deref(), name, arguments.json);
+            emit(answer, call.id.as_deref(), name, &arguments);
         }
         answer.choices.push(draft.finish());
         answer.finish_reasons.extend(self.finish_reason);

@@ -6,10 +6,10 @@ mod request;
 use serde_json::{Value, json};
 
 use crate::{
-    call::{Answer, Digest, Message, Prompt, Role, ToolCall, Unmetered, Usage},
+    call::{Answer, Digest, Message, Prompt, Role, Unmetered, Usage},
     dialect::{
         Asked, Known, NotUnderstood, Observer, Reading, RequestInfo, ResponseInfo, What,
-        beginnings::Bounds, canonical::Json, detect,
+        arguments::Arguments, beginnings::Bounds, detect,
     },
     limits,
 };

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::super::{
-    Answering, NotUnderstood, Reading, canonical,
+    Answering, NotUnderstood, Progress, Reading, canonical,
     draft::Draft,
     json::{ErrorReport, Maybe, Text, UpTo, given},
     openai_chat::Usage,
@@ -86,6 +86,13 @@ impl Stream {
                 Err(error) => self.lose(error.into()),
             }
         }
+    }
+
+    /// How far it has come.
+    pub(in crate::dialect) fn progress(&self) -> Progress {
+        let mut choices = self.choices.iter();
+        let finished = choices.len() > 0 && choices.all(|choice| choice.finish_reason.is_some());
+        Progress::new(&self.said, self.usage, self.done || finished)
     }
 
     pub(in crate::dialect) fn lose(&mut self, reason: NotUnderstood) {

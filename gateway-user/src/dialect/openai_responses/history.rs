@@ -11,6 +11,7 @@ use super::super::{
     Asking,
     attached::Attachments,
     content::{Content, Piece},
+    wished::Wished,
 };
 use super::{item::Item, turn::Turn};
 use crate::{
@@ -22,13 +23,12 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct History {
     pub(super) messages: Vec<Message>,
-    pub(super) wish: Option<String>,
+    pub(super) wished: Wished,
     pub(super) system_bytes: u64,
     pub(super) message_bytes: u64,
     pub(super) attached: Attachments,
     unmetered: Option<Unmetered>,
     pub(super) sample: Asking,
-    user_spoke: bool,
     too_many: bool,
 }
 
@@ -66,10 +66,7 @@ impl History {
     /// The other one after this one.
     pub(super) fn append(&mut self, other: Self) {
         self.messages.extend(other.messages);
-        if !self.user_spoke {
-            self.user_spoke = other.user_spoke;
-            self.wish = other.wish;
-        }
+        self.wished.append(other.wished);
         self.system_bytes += other.system_bytes;
         self.message_bytes += other.message_bytes;
         self.attached.append(other.attached);
@@ -94,7 +91,7 @@ impl History {
 
     fn end(&mut self, turn: Turn) {
         if turn.has_begun() {
-            self.messages.push(turn.finish().0);
+            self.messages.push(turn.finish());
         }
     }
 
@@ -112,9 +109,8 @@ impl History {
         let is_system = draft.role() == Role::System;
         let bytes = self.count(item);
         *(if is_system { &mut self.system_bytes } else { &mut self.message_bytes }) += bytes;
-        if draft.role() == Role::User && !self.user_spoke {
-            self.user_spoke = true;
-            self.wish = Some(item.text(limits::WISH_BYTES)).filter(|it| !it.is_empty());
+        if draft.role() == Role::User {
+            self.wished.hear(item.texts());
         }
         self.messages.push(draft.finish());
     }

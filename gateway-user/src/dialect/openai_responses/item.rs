@@ -8,9 +8,10 @@ use serde::{
 };
 
 use super::super::{
+    arguments::{Arguments, Written},
     attached::Attachments,
     canonical::{self, Fields, Json},
-    content::{Arguments, Content},
+    content::Content,
     draft::Draft,
     json::{Maybe, Text, given},
     keys::{self, Keys},
@@ -32,7 +33,7 @@ pub(super) struct Item<'a> {
     content: Content<'a>,
     output: Content<'a>,
     /// A custom tool's are called its input.
-    arguments: Option<Arguments>,
+    arguments: Option<Written>,
     /// Who executes a search for tools.
     execution: Option<Text<'a>>,
     /// Where a shell runs.
@@ -84,7 +85,7 @@ impl<'a> Item<'a> {
             kind if self.is_for_client() => Part::Calls(Call {
                 id: self.call_id(),
                 name: kind.strip_suffix("_call").unwrap_or(kind).to_owned(),
-                arguments: self.action(),
+                arguments: Arguments::hashed(self.action()),
             }),
             "mcp_approval_response" | "compaction_trigger" => Part::Apart,
             // Programs and searches of the provider's own are answered by itself.
@@ -125,10 +126,13 @@ impl<'a> Item<'a> {
     }
 
     /// Adds what it says and calls for.
-    pub(super) fn sample_into<const N: usize>(&self, sample: &mut Sample<N>) {
+    pub(super) fn sample_into<const N: usize, const COUNTED: bool>(
+        &self,
+        sample: &mut Sample<N, COUNTED>,
+    ) {
         self.content.texts().chain(self.output.texts()).for_each(|text| sample.push(text));
         sample.push(given(self.name.as_ref()).unwrap_or_default());
-        sample.pass(self.arguments.as_ref().map_or(0, Arguments::size));
+        sample.pass(self.arguments.as_ref().map_or(0, |it| it.0.bytes));
     }
 
     /// What of it is no text.
@@ -143,9 +147,9 @@ impl<'a> Item<'a> {
         attached
     }
 
-    /// The text that it says, up to `limit` bytes.
-    pub(super) fn text(&self, limit: usize) -> String {
-        self.content.text(limit)
+    /// What it says, in pieces.
+    pub(super) fn texts(&self) -> impl Iterator<Item = &str> {
+        self.content.texts()
     }
 
     /// Its type, which may be left out of messages and of references to other items.
@@ -185,14 +189,14 @@ impl<'a> Item<'a> {
         }
     }
 
-    fn arguments(&self) -> Json {
-        self.arguments.as_ref().map_or_else(|| Json::in_text(""), Arguments::get)
+    fn arguments(&self) -> Arguments {
+        self.arguments.as_ref().map(|it| it.0.clone()).unwrap_or_default()
     }
 
     /// What one of the provider's own tools is to do.
     fn action(&self) -> Json {
         let mut fields = self.rest;
-        fields.add_some("arguments", self.arguments.as_ref().map(Arguments::get));
+        fields.add_some("arguments", self.arguments.as_ref().map(|it| it.0.json));
         fields.hash()
     }
 
@@ -208,7 +212,7 @@ impl<'a> Item<'a> {
         fields.add_some("name", given(self.name.as_ref()).map(Json::text));
         fields.add_some("content", self.content.canonical().if_any());
         fields.add_some("output", self.output.canonical().if_any());
-        fields.add_some("arguments", self.arguments.as_ref().map(Arguments::get));
+        fields.add_some("arguments", self.arguments.as_ref().map(|it| it.0.json));
         fields.hash()
     }
 }

@@ -199,13 +199,14 @@ impl Fields {
             stream: self.stream,
             messages: history.messages,
             tools_hash: self.tools.map(Json::get),
-            wish: history.wish,
+            wish: history.wished.first,
             client_retry: None,
             terms: Box::new(Terms {
                 max_output: self.max_output,
                 service_tier: self.service_tier,
                 // Its last event always does.
                 reports_usage: true,
+                latest: history.wished.latest,
                 goes_on_from,
                 background: self.background,
                 prewarms,

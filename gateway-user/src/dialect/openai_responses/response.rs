@@ -94,7 +94,7 @@ impl Document<'_> {
         let turn = self.output.map(|output| output.turn).filter(Turn::has_begun);
         let turn = turn.unwrap_or(streamed);
         let has_turn = turn.has_begun();
-        let (message, tool_calls) = turn.finish();
+        let (tool_calls, message) = (turn.calls(), turn.finish());
         let ending = Ending::of(given(self.status.as_ref()).or(event), self.error.is_some());
         let incomplete = self.incomplete_details.and_then(Maybe::known);
         let reason = incomplete.as_ref().and_then(|it| given(it.reason.as_ref()));
@@ -105,6 +105,7 @@ impl Document<'_> {
             choices: has_turn.then_some(message).into_iter().collect(),
             finish_reasons: vec![Name::shared(finish_reason)],
             tool_calls,
+            values: Vec::new(),
             usage: self.usage.and_then(Maybe::known).and_then(Usage::normalised),
             service_tier,
             error: self.error.as_ref().map(ErrorReport::name),

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     call::{Anchor, Dialect, Digest, Prompt, Reason, Role, Signal},
     dialect::{
-        Answered, Asked, Asking, CallKey, Known, NotUnderstood, RequestInfo, What,
+        Answered, Asked, Asking, CallKey, Known, NotUnderstood, Progress, RequestInfo, What,
         canonical::Json,
         json::{Text, given},
         refusal::{self, Caller},
@@ -185,6 +185,12 @@ impl Socket {
             Some(answered(key?, stream, true))
         });
         Refused { text, status, answered }
+    }
+
+    /// How far the answers have come that are under way.
+    pub fn progress(&self) -> impl Iterator<Item = (CallKey, Progress)> {
+        let calls = self.lanes.iter().filter_map(|lane| lane.calls.front());
+        calls.filter_map(|call| Some((call.key?, call.stream.progress())))
     }
 
     /// The events that tell the client that no call on it goes on.

@@ -7,8 +7,9 @@
 use serde::Deserialize;
 
 use super::super::{
-    Answering, NotUnderstood, Reading,
-    canonical::{self, Json},
+    Answering, NotUnderstood, Progress, Reading,
+    arguments::Arguments,
+    canonical,
     json::{Count, ErrorReport, Text, TextOnly, given},
 };
 use super::{
@@ -119,7 +120,7 @@ impl Stream {
             }
             // What of reasoning is shown is paid for, though it is no part of the answer.
             "response.reasoning_text.delta" | "response.reasoning_summary_text.delta" => {
-                self.said.push(given(event.delta.0.as_ref()).unwrap_or_default());
+                self.said.think(given(event.delta.0.as_ref()).unwrap_or_default());
             }
             "response.output_item.added" => {
                 if let Some(item) = &event.item {
@@ -129,6 +130,10 @@ impl Stream {
             "response.output_item.done" => {
                 if let (Some(item), Some(output)) = (&event.item, self.at(index)) {
                     output.state = State::Done(item.part());
+                    // Some servers tell of an item only when it is done.
+                    if !output.streamed {
+                        item.sample_into(&mut self.said);
+                    }
                 }
             }
             "response.completed"
@@ -161,6 +166,11 @@ impl Stream {
         self.id.as_deref().filter(|_| goes_on)
     }
 
+    /// How far it has come.
+    pub(in crate::dialect) fn progress(&self) -> Progress {
+        Progress::new(&self.said, None, self.is_over())
+    }
+
     pub(in crate::dialect) fn lose(&mut self, reason: NotUnderstood) {
         self.not_understood.get_or_insert(reason);
     }
@@ -187,7 +197,7 @@ impl Stream {
     fn so_far(&mut self) -> Answer {
         let turn = self.turn();
         let has_turn = turn.has_begun();
-        let (message, tool_calls) = turn.finish();
+        let (tool_calls, message) = (turn.calls(), turn.finish());
         Answer {
             model: self.model.take(),
             response_id: self.id.take(),
@@ -221,6 +231,7 @@ impl Stream {
             }
         }
         let Some(output) = self.at(index) else { return };
+        output.streamed = true;
         match &mut output.state {
             State::Said(content) if is_text => content.text(delta),
             State::Called { arguments, .. } if !is_text => arguments.push_str(delta),
@@ -250,7 +261,7 @@ impl Stream {
             Some(at) => at,
             None if self.items.len() == OUTPUT_ITEMS_PER_ANSWER => return None,
             None => {
-                self.items.push(Output { index, state: State::default() });
+                self.items.push(Output { index, state: State::default(), streamed: false });
                 self.items.len() - 1
             }
         };
@@ -273,6 +284,8 @@ impl Stream {
 struct Output {
     index: u64,
     state: State,
+    /// Whether it came piece by piece.
+    streamed: bool,
 }
 
 #[derive(Debug)]
@@ -293,7 +306,7 @@ impl State {
         match self {
             Self::Said(content) => Part::Says(content.if_any()),
             Self::Called { id, name, arguments } => {
-                Part::Calls(Call { id, name, arguments: Json::in_text(&arguments) })
+                Part::Calls(Call { id, name, arguments: Arguments::in_text(&arguments) })
             }
             Self::Done(part) => part,
         }

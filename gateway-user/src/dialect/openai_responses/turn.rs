@@ -1,6 +1,7 @@
 //! An assistant's turn: the items of it that follow one another are one message.
 
 use super::super::{
+    arguments::Arguments,
     canonical::{Items, Json},
     draft::Draft,
 };
@@ -31,7 +32,7 @@ pub(super) enum Part {
 pub(super) struct Call {
     pub(super) id: Option<String>,
     pub(super) name: String,
-    pub(super) arguments: Json,
+    pub(super) arguments: Arguments,
 }
 
 /// A turn in the making. Content of several items is told apart from that of one.
@@ -75,19 +76,20 @@ impl Turn {
         self.begun
     }
 
-    /// The turn as one message, and the calls that it makes.
-    pub(super) fn finish(self) -> (call::Message, Vec<ToolCall>) {
+    /// The calls that it makes.
+    pub(super) fn calls(&self) -> Vec<ToolCall> {
+        let calls = self.calls.iter();
+        calls.map(|call| call.arguments.of_call(call.id.as_deref(), &call.name)).collect()
+    }
+
+    /// The turn as one message.
+    pub(super) fn finish(self) -> call::Message {
         let mut draft = Draft::new("assistant");
         draft.said(self.only.or_else(|| self.said.if_any()));
         for call in &self.calls {
-            draft.call(call.id.as_deref(), &call.name, call.arguments);
+            draft.call(call.id.as_deref(), &call.name, call.arguments.json);
         }
-        let calls = self.calls.into_iter().map(|call| ToolCall {
-            id: call.id,
-            name: call.name,
-            arguments: call.arguments.get(),
-        });
-        (draft.finish(), calls.collect())
+        draft.finish()
     }
 
     fn say(&mut self, said: Json) {

@@ -120,7 +120,7 @@ fn a_conversation_goes_on_from_its_last_answer() {
 }
 
 #[test]
-fn what_only_prepares_is_a_utility_of_its_session() {
+fn what_only_prepares_is_a_utility_of_its_workflow() {
     let mut traffic = Traffic::new();
     let mut warm = prompt(&[]);
     warm.terms.prewarms = true;
@@ -129,8 +129,8 @@ fn what_only_prepares_is_a_utility_of_its_session() {
     let end = Outcome { answer, status: Some(200), failure: None };
     assert_eq!(traffic.end(&warm, &end).kind, StepKind::Utility);
     let call = ask(&mut traffic, after("r0"), &[user("a")]);
-    assert_eq!(call.session, warm.session);
-    assert!(call.opens_workflow && call.workflow != warm.workflow);
+    assert_eq!((call.session, call.workflow), (warm.session, warm.workflow));
+    assert!(!call.opens_workflow && call.parents.is_empty() && call.kind == StepKind::Planner);
 }
 
 #[test]

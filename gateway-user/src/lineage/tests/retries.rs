@@ -1,6 +1,7 @@
 //! Calls that are made again.
 
 use super::*;
+use crate::call::SideEffects;
 
 #[test]
 fn a_retry_that_asks_another_model_falls_back_on_it() {
@@ -34,9 +35,15 @@ fn the_same_call_after_a_failure_is_a_retry() {
 
     let of_step_id = first.step;
     let reason = RetryReason::Overloaded;
-    assert_eq!(second.retry, Some(Retry { of_step_id, reason, attempt: 1 }));
+    assert_eq!(
+        second.retry,
+        Some(Retry { of_step_id, reason, attempt: 1, side_effects: SideEffects::default() })
+    );
     let reason = RetryReason::RateLimit;
-    assert_eq!(third.retry, Some(Retry { of_step_id, reason, attempt: 2 }));
+    assert_eq!(
+        third.retry,
+        Some(Retry { of_step_id, reason, attempt: 2, side_effects: SideEffects::default() })
+    );
     assert_eq!([&second.parents, &third.parents], [&steps(&end), &steps(&end)]);
     assert_eq!([second.workflow, third.workflow], [first.workflow; 2]);
     assert!(second.answered.is_empty());

@@ -2,7 +2,7 @@ use super::*;
 use crate::call::Invocation;
 
 impl Traffic {
-    fn invoke(&mut self, name: &str, arguments: u128) -> Placement {
+    pub(super) fn invoke(&mut self, name: &str, arguments: u128) -> Placement {
         self.wait(1);
         let invocation = Invocation {
             dialect: Dialect::Mcp,

@@ -50,6 +50,7 @@ fn prompt(text: &str) -> Prompt {
         messages: vec![crate::call::Message {
             role: crate::call::Role::User,
             hash: 1,
+            content: None,
             tool_calls: Vec::new(),
             tool_result: None,
         }],
@@ -80,7 +81,15 @@ fn bill(asked: &str, answer: &Answer, answered: &str) -> Bill {
 }
 
 fn open(agent: &Arc<Agent>, step: u64, bill: Bill) -> Open {
-    Open { agent: Arc::clone(agent), workflow: WorkflowId(1), step: StepId(step), bill }
+    Open {
+        agent: Arc::clone(agent),
+        workflow: WorkflowId(1),
+        step: StepId(step),
+        bill,
+        held: None,
+        tools: Vec::new(),
+        at: Timestamp(0),
+    }
 }
 
 const HELLO: &str = "The quick brown fox jumps over the lazy dog.";
@@ -245,10 +254,21 @@ fn what_is_due_is_told_by_how_a_call_ended() {
     background.terms.background = true;
     let mut prewarming = prompt(HELLO);
     prewarming.terms.prewarms = true;
-    for prompt in [&free, &background, &prewarming] {
+    for prompt in [&free, &prewarming] {
         assert_eq!(order(prompt, HELLO).due(&nothing, &said(""), true, how), Due::Nothing);
     }
-    // What was made in the background is reported by another exchange.
+    // What was made in the background is reported by another exchange, or nobody knows of it.
+    let unseen = Arrival { ended: Ended::Unseen, status: None, first_byte: None };
+    let left = Arrival { ended: gone, ..unseen };
+    for how in [how, unseen, left] {
+        let due = order(&background, HELLO).due(&nothing, &said(""), true, how);
+        assert_eq!(due, Due::Unknown);
+    }
+    for (answer, status) in [(&failed, 200), (&nothing, 429)] {
+        let how = Arrival { status: Some(status), ..how };
+        let due = order(&background, HELLO).due(answer, &said(""), true, how);
+        assert_eq!(due, Due::Nothing);
+    }
     for fetched in [&whole, &finished] {
         let due = order(&background, HELLO).due(fetched, &said(""), true, how);
         assert_eq!(due, Due::Reported(usage));

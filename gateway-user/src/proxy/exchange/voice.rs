@@ -13,7 +13,10 @@ use crate::{
         hiding::Hiding,
         refusal::{Caller, Reply, accepted, reply},
     },
-    proxy::{agent::add, cut::Cut},
+    proxy::{
+        coverage::add,
+        cut::{Cut, SinceTold, Stand},
+    },
 };
 
 /// What it takes to say something.
@@ -52,7 +55,7 @@ impl Voice {
             caller: Caller { dialect, ..Caller::default() },
             session: observer.and_then(Observer::session),
             seq,
-            cut: Cut::list(&connection.agent, connection.id, seq),
+            cut: Cut::list(&connection.agent, connection.id, seq, connection.recording.clock),
             usage: Usage::AsItIs,
             place: None,
         }
@@ -69,6 +72,13 @@ impl Voice {
             self.caller.dialect = Some(invocation.dialect);
             self.caller.rpc_id.clone_from(&invocation.rpc_id);
             self.caller.calls_tool = invocation.tool.is_some();
+        }
+    }
+
+    /// One of its calls belongs there, and ends with what it is a part of.
+    pub(super) fn belongs(&self, stand: Stand) {
+        if let Some(cut) = &self.cut {
+            cut.belongs(stand);
         }
     }
 
@@ -97,6 +107,9 @@ impl Voice {
 
     /// These bytes came of the answer's body; they go on, unless they are filtered.
     pub(super) fn passed(&mut self, bytes: &[u8]) {
+        if let Some(cut) = &self.cut {
+            cut.answered(bytes.len());
+        }
         match (&mut self.usage, &mut self.place) {
             (Usage::Hidden(_), _) => {}
             (Usage::Doubted(heard), _) => {
@@ -105,6 +118,19 @@ impl Voice {
             }
             (_, Some(place)) => place.passed(bytes),
             (_, None) => {}
+        }
+    }
+
+    /// Where its answer is.
+    pub(super) const fn place(&self) -> Option<&Place> {
+        self.place.as_ref()
+    }
+
+    /// Its answer has gone on up to there, unless it is filtered.
+    pub(super) fn went_on(&mut self, to: &Place) {
+        match (&self.usage, &mut self.place) {
+            (Usage::Hidden(_) | Usage::Doubted(_), _) | (_, None) => {}
+            (_, Some(place)) => place.clone_from(to),
         }
     }
 
@@ -127,6 +153,9 @@ impl Voice {
         }
     }
 }
+
+/// Says of an answer that a budget would not have allowed it, did it not only warn.
+const WARNING: &str = "x-turnpike-warning";
 
 /// Bytes of an error that are looked through.
 const HEARD_BYTES: usize = 16 * 1024;
@@ -151,6 +180,11 @@ impl Exchange {
         if let Some(voice) = &mut self.voice {
             voice.usage = Usage::Unasked(None);
         }
+    }
+
+    /// What its client is to be told in the head of its answer, in a field of that name.
+    pub(in crate::proxy) fn take_warning(&mut self) -> Option<(&'static str, Box<str>)> {
+        Some((WARNING, self.warning.take()?))
     }
 
     /// Whether its answer goes on filtered: see [`Exchange::filter`].
@@ -192,6 +226,22 @@ impl Exchange {
     pub(in crate::proxy) fn poll_cut(&self, cx: &Context<'_>) -> Option<Reason> {
         self.poll_said(cx);
         self.voice.as_ref()?.cut.as_ref()?.poll(cx).cloned()
+    }
+
+    /// Its upstream has been let go, because it is to end.
+    pub(in crate::proxy) fn let_go(&self) {
+        if let Some(cut) = self.voice.as_ref().and_then(|voice| voice.cut.as_ref()) {
+            cut.let_go();
+        }
+    }
+
+    /// It is ended by the gateway while it is under way, for that reason: to be said before it is
+    /// [refused](Self::refuse), or gets its [last words](Self::last_words).
+    pub(in crate::proxy) fn call_off(&mut self, connection: &Connection, reason: &Reason) {
+        let cut = self.voice.as_ref().and_then(|voice| voice.cut.as_ref());
+        let told = cut.and_then(Cut::since_told);
+        let told = told.unwrap_or_else(|| SinceTold::now(connection.recording.clock.now()));
+        self.calls.call_off(reason, told, self.status);
     }
 
     /// It is answered by the gateway: with what.

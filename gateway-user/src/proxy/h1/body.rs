@@ -22,8 +22,10 @@ pub enum Sent {
     All,
     /// All but what is undecided.
     Decided,
-    /// Its content, in whole chunks of our own.
+    /// Its content, in whole chunks of our own; or nothing of the chunk that comes next.
     Reframed,
+    /// Some of what was read: so many bytes of the chunk that it ends in have not.
+    Short(u64),
 }
 
 /// A chunk (RFC 9112, section 7.1); nothing for no bytes, which would be the last chunk.
@@ -94,6 +96,20 @@ impl Body {
             Self::Chunked(chunked) => {
                 matches!(chunked.state, ChunkState::Size) && chunked.line == 0
             }
+        }
+    }
+
+    /// What of it has gone on if all that was read has, but for what is undecided and the last so many
+    /// bytes of content, which are those of the chunk that was read last.
+    pub(super) const fn gone_but(&self, rest: usize) -> Sent {
+        match self {
+            Self::Chunked(chunked) => match chunked.state {
+                ChunkState::Data => Sent::Short(chunked.left.saturating_add(rest as u64)),
+                ChunkState::DataCr | ChunkState::DataLf => Sent::Short(rest as u64),
+                ChunkState::Trailers => Sent::Decided,
+                _ => Sent::Reframed,
+            },
+            Self::Length(_) | Self::UntilClose => Sent::Decided,
         }
     }
 
@@ -182,9 +198,10 @@ impl Chunked {
         let mut rest = words;
         let mut ended = match (self.state, sent) {
             (_, Sent::Reframed) => Vec::new(),
-            (ChunkState::Trailers, _) => return None,
-            (ChunkState::Data, _) => {
-                let left = usize::try_from(self.left).ok()?;
+            (ChunkState::Trailers, Sent::All | Sent::Decided) => return None,
+            (ChunkState::Data, _) | (_, Sent::Short(_)) => {
+                let left = if let Sent::Short(left) = sent { left } else { self.left };
+                let left = usize::try_from(left).ok()?;
                 let missing = left.saturating_sub(words.len());
                 if missing > limits::FILLED_BYTES || missing > 0 && filler.is_none() {
                     return None;

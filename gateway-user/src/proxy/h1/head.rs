@@ -44,6 +44,8 @@ pub struct ResponseHead {
     pub content_type: Option<String>,
     /// The codings as listed, several fields joined by a comma.
     pub content_encoding: Option<String>,
+    /// `Location` of a redirection.
+    pub location: Option<String>,
     /// Fields that say to which session it belongs.
     pub signals: Vec<Signal>,
     /// Whether it says that it switches to WebSocket.
@@ -209,6 +211,7 @@ impl ResponseHead {
             framing,
             content_type: fields.content_type,
             content_encoding: fields.content_encoding,
+            location: fields.location.filter(|_| (300..400).contains(&status)),
             signals: fields.signals,
             websocket: fields.upgrade_option && fields.websocket,
             websocket_extensions: fields.websocket_extensions,
@@ -228,6 +231,7 @@ struct Fields {
     content_type: Option<String>,
     content_encoding: Option<String>,
     content_length: Option<u64>,
+    location: Option<String>,
     chunked: bool,
     connection_close: bool,
     keep_alive: bool,
@@ -258,6 +262,7 @@ impl Fields {
                 self.expect_continue |= value.eq_ignore_ascii_case(b"100-continue");
             }
             7 if is("upgrade") => self.upgrade(value),
+            8 if is("location") => self.location = text(value),
             10 if is("connection") => self.connection(value)?,
             12 if is("content-type") => self.content_type = text(value),
             14 if is("content-length") => self.content_length(value)?,
@@ -352,6 +357,21 @@ pub fn without_field(head: &[u8], name: &str) -> Vec<u8> {
     };
     let lines = head.split_inclusive(|&b| b == b'\n').filter(|line| !is_it(line));
     lines.flatten().copied().collect()
+}
+
+/// A whole head with one more field, which is its last; all else is as it was. What could be read as the
+/// end of a line is none in it.
+#[must_use]
+pub fn with_field(head: &[u8], name: &str, value: &str) -> Vec<u8> {
+    let Some(lines) = head.strip_suffix(b"\r\n") else { return head.to_vec() };
+    let field = format!("{name}: {}\r\n\r\n", printable(value));
+    [lines, field.as_bytes()].concat()
+}
+
+/// A text as a field may have it (RFC 9110, section 5.5).
+#[must_use]
+pub fn printable(value: &str) -> String {
+    value.chars().map(|one| if matches!(one, ' '..='~') { one } else { '?' }).collect()
 }
 
 /// A whole head with another number in its Content-Length, if it has one; all else is as it was.

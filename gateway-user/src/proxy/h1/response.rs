@@ -166,6 +166,16 @@ impl ResponseFramer {
         matches!(&self.state, State::Body(body) if body.can_add())
     }
 
+    /// What of the body that is under way has gone on if all that was read has, but for what is
+    /// undecided and the last so many bytes of content.
+    #[must_use]
+    pub const fn gone_but(&self, rest: usize) -> Sent {
+        match &self.state {
+            State::Body(body) => body.gone_but(rest),
+            _ => Sent::Decided,
+        }
+    }
+
     /// Whether nothing of the next head has gone on.
     #[must_use]
     pub fn is_before_head(&self, sent: Sent) -> bool {

@@ -39,7 +39,9 @@ pub(super) trait Look {
     fn saw(&mut self, bytes: &[u8]);
     /// What goes on of these bytes; without any, of those that waited for more. `None`: they do as
     /// they are, and are shown when they have. To be asked first when the direction begins.
-    fn filter(&mut self, bytes: Option<&[u8]>) -> Option<Bytes>;
+    fn filter(&mut self, bytes: Option<&Bytes>) -> Option<Bytes>;
+    /// Whether nothing more goes on, whatever comes.
+    fn is_over(&self) -> bool;
     /// What the gateway itself says behind what went on.
     fn say(&mut self) -> Option<Bytes>;
 }
@@ -88,6 +90,9 @@ impl Half {
                     Poll::Ready(Err(broken)) => return Poll::Ready(Err(broken)),
                     Poll::Pending => return self.poll_stopped(cx),
                 }
+            }
+            if look.is_over() {
+                return self.poll_stopped(cx);
             }
             if let Some(bytes) = look.say() {
                 self.shown = bytes.len();

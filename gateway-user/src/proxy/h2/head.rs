@@ -3,7 +3,7 @@
 use ::h2::ext::Protocol;
 use http::{
     HeaderMap, HeaderName, Method, Request, Response,
-    header::{CONTENT_ENCODING, CONTENT_TYPE, HOST},
+    header::{CONTENT_ENCODING, CONTENT_TYPE, HOST, LOCATION},
     uri::{Authority, Scheme},
 };
 
@@ -87,6 +87,9 @@ pub(super) fn answer<'a, T>(
         status: response.status().as_u16(),
         content_type: content_type(response.headers()),
         content_encoding: gathered.codings.as_deref(),
+        location: Some(response)
+            .filter(|response| response.status().is_redirection())
+            .and_then(|response| response.headers().get(LOCATION)?.to_str().ok()),
         signals: &gathered.signals,
     }
 }

@@ -1,5 +1,7 @@
 //! One stream of the client, and the one of upstream that answers it.
 
+mod measured;
+
 use std::{
     future::Future,
     pin::Pin,
@@ -8,7 +10,7 @@ use std::{
 
 use ::h2::{Reason, RecvStream, SendStream, client::ResponseFuture, server::SendResponse};
 use bytes::Bytes;
-use http::{Response, header::CONTENT_LENGTH};
+use http::{HeaderValue, Response, header::CONTENT_LENGTH};
 
 use super::{
     again::Again,
@@ -20,9 +22,10 @@ use crate::{
     call::{self, Dialect},
     dialect::refusal::Reply,
     proxy::{
-        agent::add,
+        coverage::add,
         exchange::{Connection, Ended, Exchange},
         gate::{CallAdmission, Room},
+        h1::printable,
     },
 };
 
@@ -74,6 +77,8 @@ pub(super) struct Sight<'a> {
     connection: &'a Connection,
     /// None for CONNECT and what is built on it: what goes by is not HTTP.
     exchange: Option<Exchange>,
+    /// Of an answer, what waits for more.
+    waiting: Vec<u8>,
 }
 
 impl<'a> Stream<'a> {
@@ -115,6 +120,7 @@ impl<'a> Stream<'a> {
     fn end(&mut self, reason: &call::Reason) -> Left {
         let request_ended = !self.up.is_open();
         self.up.reset(Reason::CANCEL);
+        self.sight.call_off(reason);
         let Some(respond) = self.respond.take() else { return Left::Whole };
         let half = match &mut self.down {
             Down::Awaited(_) => {
@@ -212,8 +218,13 @@ impl<'a> Stream<'a> {
         }
         self.room = None;
         self.sight.response_head(&response);
-        let (parts, body) = response.into_parts();
+        let (mut parts, body) = response.into_parts();
         let ended = body.is_end_stream();
+        if let Some((name, value)) = self.sight.take_warning()
+            && let Ok(value) = HeaderValue::from_str(&printable(&value))
+        {
+            parts.headers.insert(name, value);
+        }
         match respond.send_response(Response::from_parts(parts, ()), ended) {
             Ok(to) => self.down = Down::Answering(Half::new(body, to, ended)),
             Err(_) => return Poll::Ready(Err(self.cancel(None))),
@@ -271,6 +282,9 @@ impl Future for Stream<'_> {
             Poll::Ready(Err(left)) => return Poll::Ready(left),
             Poll::Ready(Ok(())) => this.sight.finish(Ended::Whole),
             Poll::Pending => {
+                if let Some(reason) = this.sight.take_excess() {
+                    return Poll::Ready(this.end(&reason));
+                }
                 // Only now it may be known whose answers come in it.
                 this.sight.poll_said(cx);
                 return Poll::Pending;
@@ -287,8 +301,12 @@ impl Look for Upwards<'_, '_> {
         self.0.request_body(bytes);
     }
 
-    fn filter(&mut self, _: Option<&[u8]>) -> Option<Bytes> {
+    fn filter(&mut self, _: Option<&Bytes>) -> Option<Bytes> {
         None
+    }
+
+    fn is_over(&self) -> bool {
+        false
     }
 
     fn say(&mut self) -> Option<Bytes> {
@@ -303,12 +321,17 @@ impl Look for Downwards<'_, '_> {
         self.0.response_body(bytes);
     }
 
-    fn filter(&mut self, bytes: Option<&[u8]>) -> Option<Bytes> {
-        self.0.exchange.as_ref().filter(|exchange| exchange.is_filtered())?;
-        if let Some(bytes) = bytes {
-            self.0.response_body(bytes);
+    fn filter(&mut self, bytes: Option<&Bytes>) -> Option<Bytes> {
+        let exchange = self.0.exchange.as_ref()?;
+        match (exchange.is_filtered(), exchange.is_sifted()) {
+            (false, false) => None,
+            (false, true) => Some(self.0.sift(bytes)),
+            (true, _) => Some(self.0.filter(bytes)),
         }
-        self.0.exchange.as_mut().map(|exchange| exchange.filter(bytes).into())
+    }
+
+    fn is_over(&self) -> bool {
+        self.0.exchange.as_ref().is_some_and(Exchange::is_exceeded)
     }
 
     fn say(&mut self) -> Option<Bytes> {
@@ -318,7 +341,7 @@ impl Look for Downwards<'_, '_> {
 
 impl<'a> Sight<'a> {
     pub(super) const fn new(connection: &'a Connection, exchange: Option<Exchange>) -> Self {
-        Self { connection, exchange }
+        Self { connection, exchange, waiting: Vec::new() }
     }
 
     pub(super) fn is_call(&self) -> bool {
@@ -337,6 +360,12 @@ impl<'a> Sight<'a> {
     fn poll_said(&self, cx: &Context<'_>) {
         if let Some(exchange) = &self.exchange {
             exchange.poll_said(cx);
+        }
+    }
+
+    fn call_off(&mut self, reason: &call::Reason) {
+        if let Some(exchange) = &mut self.exchange {
+            exchange.call_off(self.connection, reason);
         }
     }
 
@@ -382,8 +411,8 @@ impl<'a> Sight<'a> {
         Some(exchange.request_ended(self.connection))
     }
 
-    pub(super) fn request_too_large(&self) -> Option<Result<CallAdmission, call::Reason>> {
-        let exchange = self.exchange.as_ref()?;
+    pub(super) fn request_too_large(&mut self) -> Option<Result<CallAdmission, call::Reason>> {
+        let exchange = self.exchange.as_mut()?;
         Some(exchange.request_too_large(self.connection))
     }
 
@@ -391,17 +420,10 @@ impl<'a> Sight<'a> {
         self.count(STATUS_BYTES + head::size(response.headers()));
         if let Some(exchange) = &mut self.exchange {
             let gathered = Gathered::of(response.headers());
-            exchange.response_head(&head::answer(response, &gathered));
+            exchange.response_head(self.connection, &head::answer(response, &gathered));
             if response.headers().contains_key(CONTENT_LENGTH) {
                 exchange.leave_as_it_is();
             }
-        }
-    }
-
-    fn response_body(&mut self, bytes: &[u8]) {
-        self.count(bytes.len());
-        if let Some(exchange) = &mut self.exchange {
-            exchange.response_body(self.connection, bytes);
         }
     }
 

@@ -4,7 +4,7 @@ use http::{Method, Request, uri::Scheme};
 
 use super::head::{self, Gathered};
 use crate::proxy::{
-    agent::add,
+    coverage::add,
     exchange::{Connection, Exchange},
 };
 

@@ -6,7 +6,7 @@ use super::Http;
 use crate::{
     call::Reason,
     proxy::{
-        exchange::{Connection, Ended},
+        exchange::{Connection, Ended, Exchange},
         h1::Sent,
         refusal::written,
     },
@@ -17,6 +17,12 @@ impl Http {
     pub(in crate::proxy) fn poll_cut(&self, cx: &Context<'_>) -> Option<Reason> {
         let held = self.held.as_ref().map(|held| &held.exchange);
         self.exchanges.front().into_iter().chain(held).find_map(|exchange| exchange.poll_cut(cx))
+    }
+
+    /// Upstream has been let go, because of that.
+    pub(in crate::proxy) fn let_go(&self) {
+        let held = self.held.as_ref().map(|held| &held.exchange);
+        self.exchanges.front().into_iter().chain(held).for_each(Exchange::let_go);
     }
 
     /// Whether there are last words for the client.
@@ -49,10 +55,11 @@ impl Http {
         let before_head = self.responses.is_before_head(sent);
         let held = self.held.as_mut().map(|held| &mut held.exchange);
         let exchange = self.exchanges.front_mut().or(held).filter(|exchange| exchange.is_call())?;
+        exchange.call_off(connection, reason);
         if !exchange.is_answering() {
             return before_head.then(|| written(&exchange.refuse(connection, reason)));
         }
-        let sent = if exchange.is_filtered() { Sent::Reframed } else { sent };
+        let sent = if exchange.is_filtered() { Sent::Reframed } else { self.gone.unwrap_or(sent) };
         let words = exchange.last_words(connection, reason);
         exchange.finish(connection, Ended::Cut);
         let (words, filler) = words?;

@@ -15,15 +15,37 @@ use crate::{
 };
 
 impl Tap {
-    /// Ends the exchange that is under way if that is wanted; else the task is woken when it is.
-    pub(in crate::proxy) fn poll_cut(&mut self, cx: &Context<'_>) {
-        let reason = match &self.reading {
+    /// Whether a call has been asked whose answer is not whole yet.
+    pub(in crate::proxy) fn awaits_answer(&self) -> bool {
+        matches!(&self.reading, Reading::Http(http) if http.awaits_answer())
+    }
+
+    /// Whether the exchange that is under way has been told to end; else the task is woken when it is.
+    pub(in crate::proxy) fn is_told_to_end(&self, cx: &Context<'_>) -> bool {
+        self.told_to_end(cx).is_some()
+    }
+
+    /// Upstream has been let go, because of that.
+    pub(in crate::proxy) fn let_go(&self) {
+        match &self.reading {
+            Reading::Http(http) => http.let_go(),
+            Reading::WebSocket(dialogue) => dialogue.let_go(),
+            Reading::Sniffing(_) | Reading::Tunnel(_) | Reading::Opaque(_) => {}
+        }
+    }
+
+    fn told_to_end(&self, cx: &Context<'_>) -> Option<Reason> {
+        match &self.reading {
             _ if self.course != Course::On => None,
             Reading::Http(http) => http.poll_cut(cx),
             Reading::WebSocket(dialogue) => dialogue.poll_cut(cx),
             Reading::Sniffing(_) | Reading::Tunnel(_) | Reading::Opaque(_) => None,
-        };
-        if let Some(reason) = reason {
+        }
+    }
+
+    /// Ends the exchange that is under way if that is wanted; else the task is woken when it is.
+    pub(in crate::proxy) fn poll_cut(&mut self, cx: &Context<'_>) {
+        if let Some(reason) = self.told_to_end(cx) {
             self.part(&reason);
         }
     }

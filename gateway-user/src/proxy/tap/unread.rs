@@ -2,7 +2,7 @@
 
 use super::{Course, Reading, Tap};
 use crate::proxy::{
-    agent::{OpaqueReason, add},
+    coverage::{OpaqueReason, add},
     egress::{Allowance, Denied},
     exchange::{Connection, Ended},
     http::Http,

@@ -25,7 +25,7 @@ use crate::{
     call::Timestamp,
     config::Mode,
     limits,
-    proxy::{agent::OpaqueReason, opening::Rewound},
+    proxy::{coverage::OpaqueReason, opening::Rewound},
 };
 
 /// What is known of the hosts that were dialled.

@@ -83,12 +83,11 @@ impl Reader {
                 None => return Ok(()),
                 Some(Piece::Begin(frame)) => {
                     self.begin(frame, messages)?;
-                    self.carry(frame.head.bytes(), out);
+                    self.carry(frame.head.bytes(), messages, out);
                 }
                 Some(Piece::Payload(payload)) => {
                     self.payload(payload)?;
-                    self.carry(payload.raw(), out);
-                    self.check_room(messages, out);
+                    self.carry(payload.raw(), messages, out);
                 }
                 Some(Piece::End) => {
                     self.end(messages, out)?;
@@ -195,16 +194,20 @@ impl Reader {
     }
 
     /// Bytes of the frame that is under way have been read.
-    fn carry(&mut self, bytes: &[u8], out: &mut Outlet<'_>) {
+    fn carry(&mut self, bytes: &[u8], messages: &mut impl Messages, out: &mut Outlet<'_>) {
         let of_message = self.frame.is_some_and(Frame::is_data);
         match self.message.as_mut().filter(|_| of_message).map(|message| &mut message.course) {
-            Some(Course::Held { frames, .. }) => frames.extend_from_slice(bytes),
+            Some(Course::Held { frames, .. }) => {
+                frames.extend_from_slice(bytes);
+                self.check_room(messages, out);
+            }
             Some(Course::Decided { pass: false }) => {}
             Some(Course::Passed | Course::Decided { pass: true }) | None => out.put(bytes),
         }
     }
 
-    /// Decides on a message that is too large to be held to its end.
+    /// Decides on a message that is too large to be held to its end. What was held goes on at once:
+    /// not within a control frame, and not later than heads alone fill the room.
     fn check_room(&mut self, messages: &mut impl Messages, out: &mut Outlet<'_>) {
         let Some(message) = &mut self.message else { return };
         let Course::Held { frames, .. } = &message.course else { return };

@@ -273,6 +273,27 @@ fn what_is_too_large_to_be_held_is_decided_on_before_its_end() {
 }
 
 #[test]
+fn what_was_held_does_not_go_on_within_a_ping() {
+    let ping = b"\x89\x04ping";
+    let all = [&b"\x01\0"[..], ping, b"\0\0", ping, b"\x80\0", ping].concat();
+    let cut_within_a_ping = all.split_at(5);
+    let mut holding = Holding::default();
+    let passed = holding.passed(Peer::Server, <[_; 2]>::from(cut_within_a_ping));
+    assert_eq!(passed, all);
+    assert_eq!(holding.seen, Seen(Vec::new(), vec![0]));
+}
+
+#[test]
+fn frames_without_payload_fill_the_room_too() {
+    let endless = [&b"\x01\0"[..], &[0; 20]].concat();
+    for piece in [1, 7, 100] {
+        let mut holding = Holding { most: 10, ..Holding::default() };
+        assert_eq!(holding.passed(Peer::Server, endless.chunks(piece)), endless);
+        assert_eq!(holding.seen, Seen(Vec::new(), vec![0]), "it is told once");
+    }
+}
+
+#[test]
 fn words_of_our_own_come_between_messages() {
     let ours = super::text("no");
     assert_eq!(ours, b"\x81\x02no");

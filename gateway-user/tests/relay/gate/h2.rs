@@ -17,17 +17,17 @@ use super::{
     Says, chat, enforced, no, saying,
 };
 
-fn run(test: impl Future<Output = ()>) {
+pub(in super::super) fn run(test: impl Future<Output = ()>) {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(1).build();
     let test = async { timeout(PATIENCE, test).await };
     runtime.expect("a runtime").block_on(test).expect("it comes to an end");
 }
 
-type Asked = (Request<RecvStream>, server::SendResponse<Bytes>);
+pub(in super::super) type Asked = (Request<RecvStream>, server::SendResponse<Bytes>);
 
 /// A client's and a server's end of a connection through the proxy.
-struct Ends {
+pub(in super::super) struct Ends {
     requests: client::SendRequest<Bytes>,
     server: server::Connection<TcpStream, Bytes>,
 }
@@ -38,7 +38,7 @@ fn asynchronous(stream: std::net::TcpStream) -> TcpStream {
 }
 
 impl Ends {
-    async fn new(bed: &Bed) -> Self {
+    pub(in super::super) async fn new(bed: &Bed) -> Self {
         let (client, server) = bed.pair();
         let (client, server) = (asynchronous(client), asynchronous(server));
         let (opened, accepted) = tokio::join!(client::handshake(client), server::handshake(server));
@@ -54,19 +54,19 @@ impl Ends {
         ready.send_request(request, false).expect("it is open")
     }
 
-    async fn ask_chat(&self, body: &str) -> client::ResponseFuture {
+    pub(in super::super) async fn ask_chat(&self, body: &str) -> client::ResponseFuture {
         let (answer, mut send) = self.ask("/v1/chat/completions").await;
         send.send_data(Bytes::copy_from_slice(body.as_bytes()), true).expect("it is open");
         answer
     }
 
     /// The next request that upstream sees.
-    async fn accept(&mut self) -> Asked {
+    pub(in super::super) async fn accept(&mut self) -> Asked {
         self.server.accept().await.expect("open").expect("a request")
     }
 
     /// Drives upstream's connection meanwhile.
-    async fn serving<T>(&mut self, until: impl Future<Output = T>) -> T {
+    pub(in super::super) async fn serving<T>(&mut self, until: impl Future<Output = T>) -> T {
         tokio::select! {
             biased;
             out = until => out,
@@ -76,7 +76,7 @@ impl Ends {
 }
 
 /// A body to its end.
-async fn whole(body: &mut RecvStream) -> Result<String, ::h2::Error> {
+pub(in super::super) async fn whole(body: &mut RecvStream) -> Result<String, ::h2::Error> {
     let mut received = Vec::new();
     while let Some(piece) = body.data().await {
         let piece = piece?;

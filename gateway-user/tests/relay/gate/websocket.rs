@@ -19,7 +19,7 @@ use turnpike::{
 };
 
 use super::{
-    super::bed::{Bed, eventually, everywhere, reset},
+    super::bed::{Bed, Finished, eventually, everywhere, reset},
     enforced, heard_nothing, no,
 };
 
@@ -28,8 +28,8 @@ const UPGRADE: &str = "GET /v1/responses HTTP/1.1\r\nHost: a\r\n\
      Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
 const ACCEPT: &str =
     "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
-const TEXT: u8 = 0x81;
-const KEY: [u8; 4] = [7, 1, 200, 9];
+pub(in super::super) const TEXT: u8 = 0x81;
+pub(in super::super) const KEY: [u8; 4] = [7, 1, 200, 9];
 
 /// Decides by the model that is asked for.
 #[derive(Debug)]
@@ -51,30 +51,30 @@ fn bed() -> Bed {
 }
 
 /// Both ends of a connection that has switched to WebSocket.
-fn switched(bed: &Bed) -> (TcpStream, TcpStream) {
+pub(in super::super) fn switched(bed: &Bed) -> (TcpStream, TcpStream) {
     let (mut client, mut server) = bed.pair();
     pass(&mut client, &mut server, UPGRADE);
     pass(&mut server, &mut client, ACCEPT);
     (client, server)
 }
 
-fn send(stream: &mut TcpStream, bytes: impl AsRef<[u8]>) {
+pub(in super::super) fn send(stream: &mut TcpStream, bytes: impl AsRef<[u8]>) {
     stream.write_all(bytes.as_ref()).expect("it is open");
 }
 
-fn expect(stream: &mut TcpStream, bytes: impl AsRef<[u8]>) {
+pub(in super::super) fn expect(stream: &mut TcpStream, bytes: impl AsRef<[u8]>) {
     let mut received = vec![0; bytes.as_ref().len()];
     stream.read_exact(&mut received).expect("it comes");
     assert_eq!(String::from_utf8_lossy(&received), String::from_utf8_lossy(bytes.as_ref()));
 }
 
-fn pass(from: &mut TcpStream, to: &mut TcpStream, bytes: impl AsRef<[u8]>) {
+pub(in super::super) fn pass(from: &mut TcpStream, to: &mut TcpStream, bytes: impl AsRef<[u8]>) {
     send(from, bytes.as_ref());
     expect(to, bytes);
 }
 
 /// A frame with that first byte, masked or not.
-fn frame(first: u8, payload: &[u8], key: Option<[u8; 4]>) -> Vec<u8> {
+pub(in super::super) fn frame(first: u8, payload: &[u8], key: Option<[u8; 4]>) -> Vec<u8> {
     let masked = if key.is_some() { 0x80 } else { 0 };
     let mut frame = vec![first];
     if let Ok(short @ ..=125) = u8::try_from(payload.len()) {
@@ -285,8 +285,12 @@ fn a_dialogue_that_is_cut_ends_in_words() {
         assert_eq!(close, [&1008_u16.to_be_bytes()[..], no().to_string().as_bytes()].concat());
         heard_nothing(&mut server);
         drop(client);
-        let states = bed.steps.finished(2).into_iter().map(|finished| finished.completion.state);
-        assert!(states.into_iter().all(|state| state == State::Failed));
+        for Finished { step, completion, .. } in bed.steps.finished(2) {
+            assert_eq!(completion.state, State::Cancelled);
+            let cancel = step.cancel.expect("it was ended");
+            assert_eq!(cancel.reason, Some(no().to_string()));
+            assert_eq!(cancel.generation_may_continue, Some(false));
+        }
         assert_eq!(bed.counted("calls_cut"), 1);
     }
 }

@@ -10,6 +10,7 @@ use ::h2::{client, server};
 use bytes::Bytes;
 use http::{Request, Response};
 use rustls::{ServerConfig, pki_types::ServerName};
+use serde_json::json;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -19,7 +20,10 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 use turnpike::{config::Mode, drain::Phase};
 
 use super::{NAME, Rig, pki::BOTH};
-use crate::relay::bed::{Bed, PATIENCE, Server};
+use crate::relay::{
+    bed::{Bed, PATIENCE, Server, eventually},
+    fetch::{Model, is_fetch},
+};
 
 trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 
@@ -126,6 +130,23 @@ fn http2_with_prior_knowledge_is_carried_for_every_agent() {
         let coverage = bed.coverage();
         assert_eq!(coverage.reasons.get("exchanges_other"), Some(&5));
         assert_eq!((coverage.connections_observed, coverage.connections_opaque), (1, 0));
+    });
+}
+
+#[test]
+fn a_url_that_a_tool_call_names_may_be_fetched_over_http2() {
+    run(async {
+        let bed = Bed::start();
+        Model::new(&bed).plans("fetch", &json!({ "url": format!("http://{NAME}/") }));
+        let planned = bed.steps.finished(1).remove(0);
+        let (client, server) = bed.pair();
+        let serving = tokio::spawn(echo(asynchronous(server)));
+        ask(asynchronous(client), "http", 5).await;
+        serving.await.expect("it ended well");
+        let fetch = bed.steps.finished(2).remove(1);
+        is_fetch(&fetch, &planned);
+        assert!(fetch.step.stream_id.is_some() && fetch.step.host.as_deref() == Some(NAME));
+        eventually("the rest is listed", || bed.counted("exchanges_other") == 4);
     });
 }
 

@@ -66,6 +66,8 @@ pub(super) const ALL: &[Case] = &[
     case("second wish", loops::second_wish),
     case("mcp tools", loops::mcp),
     case("mcp tools, equal arguments", loops::mcp_equal),
+    case("fetched URLs", loops::fetch),
+    case("fetched URLs, equal", loops::fetch_equal),
     case("text protocol", loops::text_protocol),
     case_of("n > 1", chat, loops::several_choices),
     case("skewed ends", loops::skewed),

@@ -51,6 +51,32 @@ impl World {
         Self::results_are(thread, exchange, texts);
     }
 
+    /// The last tool calls name these pages of a host, in order: they are fetched.
+    pub(super) fn fetch(
+        &mut self,
+        thread: &mut Thread,
+        exchange: u64,
+        host: &str,
+        pages: &[String],
+    ) {
+        let mut texts = Vec::new();
+        for page in pages {
+            let text = self.random.text(3, 30);
+            thread.now += self.random.between(1_000, 20_000);
+            let truth = Truth {
+                parents: vec![StepRef::exchange(exchange)],
+                ..truth(thread, Some(StepKind::Tool))
+            };
+            let request = get(page.clone(), host);
+            let response = Some((200, Body { content_type: "text/plain", text: text.clone() }));
+            let length = self.random.between(5_000, 900_000);
+            self.record(thread, request, response, Ended::Whole, truth, length);
+            texts.push(text);
+        }
+        thread.now += self.random.between(1_000, 20_000);
+        Self::results_are(thread, exchange, texts);
+    }
+
     /// The conversation is sent as it stands.
     pub(super) fn put(&mut self, thread: &mut Thread, made: Made, length_us: u64) -> u64 {
         let framework = thread.framework;
@@ -76,7 +102,7 @@ impl World {
         };
         let count = count.map(|count| ("x-stainless-retry-count".to_owned(), count.to_string()));
         headers.extend(count);
-        framework.sign(&thread.names, &mut headers, &mut body);
+        framework.sign(&thread.names, thread.workflow, &mut headers, &mut body);
         let truth = truth(thread, made.kind);
         let request = post(framework.wire.target(thread.model), headers, &body);
         self.record(thread, request, made.response, made.ended, truth, length_us)
@@ -144,6 +170,11 @@ pub(super) fn answer(thread: &Thread, id: &str, choices: &[Reply]) -> Body {
 fn post(target: String, headers: Headers, body: &Value) -> Request {
     let body = Bytes(body.to_string().into_bytes());
     Request { method: "POST".to_owned(), target, headers, body }
+}
+
+fn get(target: String, host: &str) -> Request {
+    let headers = vec![("host".to_owned(), host.to_owned())];
+    Request { method: "GET".to_owned(), target, headers, body: Bytes(Vec::new()) }
 }
 
 fn headers(host: &str) -> Headers {

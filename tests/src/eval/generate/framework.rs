@@ -50,6 +50,8 @@ enum Ids {
     Codex,
     Opencode,
     CacheKey,
+    /// A trace for each task, as where requests are instrumented.
+    Trace,
 }
 
 /// What a client calls its session, and the part of it that a sub-agent is.
@@ -72,7 +74,7 @@ impl Names {
 
 impl Framework {
     /// Adds what the client says of its session.
-    pub(super) fn sign(&self, names: &Names, headers: &mut Headers, body: &mut Value) {
+    pub(super) fn sign(&self, names: &Names, task: u64, headers: &mut Headers, body: &mut Value) {
         let mut add = |name: &str, value: &str| headers.push((name.to_owned(), value.to_owned()));
         let (session, own) = (&*names.session, names.own.as_deref());
         match self.ids {
@@ -104,9 +106,16 @@ impl Framework {
             Ids::CacheKey => {
                 body["prompt_cache_key"] = format!("agents-sdk:run:{session}").into();
             }
+            Ids::Trace => {
+                let trace = u128::from(task) * TRACES_APART;
+                add("traceparent", &format!("00-{trace:032x}-00f067aa0ba902b7-01"));
+            }
         }
     }
 }
+
+/// So that ids of traces have all their digits.
+const TRACES_APART: u128 = 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced;
 
 const PLAIN: Framework = Framework {
     name: "chat",
@@ -140,6 +149,7 @@ pub(super) const ALL: &[Framework] = &[
         task: ["Your task:\n", "\nReport back."],
         tool_ids: ToolIds::Restarting,
         counts: Counts::Absent,
+        ids: Ids::Trace,
         ..PLAIN
     },
     Framework {
@@ -197,6 +207,7 @@ pub(super) const ALL: &[Framework] = &[
         task: ["Context: another agent asks. ", ""],
         tool_ids: ToolIds::None,
         counts: Counts::Absent,
+        ids: Ids::Trace,
         ..PLAIN
     },
 ];

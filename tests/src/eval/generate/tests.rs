@@ -34,6 +34,10 @@ fn every_exchange_is_understood_and_answers_what_the_truth_says() {
             Happening::Asked(_) => {
                 asked.insert(event.exchange);
             }
+            Happening::Fetched(..) => {
+                asked.insert(event.exchange);
+                tools.insert(event.exchange, 0);
+            }
             Happening::Ended(outcome) => {
                 tools.insert(event.exchange, outcome.answer.tool_calls.len());
             }

@@ -161,10 +161,14 @@ fn output(answer: &Answer) -> Vec<Value> {
         })
     });
     let calls = answer.calls.iter().map(|call| {
-        json!({
+        let mut item = json!({
             "id": format!("fc_{}", call.id), "type": "function_call", "status": "completed",
             "call_id": call.id, "name": call.name, "arguments": call.arguments(),
-        })
+        });
+        if let Some(namespace) = &call.namespace {
+            item["namespace"] = namespace.as_str().into();
+        }
+        item
     });
     thoughts.chain(texts).chain(calls).collect()
 }

@@ -25,6 +25,17 @@ fn it_calls_tools_for_as_many_turns_as_told_and_then_answers() {
     assert_eq!(seen, [2, 2, 0]);
 }
 
+#[test]
+fn an_answer_that_fills_its_limit_comes_to_exactly_that() {
+    let messages = json!([{"role": "user", "content": "[fill think seed=9]"}]);
+    let limited = json!({"max_completion_tokens": 70, "messages": messages});
+    let limited = answer(&Api::Chat, &limited);
+    assert_eq!(limited.usage.output_tokens, 70);
+    assert_eq!(limited.text.map(|text| text.split(' ').count()), Some(70));
+    let usual = answer(&Api::Chat, &json!({"messages": messages}));
+    assert!(usual.text.is_some_and(|text| text.starts_with("Answer 9")));
+}
+
 /// A request in each API, after one turn with two tool calls.
 fn second_turns() -> Vec<(Api, Value)> {
     let user = json!({"role": "user", "content": "[steps=1 parallel=2 words=30 seed=9 think]"});

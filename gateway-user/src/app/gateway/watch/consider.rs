@@ -137,7 +137,11 @@ impl Gateway {
             on_unmetered: rule
                 .and_then(|rule| rule.on_unmetered)
                 .unwrap_or(self.0.config.defaults.on_unmetered),
+            on_retry: rule
+                .and_then(|rule| rule.on_retry)
+                .unwrap_or(self.0.config.defaults.on_retry),
             bundle: None,
+            budget: None,
             tenant: rule.and_then(|rule| rule.tenant.clone()),
             container_name: inquiry.told().name.clone(),
             rule: Some(place + 1),

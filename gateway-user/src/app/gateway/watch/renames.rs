@@ -54,6 +54,9 @@ impl Gateway {
         if name.as_str() != agent {
             let name = name.free(|name| name != agent && fleet.holds(name));
             fleet.rename(agent, &name);
+            self.show(&fleet);
+            // After it is shown: a kill meets it under the old name or under the new one.
+            self.follow_kill(agent, name.as_str());
             tracing::info!(agent, name = name.as_str(), "its container was renamed");
             if let Some(member) = fleet.member(name.as_str()) {
                 // Rules go by names.

@@ -17,7 +17,7 @@ fn cut_at(kind: &str) -> &'static [u8] {
 
 #[test]
 fn a_stream_is_read() {
-    let answer = MESSAGES.answer(EVENTS, STREAM);
+    let answer = Answer { tool_calls: Vec::new(), ..MESSAGES.answer(EVENTS, STREAM) };
     insta::assert_debug_snapshot!(answer, @r#"
     Answer {
         model: Some(
@@ -30,6 +30,9 @@ fn a_stream_is_read() {
             Message {
                 role: Assistant,
                 hash: 320597309711215954585521645383502207295,
+                content: Some(
+                    6933114880618202555,
+                ),
                 tool_calls: [
                     "toolu_a",
                     "toolu_b",
@@ -37,22 +40,8 @@ fn a_stream_is_read() {
                 tool_result: None,
             },
         ],
-        tool_calls: [
-            ToolCall {
-                id: Some(
-                    "toolu_a",
-                ),
-                name: "get",
-                arguments: 209673510015027416824198213218913210001,
-            },
-            ToolCall {
-                id: Some(
-                    "toolu_b",
-                ),
-                name: "now",
-                arguments: 296514245071400783576252705978101371120,
-            },
-        ],
+        tool_calls: [],
+        values: [],
         finish_reasons: [
             "tool_use",
         ],
@@ -81,6 +70,39 @@ fn a_stream_is_read() {
         error: None,
         complete: true,
     }
+    "#);
+}
+
+#[test]
+fn the_tool_calls_of_a_stream_are_read() {
+    insta::assert_debug_snapshot!(MESSAGES.answer(EVENTS, STREAM).tool_calls, @r#"
+    [
+        ToolCall {
+            id: Some(
+                "toolu_a",
+            ),
+            name: "get",
+            arguments: 209673510015027416824198213218913210001,
+            values: [],
+            commands: [
+                Command {
+                    words: 1,
+                    ..
+                },
+            ],
+            urls: [],
+        },
+        ToolCall {
+            id: Some(
+                "toolu_b",
+            ),
+            name: "now",
+            arguments: 296514245071400783576252705978101371120,
+            values: [],
+            commands: [],
+            urls: [],
+        },
+    ]
     "#);
 }
 

@@ -14,11 +14,7 @@ fn an_answer_is_the_same_streamed_or_not_as_events_or_as_an_array() {
     assert_eq!(streamed.response_id.as_deref(), Some("r-1"));
     assert_eq!(streamed.finish_reasons, ["STOP"]);
     assert_eq!(streamed.service_tier.as_deref(), Some("standard"));
-    let call = |id: Option<&str>, name: &str, arguments| ToolCall {
-        id: id.map(str::to_owned),
-        name: name.to_owned(),
-        arguments: Json::in_text(arguments).get(),
-    };
+    let call = |id, name, arguments| Arguments::in_text(arguments).of_call(id, name);
     assert_eq!(
         streamed.tool_calls,
         [call(None, "get", r#"{"n":1,"city":"Zürich"}"#), call(Some("fc-2"), "put", "{}")]

@@ -16,11 +16,7 @@ fn a_whole_answer_with_tools_is_read() {
     assert_eq!(answer.model.as_deref(), Some("gpt-x-2026"));
     assert_eq!(answer.finish_reasons, ["tool_calls"]);
     assert!(answer.complete);
-    let call = |id: &str, name: &str, arguments: &str| ToolCall {
-        id: Some(id.into()),
-        name: name.into(),
-        arguments: Json::in_text(arguments).get(),
-    };
+    let call = |id, name, arguments| Arguments::in_text(arguments).of_call(Some(id), name);
     assert_eq!(
         answer.tool_calls,
         [call("call_a", "get", r#"{"city":"Zürich"}"#), call("call_b", "put", r#"{"n":1}"#)]
@@ -134,10 +130,7 @@ fn custom_and_legacy_calls_are_followed() {
     ]);
     let answer = answer(EVENTS, &stream);
     assert_eq!(answer.choices, [message(&legacy)]);
-    assert_eq!(
-        answer.tool_calls,
-        [ToolCall { id: None, name: "f".into(), arguments: Json::in_text("{}").get() }]
-    );
+    assert_eq!(answer.tool_calls, [Arguments::in_text("{}").of_call(None, "f")]);
 }
 
 #[test]

@@ -1,9 +1,5 @@
 use super::*;
-use crate::{
-    call::{ToolCall, Usage},
-    dialect::canonical::Json,
-    limits,
-};
+use crate::{call::Usage, dialect::arguments::Arguments, limits};
 
 fn all() -> Usage {
     Usage {
@@ -23,13 +19,8 @@ fn check_turn(answer: &Answer) {
     assert_eq!(answer.choices, messages(&turn_items()));
     assert_eq!(
         answer.tool_calls,
-        [("call_a", "get", "{\"city\":\"Zürich\"}"), ("call_b", "patch", "*** Begin")].map(
-            |(id, name, arguments)| ToolCall {
-                id: Some(id.into()),
-                name: name.into(),
-                arguments: Json::in_text(arguments).get(),
-            }
-        )
+        [("call_a", "get", "{\"city\":\"Zürich\"}"), ("call_b", "patch", "*** Begin")]
+            .map(|(id, name, arguments)| Arguments::in_text(arguments).of_call(Some(id), name))
     );
 }
 
@@ -257,11 +248,15 @@ fn a_recorded_stream_is_read() {
             Message {
                 role: Assistant,
                 hash: 110998681879892994625097899415541573576,
+                content: Some(
+                    635877274852022504,
+                ),
                 tool_calls: [],
                 tool_result: None,
             },
         ],
         tool_calls: [],
+        values: [],
         finish_reasons: [
             "completed",
         ],

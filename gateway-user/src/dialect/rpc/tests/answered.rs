@@ -127,9 +127,9 @@ fn recorded_calls_are_read_whole() {
     }
     insta::assert_snapshot!(read.join("\n"), @r#"
     Invocation { dialect: Mcp, operation: ExecuteTool, tool: Some("search"), arguments: None, rpc_id: Some("3"), signals: [] }
-    Reading { answer: Answer { model: None, response_id: None, choices: [], tool_calls: [], finish_reasons: ["complete"], usage: None, service_tier: None, error: None, complete: true }, not_understood: None }
+    Reading { answer: Answer { model: None, response_id: None, choices: [], tool_calls: [], values: [], finish_reasons: ["complete"], usage: None, service_tier: None, error: None, complete: true }, not_understood: None }
     Invocation { dialect: Mcp, operation: ExecuteTool, tool: Some("fail"), arguments: None, rpc_id: Some("4"), signals: [] }
-    Reading { answer: Answer { model: None, response_id: None, choices: [], tool_calls: [], finish_reasons: ["complete"], usage: None, service_tier: None, error: Some("tool_error"), complete: true }, not_understood: None }
+    Reading { answer: Answer { model: None, response_id: None, choices: [], tool_calls: [], values: [], finish_reasons: ["complete"], usage: None, service_tier: None, error: Some("tool_error"), complete: true }, not_understood: None }
     "#);
 }
 

@@ -118,20 +118,7 @@ fn a_body_in_chunks_is_ended_anywhere() {
             assert!(in_line, "no end after {:?}", String::from_utf8_lossy(passed));
             continue;
         };
-        let whole = [passed, &ended].concat();
-        let (mut framer, mut rest, mut content) = (answering(), &whole[..], Vec::new());
-        loop {
-            let (taken, piece) = framer.next(rest).expect("legal");
-            rest = &rest[taken..];
-            match piece {
-                Some(ResponsePiece::Body(bytes)) => content.extend_from_slice(bytes),
-                Some(ResponsePiece::End) => break,
-                Some(_) => {}
-                None => panic!("not whole: {:?}", String::from_utf8_lossy(&whole)),
-            }
-        }
-        assert!(rest.is_empty());
-        let content = String::from_utf8(content).expect("text");
+        let content = content(&[passed, &ended].concat());
         assert!(content.trim_end_matches('\n').ends_with("last words"), "{content}");
     }
 }
@@ -141,4 +128,44 @@ fn answering() -> ResponseFramer {
     let mut framer = ResponseFramer::new();
     framer.push(Awaited::new(&Method::Get, false)).expect("there is room");
     framer
+}
+
+/// The same where the last of what was read has not gone on, however much that is.
+#[test]
+fn a_body_in_chunks_is_ended_before_what_was_kept_back() {
+    const WHOLE: &[u8] = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\
+        4;x=y\r\nabcd\r\n10\r\n0123456789abcdef\r\n0\r\n\r\n";
+    for end in 60..WHOLE.len() - 5 {
+        let (mut framer, mut at) = (answering(), 0);
+        while let (taken, Some(piece)) = framer.next(&WHOLE[at..end]).expect("legal") {
+            at += taken;
+            let ResponsePiece::Body(bytes) = piece else { continue };
+            for rest in 0..=bytes.len() {
+                let sent = framer.gone_but(rest);
+                let ended =
+                    framer.end_with(b"last words", Some(b'\n'), sent).expect("it has words");
+                let content = content(&[&WHOLE[..at - rest], &ended].concat());
+                let content = content.trim_end_matches('\n');
+                let gone = content.strip_suffix("last words").expect("they are the last");
+                assert!("abcd0123456789abcdef".starts_with(gone), "{gone}");
+            }
+        }
+    }
+}
+
+/// The content of a whole answer.
+fn content(whole: &[u8]) -> String {
+    let (mut framer, mut rest, mut content) = (answering(), whole, Vec::new());
+    loop {
+        let (taken, piece) = framer.next(rest).expect("legal");
+        rest = &rest[taken..];
+        match piece {
+            Some(ResponsePiece::Body(bytes)) => content.extend_from_slice(bytes),
+            Some(ResponsePiece::End) => break,
+            Some(_) => {}
+            None => panic!("not whole: {:?}", String::from_utf8_lossy(whole)),
+        }
+    }
+    assert!(rest.is_empty());
+    String::from_utf8(content).expect("text")
 }

@@ -58,6 +58,42 @@ pub(super) fn mcp_equal(world: &mut World, thread: &mut Thread) {
     finish(world, thread);
 }
 
+/// Pages are read: some named as they are, some within a command.
+pub(super) fn fetch(world: &mut World, thread: &mut Thread) {
+    world.wish(thread);
+    for _ in 0..2 {
+        let count = world.random.between(1, 3);
+        let pages: Vec<String> =
+            (0..count).map(|_| format!("/pages/{}?raw=1", world.random.hex())).collect();
+        fetch_pages(world, thread, &pages);
+    }
+    finish(world, thread);
+}
+
+/// A page that many others read at the same time, too.
+pub(super) fn fetch_equal(world: &mut World, thread: &mut Thread) {
+    world.wish(thread);
+    fetch_pages(world, thread, &["/".to_owned()]);
+    finish(world, thread);
+}
+
+fn fetch_pages(world: &mut World, thread: &mut Thread, pages: &[String]) {
+    let host = "docs.internal:8080";
+    let in_command = world.random.between(0, 1) == 0;
+    let tool = |page: &String| {
+        let url = format!("http://{host}{page}");
+        if in_command {
+            ("shell".to_owned(), json!({ "command": format!("curl -s '{url}' | head") }))
+        } else {
+            ("fetch".to_owned(), json!({ "url": url }))
+        }
+    };
+    let tools = pages.iter().map(tool).collect();
+    let reply = world.calling(thread, String::new(), tools);
+    let exchange = world.call(thread, reply);
+    world.fetch(thread, exchange, host, pages);
+}
+
 /// Tools are called in words, and their results are what the user says.
 pub(super) fn text_protocol(world: &mut World, thread: &mut Thread) {
     world.wish(thread);

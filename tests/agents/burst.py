@@ -1,0 +1,103 @@
+#!/usr/bin/env python3
+"""Many calls at once, by an SDK of a model server as it is published and with what it does by itself:
+its retries, its pool and its limits of time are its own, and its streams ask for no usage.
+
+It knows nothing of a gateway. That a stream has begun, and what came of each call, is a line of JSON, at
+once; the last line has how many requests were sent.
+"""
+
+import argparse
+import asyncio
+import json
+
+import anthropic
+import openai
+
+MODEL = "scripted-1"
+
+
+class Burst:
+    def __init__(self, args):
+        self.args = args
+        self.attempts = 0
+
+    def http(self, sdk):
+        return sdk.DefaultAsyncHttpxClient(event_hooks={"request": [self.attempted]})
+
+    async def attempted(self, _):
+        self.attempts += 1
+
+    def ask(self, number):
+        limit = {"max_tokens": self.args.max_tokens} if self.args.max_tokens else {}
+        wish = f"What does shelf {number} hold? [{self.args.script}]"
+        return {"model": MODEL, "messages": [{"role": "user", "content": wish}], **limit}
+
+    async def call(self, number):
+        seen = {"pieces": 0, "words": None, "delivered": ""}
+        try:
+            text = await self.answer(self.ask(number), seen)
+            seen["words"] = len(text.split())
+        except Exception as error:
+            status = getattr(error, "status_code", None)
+            seen["error"] = {"kind": type(error).__name__, "status": status, "text": str(error)}
+        seen["delivered"] = len(seen["delivered"].split())
+        say(seen)
+
+    async def run(self):
+        await asyncio.gather(*[self.call(number) for number in range(self.args.calls)])
+        say({"attempts": self.attempts})
+
+
+class OpenAI(Burst):
+    def __init__(self, args):
+        super().__init__(args)
+        self.client = openai.AsyncOpenAI(
+            base_url=f"{args.server}/v1", api_key="sk-none", http_client=self.http(openai)
+        )
+
+    async def answer(self, ask, seen):
+        create = self.client.chat.completions.create
+        if not self.args.stream:
+            return (await create(**ask)).choices[0].message.content
+        async for piece in await create(**ask, stream=True):
+            begin(seen)
+            seen["delivered"] += piece.choices[0].delta.content or ""
+        return seen["delivered"]
+
+
+class Anthropic(Burst):
+    def __init__(self, args):
+        super().__init__(args)
+        self.client = anthropic.AsyncAnthropic(
+            base_url=args.server, api_key="sk-none", http_client=self.http(anthropic)
+        )
+
+    async def answer(self, ask, seen):
+        if not self.args.stream:
+            return (await self.client.messages.create(**ask)).content[0].text
+        async with self.client.messages.stream(**ask) as pieces:
+            async for piece in pieces:
+                begin(seen)
+                seen["delivered"] += piece.text if piece.type == "text" else ""
+            return await pieces.get_final_text()
+
+
+def begin(seen):
+    seen["pieces"] += 1
+    if seen["pieces"] == 1:
+        say({"begun": True})
+
+
+def say(words):
+    print(json.dumps(words), flush=True)
+
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--stream", action="store_true")
+parser.add_argument("--max-tokens", type=int)
+parser.add_argument("sdk", choices=["openai", "anthropic"])
+parser.add_argument("server")
+parser.add_argument("calls", type=int)
+parser.add_argument("script")
+given = parser.parse_args()
+asyncio.run({"openai": OpenAI, "anthropic": Anthropic}[given.sdk](given).run())
