@@ -4,10 +4,12 @@ mod bench;
 mod bpf;
 mod demo;
 mod eval;
+mod fuzz;
 mod prices;
 mod process;
 mod report;
 mod setup;
+mod simulate;
 mod test;
 mod tidy;
 mod workspace;
@@ -41,6 +43,10 @@ enum Command {
     Bench(bench::Arguments),
     /// Measure how well turnpike understands what it sees
     Eval(eval::Arguments),
+    /// Look for input that the parsers fail on (nightly)
+    Fuzz(fuzz::Arguments),
+    /// Try what must hold in every order of events, many times over
+    Simulate(simulate::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -53,6 +59,8 @@ fn main() -> ExitCode {
         Command::Prices => prices::run(),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Eval(arguments) => eval::run(&arguments),
+        Command::Fuzz(arguments) => fuzz::run(&arguments),
+        Command::Simulate(arguments) => simulate::run(&arguments),
     };
     if let Err(error) = result {
         eprintln!("error: {error:#}");

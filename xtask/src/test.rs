@@ -1,7 +1,6 @@
 //! `cargo xtask test`: everything that must hold, quickest first, stopping at the first failure.
 
 use std::env;
-use std::fs;
 use std::process::Command;
 use std::time::Instant;
 
@@ -9,7 +8,7 @@ use anyhow::{Context, Result};
 
 use crate::bpf::{self, Checked};
 use crate::report::Report;
-use crate::{process, setup, tidy, workspace};
+use crate::{fuzz, process, setup, tidy, workspace};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -27,7 +26,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         quick()?;
         REPORT.step("licences and sources", licences)?;
         let object = bpf_object()?;
-        fuzz()?;
+        fuzz::check()?;
         REPORT.step("kernel and container tests", || kernel_tests(object.as_ref()))?;
     }
     REPORT.say(format_args!("all passed in {:.0} s", start.elapsed().as_secs_f64()));
@@ -85,38 +84,6 @@ fn bpf_object() -> Result<Option<Checked>> {
     REPORT.step("BPF object", bpf::check).map(Some)
 }
 
-/// Runs each fuzz target for a moment: long enough to see that it runs and to catch what is easy
-/// to hit. Real fuzzing is a longer affair.
-fn fuzz() -> Result<()> {
-    let manifest = workspace::root().join("fuzz/Cargo.toml");
-    if !manifest.is_file() || !setup::has_nightly() {
-        REPORT.say("fuzz targets: SKIPPED (they take a nightly toolchain: rustup toolchain install nightly)");
-        return Ok(());
-    }
-    let text = fs::read_to_string(&manifest)?;
-    for target in fuzz_targets(&text).with_context(|| manifest.display().to_string())? {
-        REPORT.step(&format!("fuzz target {target}"), || {
-            let mut command = Command::new("rustup");
-            command
-                .current_dir(workspace::root())
-                .args(["run", "nightly", "cargo", "fuzz", "run", &target, "--"])
-                .args([format!("-max_total_time={FUZZ_SECONDS}"), "-verbosity=0".to_owned()])
-                .env("PATH", process::path_with(&[&setup::cargo_fuzz()?.bin()])?)
-                .env_remove("CARGO")
-                .env_remove("RUSTUP_TOOLCHAIN");
-            process::run(&mut command)
-        })?;
-    }
-    Ok(())
-}
-
-fn fuzz_targets(manifest: &str) -> Result<Vec<String>> {
-    let manifest: toml::Table = manifest.parse()?;
-    let bins = manifest.get("bin").and_then(toml::Value::as_array);
-    let names = bins.into_iter().flatten().filter_map(|bin| bin.get("name")?.as_str());
-    Ok(names.map(str::to_owned).collect())
-}
-
 /// Built as whoever we are, run as root.
 fn kernel_tests(object: Option<&Checked>) -> Result<()> {
     // The tests run the program itself, and no dependency of theirs builds it.
@@ -149,19 +116,6 @@ fn host_triple() -> Result<String> {
 }
 
 const REPORT: Report = Report::of("test");
-const FUZZ_SECONDS: u32 = 20;
 /// Containers, network namespaces and BPF attachments of several tests at once are fine, but each
 /// brings its own processes, and some tests measure.
 const KERNEL_TEST_THREADS: u32 = 2;
-
-#[cfg(test)]
-mod tests {
-    use super::fuzz_targets;
-
-    #[test]
-    fn each_bin_of_the_fuzz_manifest_is_a_target() {
-        let manifest = "[package]\nname = \"f\"\n[[bin]]\nname = \"a\"\n[[bin]]\nname = \"b\"\n";
-        assert_eq!(fuzz_targets(manifest).expect("parses"), ["a", "b"]);
-        assert!(fuzz_targets("[package]").expect("parses").is_empty());
-    }
-}

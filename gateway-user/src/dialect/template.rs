@@ -22,8 +22,8 @@ pub fn path(target: &str) -> String {
     let mut template = String::new();
     for (number, segment) in path.split('/').enumerate() {
         let segment = segment_of(segment);
-        let room = OTHER_PATH_BYTES.saturating_sub(template.len() + 1);
-        if number >= OTHER_PATH_SEGMENTS || segment.len() > room {
+        let is_too_long = template.len() + 1 + segment.len() > OTHER_PATH_BYTES;
+        if number >= OTHER_PATH_SEGMENTS || is_too_long {
             template.push_str("/…");
             break;
         }
@@ -132,12 +132,14 @@ mod tests {
         assert!(many.ends_with("/ab/…") && many.matches("/ab").count() == OTHER_PATH_SEGMENTS);
         let long = path(&format!("/{}", ["abcdefghijklmnop"; 12].join("/")));
         assert!(long.len() <= OTHER_PATH_BYTES + 4 && long.ends_with("/…"), "{long}");
+        let full = "/a-word-of-thirty-two-characters".repeat(4);
+        assert_eq!(path(&format!("{full}/////")), format!("{full}/…"));
         assert_eq!(name(&"h".repeat(1000)).len(), OTHER_NAME_BYTES);
     }
 
     proptest! {
         #[test]
-        fn any_target_has_a_short_template(target in ".*") {
+        fn any_target_has_a_short_template(target in prop_oneof![".*", "(/[a-z …]{0,30}){0,40}"]) {
             prop_assert!(path(&target).len() <= OTHER_PATH_BYTES + 4);
         }
     }
