@@ -8,6 +8,7 @@ mod limits;
 mod price;
 mod problems;
 mod units;
+mod upstream;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -28,6 +29,7 @@ pub use self::{
     price::PriceRule,
     problems::Problem,
     units::{Size, SizeParseError, Span, SpanParseError},
+    upstream::{Upstream, UpstreamRules},
 };
 use crate::{
     call::Name,
@@ -62,6 +64,10 @@ pub struct Config {
     #[serde(rename = "intercept")]
     #[schemars(with = "Vec<intercept::Intercept>")]
     pub intercepts: Intercepts,
+    /// How calls go to which server, in order: the first rule that fits holds.
+    #[serde(rename = "upstream", skip_serializing_if = "UpstreamRules::is_empty")]
+    #[schemars(with = "Vec<Upstream>")]
+    pub upstreams: UpstreamRules,
 }
 
 /// What holds for an agent unless it is attached with something else.

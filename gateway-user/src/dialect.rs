@@ -33,6 +33,7 @@ pub mod edit;
 mod error;
 mod event_stream;
 mod frames;
+pub mod gather;
 mod gemini;
 pub mod hiding;
 mod input;
@@ -146,6 +147,12 @@ impl Observer {
             Self::Asking(exchange) => exchange.is_told(),
             Self::Listening(_) => false,
         }
+    }
+
+    /// Whether a model is asked that might answer in a stream, if its body said so.
+    #[must_use]
+    pub fn may_stream(&self) -> bool {
+        matches!(self, Self::Model(exchange) if exchange.may_stream())
     }
 
     /// Who asks, of a request that was not understood but for that.

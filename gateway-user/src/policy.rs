@@ -5,5 +5,6 @@ pub mod hosts;
 pub mod metering;
 mod network;
 pub mod retries;
+pub mod upstreams;
 
 pub use self::network::{Network, NetworkError};

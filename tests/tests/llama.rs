@@ -58,16 +58,27 @@ fn agent(llama: &Llama, sandbox: &Sandbox, calls: usize, stream: bool) -> Backgr
 
 #[test]
 fn a_killed_agent_s_streams_stop_generating_and_its_neighbour_s_do_not() {
+    a_kill_stops_generating(Mode::Audit, true);
+}
+
+/// In enforce its server is asked for streams, of which its client sees nothing.
+#[test]
+fn so_do_its_calls_for_one_answer() {
+    a_kill_stops_generating(Mode::Enforce, false);
+}
+
+/// Kills an agent with two calls under way, beside one of another agent that goes on.
+fn a_kill_stops_generating(mode: Mode, stream: bool) {
     let llama = Llama::start();
-    let gateway = Gateway::start(Mode::Audit);
+    let gateway = Gateway::start(mode);
     let (killed, spared) = (Sandbox::new(), Sandbox::new());
     gateway.attach_cgroup(killed.cgroup(), "killed", &[]);
     gateway.attach_cgroup(spared.cgroup(), "spared", &[]);
-    let streams = agent(&llama, &killed, 2, true);
+    let calls = agent(&llama, &killed, 2, stream);
     let neighbour = agent(&llama, &spared, 1, true);
     let begun = |agent: &Background| agent.stdout().matches("begun").count();
     wait::until_true(LOADED, "three generations", || {
-        begun(&streams) == 2 && begun(&neighbour) == 1 && llama.at_work().len() == 3
+        (!stream || begun(&calls) == 2) && begun(&neighbour) == 1 && llama.at_work().len() == 3
     });
     assert_eq!(llama.stopped(), 0);
 
@@ -77,7 +88,7 @@ fn a_killed_agent_s_streams_stop_generating_and_its_neighbour_s_do_not() {
     wait::until_true(SOON, "the model to stop", || llama.at_work().len() == 1);
     assert_eq!(llama.stopped(), 2, "{}", llama.process.stderr());
     wait::until_true(SOON, "the client to be told", || {
-        streams.stdout().matches("enough").count() == 2
+        calls.stdout().matches("enough").count() == 2
     });
     assert_eq!(llama.at_work().len(), 1, "the neighbour goes on");
     assert!(!neighbour.stdout().contains("error"), "{}", neighbour.stdout());

@@ -53,6 +53,7 @@ use crate::{
     control::model::Refusal,
     limits::Bounds,
     names::Directory,
+    policy::upstreams::Upstreams,
     proxy::{self, Agents, Clock, Latch, Purse, Recording, Rules, SelfTests},
     state::{State, StateError},
     store::Workflows,
@@ -78,6 +79,8 @@ struct Inner {
     names: Arc<Directory>,
     /// What may leave unread.
     rules: Arc<Rules>,
+    /// How calls go to which server.
+    upstreams: Arc<Upstreams>,
     bounds: Arc<Bounds>,
     /// What may be spent, and what was.
     purse: Purse,
@@ -209,6 +212,7 @@ impl Gateway {
         let gateway = Self(Arc::new(Inner {
             names,
             rules,
+            upstreams: config.upstreams.upstreams(),
             bounds: Arc::new(Bounds::new((&config.limits).into())),
             purse,
             state,

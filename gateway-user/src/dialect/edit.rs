@@ -17,6 +17,8 @@ pub enum Edit {
     MaxOutput(u64),
     /// A stream reports its usage.
     ReportUsage,
+    /// The answer comes as a stream.
+    Stream,
 }
 
 /// What takes the place of a part of the body.
@@ -44,7 +46,8 @@ pub enum EditError {
 /// for what is so already.
 pub fn splice(body: &[u8], edits: &[Edit], dialect: Dialect) -> Result<Vec<Splice>, EditError> {
     let mut editor = Editor { body, splices: Vec::new(), added: Vec::new() };
-    let (mut model, mut max_output, mut report_usage) = (None, None::<u64>, false);
+    let (mut model, mut max_output) = (None, None::<u64>);
+    let (mut report_usage, mut stream) = (false, false);
     for edit in edits {
         match edit {
             Edit::Model(name) => model = Some(name),
@@ -52,6 +55,7 @@ pub fn splice(body: &[u8], edits: &[Edit], dialect: Dialect) -> Result<Vec<Splic
                 max_output = Some(max_output.map_or(*most, |other| other.min(*most)));
             }
             Edit::ReportUsage => report_usage = true,
+            Edit::Stream => stream = true,
         }
     }
     if let Some(name) = model {
@@ -65,11 +69,11 @@ pub fn splice(body: &[u8], edits: &[Edit], dialect: Dialect) -> Result<Vec<Splic
     }
     if report_usage {
         let place = usage_place(dialect).ok_or(EditError::NoPlace)?;
-        editor.put(place, "true", |given| match given {
-            b"true" => Some(true),
-            b"false" => Some(false),
-            _ => None,
-        })?;
+        editor.put(place, "true", is_true)?;
+    }
+    if stream {
+        let place = stream_place(dialect).ok_or(EditError::NoPlace)?;
+        editor.put(place, "true", is_true)?;
     }
     editor.finish()
 }
@@ -145,6 +149,31 @@ const fn usage_place(dialect: Dialect) -> Option<Place> {
         Dialect::OpenaiChat | Dialect::OpenaiCompletions => {
             Some(within(&["stream_options"], &[&["include_usage"]]))
         }
+        _ => None,
+    }
+}
+
+/// Gemini and Bedrock have it in the request's target.
+const fn stream_place(dialect: Dialect) -> Option<Place> {
+    match dialect {
+        Dialect::OpenaiChat
+        | Dialect::OpenaiCompletions
+        | Dialect::OpenaiResponses
+        | Dialect::AnthropicMessages
+        | Dialect::Ollama => Some(top(&[&["stream"]])),
+        Dialect::OpenaiEmbeddings
+        | Dialect::Gemini
+        | Dialect::Bedrock
+        | Dialect::Mcp
+        | Dialect::A2a => None,
+    }
+}
+
+/// Whether it is so already; `None` if it is neither.
+fn is_true(given: &[u8]) -> Option<bool> {
+    match given {
+        b"true" => Some(true),
+        b"false" => Some(false),
         _ => None,
     }
 }

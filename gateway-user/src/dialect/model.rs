@@ -8,10 +8,10 @@ use sha2::{Digest as _, Sha256};
 use super::{
     Answered, Answering, Asked, Asking, CallKey, Known, NotUnderstood, Progress, Reading,
     RequestInfo, ResponseInfo, Traffic, What, body::Body, coding::Decoder, error, frames::Frames,
-    openai_responses,
+    ollama, openai_responses,
 };
 use crate::{
-    call::{Answer, Dialect, Digest, Name, Signal, Value},
+    call::{Answer, Dialect, Digest, Name, Operation, Signal, Value},
     limits,
 };
 
@@ -128,6 +128,18 @@ impl ModelExchange {
     /// Whether its path is one that no other API has.
     pub(super) const fn is_told(&self) -> bool {
         !matches!(self.api, Api::Ollama(_))
+    }
+
+    /// Whether it might be answered in a stream, if its body said so.
+    pub(super) const fn may_stream(&self) -> bool {
+        matches!(
+            self.api,
+            Api::OpenaiChat
+                | Api::OpenaiCompletions
+                | Api::OpenaiResponses(Operation::Chat)
+                | Api::AnthropicMessages
+                | Api::Ollama(ollama::Method::Chat | ollama::Method::Generate)
+        )
     }
 
     pub(super) fn response_head(&mut self, response: &ResponseInfo<'_>) {

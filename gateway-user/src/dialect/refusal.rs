@@ -7,6 +7,7 @@
 
 use serde_json::{Value, json, value::RawValue};
 
+use super::gather::Incomplete;
 use crate::call::{Cause, Dialect, Reason};
 
 /// Whom a refusal is for.
@@ -66,6 +67,23 @@ pub fn reply(caller: &Caller, reason: &Reason) -> Reply {
 pub fn accepted() -> Reply {
     let fields = vec![("content-type", "text/plain".to_owned())];
     Reply { status: 202, fields, body: b"Accepted".to_vec() }
+}
+
+/// What a caller is told whose answer its server has not brought to an end: that it may try again, as it
+/// would have been without the gateway. In the server's own words, if it had some.
+#[must_use]
+pub fn broken(caller: &Caller, why: &Incomplete) -> Reply {
+    let message = format!("turnpike: the server has not finished its answer: {why}");
+    let body = match (why, caller.dialect) {
+        (Incomplete::Reported(words), _) => words.clone(),
+        (_, Some(Dialect::AnthropicMessages)) => {
+            let error = json!({ "type": "api_error", "message": message });
+            line(&json!({ "type": "error", "error": error, "request_id": caller.request_id }))
+        }
+        (_, Some(Dialect::Ollama)) => line(&json!({ "error": message })),
+        _ => line(&openai(&message, "turnpike_upstream_failed")),
+    };
+    Reply { status: 502, fields: vec![("content-type", "application/json".to_owned())], body }
 }
 
 /// The body that says it.

@@ -206,6 +206,15 @@ impl Calls {
         call.meter.as_mut()
     }
 
+    /// Whether their answers come as streams, which end when nobody waits for them any more.
+    pub(super) fn stream(&mut self, streams: bool) {
+        for (_, running) in &mut self.running {
+            if let Called::Model(order) = &mut running.call {
+                order.streams = streams;
+            }
+        }
+    }
+
     /// The exchange has ended: what it did not answer another one will.
     pub(super) fn wait(&mut self, connection: &Connection) {
         for (key, running) in self.running.drain(..) {

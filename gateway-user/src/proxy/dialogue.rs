@@ -67,7 +67,7 @@ impl Spoken {
         cut: Option<&Cut>,
     ) -> Result<Fate, Reason> {
         let host = self.asking.host.as_ref();
-        let decide = |calls| CallAdmission::decide(&connection.agent, host, calls);
+        let decide = |calls| CallAdmission::decide(&connection.agent, host, calls, false);
         let asked = match heard {
             Heard::Asked(asked) => asked,
             Heard::NotUnderstood(why) => {

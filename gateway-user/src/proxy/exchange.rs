@@ -177,6 +177,14 @@ impl Connection {
         Self { server: Some(server), ..self }
     }
 
+    /// Whether the server of that name that it leads to is to be asked for streams.
+    fn streams(&self, host: Option<&str>) -> bool {
+        // Where only a proxy knows it, the address is none of the server's.
+        let to = self.whither.to.ip();
+        let direct = self.whither.proxied.is_none() && self.depth == 0 && !to.is_unspecified();
+        self.agent.policing.streams(host, direct.then_some(to))
+    }
+
     /// Whether a request's host (RFC 9110, section 7.2) is the server that the client has asked for
     /// in TLS, if it has.
     pub(super) fn is_for(&self, host: &str) -> bool {
@@ -273,8 +281,9 @@ impl Exchange {
         let host = self.asking.host.as_ref();
         let unmetered = self.other.as_ref().and_then(|other| other.unmetered());
         let Some(observer) = &mut self.observer else {
-            return CallAdmission::decide(agent, host, unmetered.map_or(Ok(&[]), Err));
+            return CallAdmission::decide(agent, host, unmetered.map_or(Ok(&[]), Err), false);
         };
+        let may_stream = observer.may_stream() && connection.streams(host.map(|host| &**host));
         // Apart from the match: it is locked no longer than for reading.
         let asked = observer.request_end(&mut agent.known());
         match asked {
@@ -283,7 +292,7 @@ impl Exchange {
                     (Some(why), Traffic::Other | Traffic::Unread(_)) => Err(why),
                     _ => Ok(&*asked),
                 };
-                let mut admission = CallAdmission::decide(agent, host, calls);
+                let mut admission = CallAdmission::decide(agent, host, calls, may_stream);
                 if let Some(voice) = &mut self.voice {
                     voice.asked(&asked);
                 }
@@ -310,7 +319,7 @@ impl Exchange {
                 }
                 self.observer = None;
                 self.other = None;
-                CallAdmission::decide(agent, host, Err(reason.into()))
+                CallAdmission::decide(agent, host, Err(reason.into()), false)
             }
         }
     }
@@ -323,7 +332,8 @@ impl Exchange {
         // What may be anything, and is so large, is taken for what no rule is about.
         let is_call = self.observer.as_ref().is_some_and(Observer::is_told);
         let call = if is_call { Err(Unmetered::TooLarge) } else { Ok(&[][..]) };
-        let admission = CallAdmission::decide(&connection.agent, self.asking.host.as_ref(), call);
+        let host = self.asking.host.as_ref();
+        let admission = CallAdmission::decide(&connection.agent, host, call, false);
         self.is_gone = admission.is_ok();
         admission
     }
@@ -334,7 +344,11 @@ impl Exchange {
             other.redirected(connection, self.asking.host.as_deref(), location);
         }
         if let Some(voice) = &mut self.voice {
+            let was_to_stream = voice.asks_for_stream();
             voice.answered(response);
+            if was_to_stream && !self.is_gathered() {
+                self.calls.stream(false);
+            }
         }
         self.ear = Ear::of(self.observer.as_ref(), response);
         if let Some(observer) = &mut self.observer {
@@ -401,9 +415,9 @@ impl Exchange {
         self.request_over
     }
 
-    /// Whether its response has begun.
-    pub(super) const fn is_answering(&self) -> bool {
-        self.status.is_some()
+    /// Whether its client has got the head of its response.
+    pub(super) fn is_answering(&self) -> bool {
+        self.status.is_some() && !self.is_gathered()
     }
 
     /// Whether both its request and its response have ended.

@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     fmt,
+    net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -11,14 +12,14 @@ use std::{
 
 use super::{agent::Agent, cut::UnderWay, inbox::Inboxes};
 use crate::{
-    call::{Cause, Dialect, Name, Reason, Unmetered},
+    call::{Cause, Dialect, Name, Prompt, Reason, Unmetered},
     config::Mode,
     dialect::{
         Asked, What,
         edit::{self, Edit, EditError},
     },
     limits::{self, Bound},
-    policy::{metering::OnUnmetered, retries::OnRetry},
+    policy::{metering::OnUnmetered, retries::OnRetry, upstreams::Upstreams},
 };
 
 /// Decides on the calls of agents in enforce, one by one, when their requests have ended. Called
@@ -52,9 +53,11 @@ pub(super) struct Policing {
     gate: Arc<dyn Gate>,
     on_unmetered: OnUnmetered,
     pub(super) on_retry: OnRetry,
+    /// Absent: no call is made as a stream that is none.
+    upstreams: Option<Arc<Upstreams>>,
     pub(super) under_way: UnderWay,
     pub(super) inboxes: Inboxes,
-    /// Servers that take a request that asks for a stream's usage for a wrong one, oldest first.
+    /// Servers that take a request for a wrong one that asks for a stream, or for its usage, oldest first.
     shy: Mutex<VecDeque<Name>>,
     /// Bytes of requests that are held.
     held: AtomicUsize,
@@ -66,6 +69,7 @@ impl Default for Policing {
             gate: Arc::new(Open),
             on_unmetered: OnUnmetered::default(),
             on_retry: OnRetry::default(),
+            upstreams: None,
             under_way: UnderWay::default(),
             inboxes: Inboxes::default(),
             shy: Mutex::default(),
@@ -96,6 +100,13 @@ impl Agent {
         self
     }
 
+    /// The same, with some upstreams asked for streams where the agent asks for one answer.
+    #[must_use]
+    pub fn asking(mut self, upstreams: Arc<Upstreams>) -> Self {
+        self.policing.upstreams = Some(upstreams);
+        self
+    }
+
     /// Ends the calls under way for which that holds, given their connection and their number on it,
     /// in either mode. How many there were.
     pub fn cut(
@@ -108,7 +119,12 @@ impl Agent {
 }
 
 impl Policing {
-    /// Leaves the streams of that server alone from now on.
+    /// Whether that server is to be asked for streams.
+    pub(super) fn streams(&self, host: Option<&str>, address: Option<IpAddr>) -> bool {
+        self.upstreams.as_ref().is_some_and(|upstreams| upstreams.stream(host, address))
+    }
+
+    /// Leaves what that server is asked alone from now on.
     pub(super) fn note_shy(&self, host: &Name) {
         let mut shy = self.shy();
         if !shy.contains(host) {
@@ -133,16 +149,25 @@ impl Policing {
 #[must_use]
 pub(super) struct CallAdmission {
     edits: Vec<Edit>,
-    /// The stream is to report its usage, if it can be made to.
-    reports_usage: bool,
+    /// What its answer is to be like, if it can be made so.
+    wish: Option<Change>,
+}
+
+/// How an answer differs from the one that was asked for. It goes to its client as it would have been.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// It is a stream that reports its usage.
+    Usage,
+    /// It is a stream.
+    Stream,
 }
 
 /// A body that has been changed.
 #[derive(Debug)]
 pub(super) struct Edited {
     pub(super) body: Vec<u8>,
-    /// Whether a stream reports its usage for it.
-    pub(super) reports_usage: bool,
+    /// What the answer is like for it.
+    pub(super) change: Option<Change>,
     /// The body may go on as it was, too.
     pub(super) optional: bool,
 }
@@ -154,8 +179,9 @@ impl CallAdmission {
         agent: &Agent,
         host: Option<&Name>,
         calls: Result<&[Asked], Unmetered>,
+        may_stream: bool,
     ) -> Result<Self, Reason> {
-        let mut admission = Self { edits: Vec::new(), reports_usage: false };
+        let mut admission = Self { edits: Vec::new(), wish: None };
         if agent.mode == Mode::Audit {
             return Ok(admission);
         }
@@ -175,8 +201,19 @@ impl CallAdmission {
                 Decision::Refuse(reason) => return Err(reason),
             }
         }
-        admission.reports_usage =
-            matches!(calls, [call] if hides_usage(call)) && !agent.policing.is_shy(host);
+        if let [call] = calls
+            && !agent.policing.is_shy(host)
+        {
+            admission.wish = match call.what {
+                _ if hides_usage(call) => Some(Change::Usage),
+                What::Model(Prompt { stream: false, ref terms, .. })
+                    if may_stream && !terms.background =>
+                {
+                    Some(Change::Stream)
+                }
+                _ => None,
+            };
+        }
         Ok(admission)
     }
 
@@ -189,7 +226,7 @@ impl CallAdmission {
 
     /// Whether the body has to be looked at.
     pub(super) const fn changes(&self) -> bool {
-        self.reports_usage || !self.edits.is_empty()
+        self.wish.is_some() || !self.edits.is_empty()
     }
 
     /// The body as it goes on, if that is not as it is. Fails if it has to be changed and can't be;
@@ -204,27 +241,39 @@ impl CallAdmission {
             return if self.edits.is_empty() { Ok(None) } else { Err(unfit("it is sealed")) };
         }
         let attempt = |edits: &[Edit]| edit::splice(body, edits, dialect);
-        let with_usage = if self.reports_usage {
-            let all: Vec<_> = self.edits.iter().cloned().chain([Edit::ReportUsage]).collect();
+        let changed = self.wish.ok_or(EditError::NoPlace).and_then(|wish| {
+            let all: Vec<_> = self.edits.iter().chain(wish.edits(dialect)).cloned().collect();
             attempt(&all)
-        } else {
-            Err(EditError::NoPlace)
-        };
-        let reports_usage = with_usage.is_ok();
-        let splices = with_usage
-            .or_else(|_| attempt(&self.edits))
-            .map_err(|error| unfit(&error.to_string()))?;
+        });
+        let change = self.wish.filter(|_| changed.is_ok());
+        let splices =
+            changed.or_else(|_| attempt(&self.edits)).map_err(|error| unfit(&error.to_string()))?;
         let body = (!splices.is_empty()).then(|| edit::apply(body, &splices));
         let optional = self.edits.is_empty();
-        Ok(body.map(|body| Edited { body, reports_usage, optional }))
+        Ok(body.map(|body| Edited { body, change, optional }))
+    }
+}
+
+impl Change {
+    /// What brings it about.
+    const fn edits(self, dialect: Dialect) -> &'static [Edit] {
+        match (self, reports_on_wish(dialect)) {
+            (Self::Usage, _) => &[Edit::ReportUsage],
+            (Self::Stream, true) => &[Edit::Stream, Edit::ReportUsage],
+            (Self::Stream, false) => &[Edit::Stream],
+        }
     }
 }
 
 /// Whether a call is a stream whose client does not want to know its usage.
 fn hides_usage(call: &Asked) -> bool {
     let What::Model(prompt) = &call.what else { return false };
-    let has_option = matches!(prompt.dialect, Dialect::OpenaiChat | Dialect::OpenaiCompletions);
-    has_option && prompt.stream && !prompt.terms.reports_usage
+    reports_on_wish(prompt.dialect) && prompt.stream && !prompt.terms.reports_usage
+}
+
+/// Whether a stream reports its usage only if that is wished.
+const fn reports_on_wish(dialect: Dialect) -> bool {
+    matches!(dialect, Dialect::OpenaiChat | Dialect::OpenaiCompletions)
 }
 
 fn unfit(why: &str) -> Reason {
@@ -303,7 +352,8 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_is_admitted_only_where_that_is_allowed() {
-        let decide = |agent: &Agent| CallAdmission::decide(agent, None, Err(Unmetered::TooLarge));
+        let decide =
+            |agent: &Agent| CallAdmission::decide(agent, None, Err(Unmetered::TooLarge), false);
         assert_eq!(decide(&agent()).expect_err("refused").cause, Cause::Unmetered);
         assert!(decide(&agent().metered(OnUnmetered::Allow)).is_ok());
         assert!(decide(&agent().in_mode(Mode::Audit)).is_ok());
@@ -311,7 +361,8 @@ mod tests {
 
     #[test]
     fn what_must_be_changed_and_cannot_be_does_not_go_on() {
-        let admission = CallAdmission { edits: vec![Edit::MaxOutput(5)], reports_usage: true };
+        let admission =
+            CallAdmission { edits: vec![Edit::MaxOutput(5)], wish: Some(Change::Usage) };
         let edit = |body: &[u8], sealed| admission.edit(Dialect::OpenaiChat, body, sealed);
         assert!(edit(b"{}", true).is_err());
         assert!(edit(br#"{"max_tokens":1,"max_tokens":2}"#, false).is_err());
@@ -319,8 +370,8 @@ mod tests {
         assert!(edited.expect("not for the usage alone").is_none());
         let edited = edit(br#"{"max_tokens":4}"#, false).expect("fit").expect("changed");
         assert_eq!(edited.body, br#"{"stream_options":{"include_usage":true},"max_tokens":4}"#);
-        assert!(edited.reports_usage);
-        let usage = CallAdmission { edits: Vec::new(), reports_usage: true };
+        assert_eq!(edited.change, Some(Change::Usage));
+        let usage = CallAdmission { edits: Vec::new(), wish: Some(Change::Usage) };
         assert!(usage.edit(Dialect::OpenaiChat, b"{}", true).expect("as it is").is_none());
     }
 

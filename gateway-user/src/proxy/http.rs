@@ -1,6 +1,7 @@
 //! HTTP/1 on a connection: which exchanges are under way, and which bytes belong to which.
 
 mod again;
+mod gathering;
 mod held;
 mod leave;
 
@@ -16,7 +17,7 @@ use super::{
         RequestFramer, RequestHead, RequestPiece, ResponseFramer, ResponseHead, ResponsePiece,
         Sent, chunk,
     },
-    refusal::Refusal,
+    refusal::{Refusal, written},
     way::Way,
     ws::Deflate,
 };
@@ -39,6 +40,8 @@ pub(super) struct Http {
     again: Option<Box<Again>>,
     /// What the client of a call that was refused is answered.
     reply: Option<Reply>,
+    /// Of the answer that is under way, if its client gets what it comes to.
+    gathered_head: Vec<u8>,
     /// What of the answer that is under way has gone on, where not all that was read has.
     gone: Option<Sent>,
     /// What the client hears last if the gateway ends what is under way.
@@ -70,6 +73,17 @@ pub(super) enum Outlook {
     Exceeded(Reason),
 }
 
+/// What became of a piece of an answer of which not all may go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Measured {
+    /// It goes on as others do.
+    On,
+    /// It has been dealt with.
+    Done,
+    /// The answer has ended before it was whole.
+    Unfinished,
+}
+
 /// When the client can be told of a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Chance {
@@ -91,6 +105,7 @@ impl Http {
             held: None,
             again: None,
             reply: None,
+            gathered_head: Vec::new(),
             gone: None,
             last_words: Vec::new(),
         }
@@ -200,7 +215,8 @@ impl Http {
                 Err(error) => return Outlook::Wrong(error.into()),
             };
             way.read(taken);
-            let filtered = self.exchanges.front().is_some_and(Exchange::is_filtered);
+            let front = self.exchanges.front();
+            let filtered = front.is_some_and(|it| it.is_filtered() || it.is_gathered());
             let Some(piece) = piece else {
                 if filtered || self.is_refused() {
                     way.replace(b"");
@@ -213,8 +229,10 @@ impl Http {
             if let Some(reason) = self.take_excess() {
                 return Outlook::Exceeded(reason);
             }
-            if measured {
-                continue;
+            match measured {
+                Measured::On => {}
+                Measured::Done => continue,
+                Measured::Unfinished => return Outlook::Wrong(Refusal::Answer),
             }
             if let ResponsePiece::Head(head) = &piece
                 && let Err(refusal) = self.answered(head, way.is_asked())
@@ -230,17 +248,15 @@ impl Http {
                 }
                 continue;
             }
-            self.pass(&piece, way);
+            if let ResponsePiece::Head(head) = &piece {
+                self.answer(connection, head, way);
+                continue;
+            }
+            way.pass();
             // The framer gives no pieces without a request; were it wrong, nothing is lost.
             let Some(exchange) = self.exchanges.front_mut() else { continue };
             match piece {
-                ResponsePiece::Interim(_) => {}
-                ResponsePiece::Head(head) => {
-                    exchange.response_head(connection, &neutral(&head));
-                    if !way.is_asked() || matches!(head.framing, Framing::Length(_)) {
-                        exchange.leave_as_it_is();
-                    }
-                }
+                ResponsePiece::Interim(_) | ResponsePiece::Head(_) => {}
                 ResponsePiece::Body(body) => {
                     exchange.response_body(connection, body);
                 }
@@ -260,26 +276,34 @@ impl Http {
         }
     }
 
-    /// A piece goes on, with what the client is to be told beside it.
-    fn pass(&mut self, piece: &ResponsePiece<'_>, way: &mut Way<'_>) {
-        let is_head = matches!(piece, ResponsePiece::Head(_));
-        let exchange = self.exchanges.front_mut().filter(|_| is_head);
-        match exchange.and_then(Exchange::take_warning) {
+    /// An answer begins: its head goes on, with what the client is to be told beside it.
+    fn answer(&mut self, connection: &Connection, head: &ResponseHead, way: &mut Way<'_>) {
+        let Some(exchange) = self.exchanges.front_mut() else { return way.pass() };
+        exchange.response_head(connection, &neutral(head));
+        if !way.is_asked() || matches!(head.framing, Framing::Length(_)) {
+            exchange.leave_as_it_is();
+        }
+        match exchange.take_warning() {
+            _ if exchange.is_gathered() => {
+                self.gathered_head = way.copy_held();
+                way.replace(b"");
+            }
             Some((name, value)) => way.pass_head_with(name, &value),
             None => way.pass(),
         }
     }
 
-    /// Whether the piece is of an answer of which not all may go on, and has been dealt with.
+    /// What becomes of the piece if it is of an answer of which not all may go on.
     fn measure(
         &mut self,
         connection: &Connection,
         piece: &ResponsePiece<'_>,
         (chunked, before): (bool, Sent),
         way: &mut Way<'_>,
-    ) -> bool {
-        let Some(exchange) = self.exchanges.front_mut() else { return false };
+    ) -> Measured {
+        let Some(exchange) = self.exchanges.front_mut() else { return Measured::On };
         match piece {
+            _ if exchange.is_gathered() => return self.gather(connection, piece, way),
             _ if exchange.is_filtered() => self.filter(connection, piece, chunked, way),
             ResponsePiece::Body(body) if exchange.is_sifted() => {
                 self.sift(connection, body, before, way);
@@ -287,11 +311,11 @@ impl Http {
             ResponsePiece::End => {
                 exchange.body_ended(connection);
                 self.gone = None;
-                return false;
+                return Measured::On;
             }
-            _ => return false,
+            _ => return Measured::On,
         }
-        true
+        Measured::Done
     }
 
     /// A piece of an answer of which some may have to wait, or be too much.
@@ -343,10 +367,16 @@ impl Http {
     }
 
     /// What is left of an answer that ends with its connection.
-    pub(super) fn filtered_rest(&mut self) -> Vec<u8> {
+    pub(super) fn filtered_rest(&mut self, connection: &Connection) -> Vec<u8> {
         let ends_so = self.responses.eof() == Eof::Complete;
-        let exchange = self.exchanges.front_mut().filter(|_| ends_so);
-        exchange.map(|exchange| exchange.filter(None)).unwrap_or_default()
+        let Some(exchange) = self.exchanges.front_mut().filter(|_| ends_so) else {
+            return Vec::new();
+        };
+        if !exchange.is_gathered() {
+            return exchange.filter(None);
+        }
+        let whole = self.gathered(connection);
+        whole.unwrap_or_else(|| self.take_reply().as_ref().map(written).unwrap_or_default())
     }
 
     /// A final head has come: whether it may be believed.
@@ -417,6 +447,7 @@ impl Http {
         let refused = if refusal.blames_client() { broken } else { self.exchanges.front() };
         let before = self.exchanges.len() - usize::from(broken.is_some());
         match refused {
+            _ if refusal == Refusal::Answer => Chance::Now,
             _ if refusal.blames_client() && before > 0 => Chance::Later,
             Some(exchange) if exchange.is_answering() => Chance::Never,
             // What is wrong with a server that was asked nothing is of no use to the client.

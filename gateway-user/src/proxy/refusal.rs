@@ -34,12 +34,16 @@ pub(super) enum Refusal {
     /// Of a call, for a reason of its own. What its client is told is kept beside it.
     #[error("a call is refused")]
     Call,
+    /// A call's server has not finished its answer, of which nothing has gone on. What its client is told
+    /// is kept beside it.
+    #[error("the server has not finished its answer")]
+    Answer,
 }
 
 impl Refusal {
     /// Whether it is the client who is refused, and not its server.
     pub(super) const fn blames_client(self) -> bool {
-        !matches!(self, Self::Framing(FramingError::Server(_)) | Self::Extension)
+        !matches!(self, Self::Framing(FramingError::Server(_)) | Self::Extension | Self::Answer)
     }
 
     /// The bound that was hit, if it was one.
@@ -74,6 +78,7 @@ impl Refusal {
             // RFC 9110, section 15.5.20.
             Self::Misdirected => ("421 Misdirected Request", "misdirected_request"),
             Self::Extension => ("502 Bad Gateway", "unknown_extension"),
+            Self::Answer => ("502 Bad Gateway", "unfinished_answer"),
             Self::SlowHead => ("408 Request Timeout", "slow_request"),
             Self::Call => ("403 Forbidden", "refused_call"),
         }

@@ -22,7 +22,7 @@ pub(super) struct Order {
     background: bool,
     prewarms: bool,
     /// Whether it is answered bit by bit.
-    streams: bool,
+    pub(super) streams: bool,
     /// Tokens of one answer, and how many answers there are.
     most_output: Option<u64>,
     choices: u64,

@@ -265,7 +265,7 @@ impl Tap {
             self.client_ended();
             self.pass_kept(side, out);
         } else if let Reading::Http(http) = &mut self.reading {
-            out.append(&mut http.filtered_rest());
+            out.append(&mut http.filtered_rest(&self.connection));
         }
     }
 

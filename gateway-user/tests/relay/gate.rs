@@ -2,6 +2,7 @@
 //! their own words.
 
 mod cut;
+mod gathered;
 pub(super) mod h2;
 mod usage;
 pub(super) mod websocket;

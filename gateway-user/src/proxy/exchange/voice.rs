@@ -1,6 +1,6 @@
 //! What the gateway says in upstream's place, in the dialect of an exchange.
 
-use std::task::Context;
+use std::{mem::replace, task::Context};
 
 use memchr::memmem;
 
@@ -10,12 +10,14 @@ use crate::{
     dialect::{
         Asked, Asker, Observer, ResponseInfo, Session, What,
         cut::{self, Place},
+        gather::Gathering,
         hiding::Hiding,
-        refusal::{Caller, Reply, accepted, reply},
+        refusal::{Caller, Reply, accepted, broken, reply},
     },
     proxy::{
         coverage::add,
         cut::{Cut, SinceTold, Stand},
+        gate::Change,
     },
 };
 
@@ -29,19 +31,22 @@ pub(super) struct Voice {
     seq: u64,
     /// Absent where there was no room for one more.
     cut: Option<Cut>,
-    usage: Usage,
+    answer: Answer,
     /// Of the answer, if it is a stream whose events are known.
     place: Option<Place>,
 }
 
-/// What becomes of the usage that a stream reports.
+/// What becomes of an answer to a request that was changed.
 #[derive(Debug)]
-enum Usage {
-    /// The client gets what it asked for.
+enum Answer {
+    /// The client gets what comes.
     AsItIs,
-    /// The client did not ask for it, the gateway did.
-    Added,
+    /// This is what the gateway asked for, and the client did not.
+    Changed(Change),
+    /// A stream of which the usage is taken out.
     Hidden(Hiding),
+    /// A stream of which the client gets what it comes to.
+    Gathered(Box<Gathering>),
     /// The server did not take the request. What it says may be about that.
     Doubted(Vec<u8>),
     /// It did not, and is asked again without; whether it took that.
@@ -56,7 +61,7 @@ impl Voice {
             session: observer.and_then(Observer::session),
             seq,
             cut: Cut::list(&connection.agent, connection.id, seq, connection.recording.clock),
-            usage: Usage::AsItIs,
+            answer: Answer::AsItIs,
             place: None,
         }
     }
@@ -89,20 +94,37 @@ impl Voice {
         self.caller.calls_tool = asker.calls_tool;
     }
 
+    /// Whether an answer is awaited in a stream that its client has not asked for.
+    pub(super) const fn asks_for_stream(&self) -> bool {
+        matches!(self.answer, Answer::Changed(Change::Stream))
+    }
+
     pub(super) fn answered(&mut self, response: &Response<'_>) {
         self.place = Place::new(response.content_type, response.content_encoding);
         let refused = matches!(response.status, 400 | 422);
-        if let Usage::Unasked(taken) = &mut self.usage {
+        if let Answer::Unasked(taken) = &mut self.answer {
             *taken = Some(!refused);
         }
-        if let Usage::Added = self.usage {
-            let has_events = self.place.as_ref().is_some_and(Place::has_events);
-            self.usage = match response.status {
-                200..300 if has_events => Usage::Hidden(Hiding::default()),
-                _ if refused => Usage::Doubted(Vec::new()),
-                _ => Usage::AsItIs,
+        if let Answer::Changed(change) = self.answer {
+            self.answer = match (response.status, change) {
+                (200..300, Change::Usage) if self.place.as_ref().is_some_and(Place::has_events) => {
+                    Answer::Hidden(Hiding::default())
+                }
+                (200..300, Change::Stream) => self.gathered(response),
+                _ if refused => Answer::Doubted(Vec::new()),
+                _ => Answer::AsItIs,
             };
         }
+    }
+
+    /// What becomes of an answer that was to be a stream.
+    fn gathered(&self, response: &Response<'_>) -> Answer {
+        let gathering = self.caller.dialect.and_then(|dialect| {
+            let Response { status, content_type, content_encoding, .. } = *response;
+            let response = ResponseInfo { status, content_type, content_encoding, signals: &[] };
+            Gathering::of(dialect, &response)
+        });
+        gathering.map_or(Answer::AsItIs, |gathering| Answer::Gathered(Box::new(gathering)))
     }
 
     /// These bytes came of the answer's body; they go on, unless they are filtered.
@@ -110,9 +132,9 @@ impl Voice {
         if let Some(cut) = &self.cut {
             cut.answered(bytes.len());
         }
-        match (&mut self.usage, &mut self.place) {
-            (Usage::Hidden(_), _) => {}
-            (Usage::Doubted(heard), _) => {
+        match (&mut self.answer, &mut self.place) {
+            (Answer::Hidden(_) | Answer::Gathered(_), _) => {}
+            (Answer::Doubted(heard), _) => {
                 let room = HEARD_BYTES.saturating_sub(heard.len());
                 heard.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
             }
@@ -128,8 +150,8 @@ impl Voice {
 
     /// Its answer has gone on up to there, unless it is filtered.
     pub(super) fn went_on(&mut self, to: &Place) {
-        match (&self.usage, &mut self.place) {
-            (Usage::Hidden(_) | Usage::Doubted(_), _) | (_, None) => {}
+        match (&self.answer, &mut self.place) {
+            (Answer::Hidden(_) | Answer::Gathered(_) | Answer::Doubted(_), _) | (_, None) => {}
             (_, Some(place)) => place.clone_from(to),
         }
     }
@@ -142,13 +164,13 @@ impl Voice {
     /// Nothing more will be said.
     pub(super) fn silence(&mut self, connection: &Connection, host: Option<&Name>) {
         self.cut = None;
-        let shy = match &self.usage {
-            Usage::Doubted(heard) => OPTION.iter().any(|name| memmem::find(heard, name).is_some()),
-            Usage::Unasked(taken) => *taken == Some(true),
+        let shy = match &self.answer {
+            Answer::Doubted(heard) => OPTION.iter().any(|name| memmem::find(heard, name).is_some()),
+            Answer::Unasked(taken) => *taken == Some(true),
             _ => false,
         };
         if let Some(host) = host.filter(|_| shy) {
-            tracing::info!(%host, "does not take stream_options; it is left alone from now on");
+            tracing::info!(%host, "does not take a request for a stream, or for its usage; it is left alone from now on");
             connection.agent.policing.note_shy(host);
         }
     }
@@ -168,17 +190,23 @@ impl Exchange {
         self.voice.as_ref().and_then(|voice| voice.caller.dialect)
     }
 
-    /// The stream was made to report its usage, which its client did not ask for.
-    pub(in crate::proxy) fn usage_added(&mut self) {
+    /// Its request goes on with this change.
+    pub(in crate::proxy) fn changed(&mut self, change: Change) {
         if let Some(voice) = &mut self.voice {
-            voice.usage = Usage::Added;
+            voice.answer = Answer::Changed(change);
+        }
+        if change == Change::Stream {
+            self.calls.stream(true);
         }
     }
 
     /// Its request is sent again as its client sent it: the server did not take it otherwise.
     pub(in crate::proxy) fn asked_again(&mut self) {
         if let Some(voice) = &mut self.voice {
-            voice.usage = Usage::Unasked(None);
+            if voice.asks_for_stream() {
+                self.calls.stream(false);
+            }
+            voice.answer = Answer::Unasked(None);
         }
     }
 
@@ -189,7 +217,7 @@ impl Exchange {
 
     /// Whether its answer goes on filtered: see [`Exchange::filter`].
     pub(in crate::proxy) fn is_filtered(&self) -> bool {
-        self.voice.as_ref().is_some_and(|voice| matches!(voice.usage, Usage::Hidden(_)))
+        self.voice.as_ref().is_some_and(|voice| matches!(voice.answer, Answer::Hidden(_)))
     }
 
     /// Its answer goes on as it is, since it is framed so that no byte of it can be left out, or put
@@ -197,9 +225,9 @@ impl Exchange {
     pub(in crate::proxy) fn leave_as_it_is(&mut self) {
         self.ear = None;
         if let Some(voice) = &mut self.voice
-            && let Usage::Hidden(_) = voice.usage
+            && let Answer::Hidden(_) = voice.answer
         {
-            voice.usage = Usage::AsItIs;
+            voice.answer = Answer::AsItIs;
         }
     }
 
@@ -208,7 +236,7 @@ impl Exchange {
     pub(in crate::proxy) fn filter(&mut self, bytes: Option<&[u8]>) -> Vec<u8> {
         let mut out = Vec::new();
         if let Some(voice) = &mut self.voice
-            && let Usage::Hidden(hiding) = &mut voice.usage
+            && let Answer::Hidden(hiding) = &mut voice.answer
         {
             match bytes {
                 Some(bytes) => hiding.feed(bytes, &mut out),
@@ -219,6 +247,40 @@ impl Exchange {
             }
         }
         out
+    }
+
+    /// Whether its client gets what its answer comes to, once that is whole.
+    pub(in crate::proxy) fn is_gathered(&self) -> bool {
+        self.voice.as_ref().is_some_and(|voice| matches!(voice.answer, Answer::Gathered(_)))
+    }
+
+    /// These bytes of such an answer have come.
+    pub(in crate::proxy) fn gather(&mut self, bytes: &[u8]) {
+        if let Some(voice) = &mut self.voice
+            && let Answer::Gathered(gathering) = &mut voice.answer
+        {
+            gathering.feed(bytes);
+        }
+    }
+
+    /// Such an answer has ended: its document, or what the client is told if it comes to none.
+    pub(in crate::proxy) fn take_gathered(
+        &mut self,
+        connection: &Connection,
+    ) -> Option<Result<Vec<u8>, Reply>> {
+        let voice = self.voice.as_mut()?;
+        let answer = replace(&mut voice.answer, Answer::AsItIs);
+        let Answer::Gathered(gathering) = answer else {
+            voice.answer = answer;
+            return None;
+        };
+        let gathered = gathering.end();
+        let caller = voice.caller(connection);
+        self.finish(connection, Ended::Whole);
+        Some(gathered.map_err(|why| {
+            tracing::debug!(connection = %connection.id, %why, "a stream comes to no answer");
+            broken(&caller, &why)
+        }))
     }
 
     /// Why it is to end before its answer does, if it is; else its task is woken when it is told, or
@@ -281,6 +343,11 @@ impl Exchange {
 
     fn replied(&mut self, connection: &Connection, reply: Reply) -> Reply {
         add(&connection.agent.coverage.calls_refused, 1);
+        if self.status.is_some() {
+            // What has come of its answer has been spent.
+            self.finish(connection, Ended::Cut);
+            return reply;
+        }
         // An error to whoever reads it, whatever its status is in this dialect.
         if let Some(observer) = &mut self.observer {
             observer.response_head(&ResponseInfo {

@@ -221,8 +221,8 @@ impl Parts<'_> {
                 *length = HeaderValue::from(edited.body.len());
             }
             *body = BytesMut::from(&*edited.body);
-            if edited.reports_usage {
-                self.sight.usage_added();
+            if let Some(change) = edited.change {
+                self.sight.changed(change);
             }
         }
         Ok(admission)

@@ -1,5 +1,6 @@
 //! One stream of the client, and the one of upstream that answers it.
 
+mod gathering;
 mod measured;
 
 use std::{
@@ -12,6 +13,7 @@ use ::h2::{Reason, RecvStream, SendStream, client::ResponseFuture, server::SendR
 use bytes::Bytes;
 use http::{HeaderValue, Response, header::CONTENT_LENGTH};
 
+use self::gathering::Gathering;
 use super::{
     again::Again,
     half::{Broken, Half, Look},
@@ -24,7 +26,7 @@ use crate::{
     proxy::{
         coverage::add,
         exchange::{Connection, Ended, Exchange},
-        gate::{CallAdmission, Room},
+        gate::{CallAdmission, Change, Room},
         h1::printable,
     },
 };
@@ -34,6 +36,7 @@ use crate::{
 /// ```text
 ///  up    Open ── END_STREAM ──► Ended          Open ── upstream resets ──► Stopped
 ///  down  Awaited ── head ──► Answering ── END_STREAM ──► over
+///           └─ a stream that the client did not ask for ─► Gathering ── END_STREAM ──► Answering
 /// ```
 ///
 /// Over when the answer has ended and nothing more of the request goes up. A server may answer
@@ -57,6 +60,7 @@ pub(super) struct Stream<'a> {
 #[derive(Debug)]
 enum Down {
     Awaited(ResponseFuture),
+    Gathering(Box<Gathering>),
     Answering(Half),
 }
 
@@ -123,7 +127,7 @@ impl<'a> Stream<'a> {
         self.sight.call_off(reason);
         let Some(respond) = self.respond.take() else { return Left::Whole };
         let half = match &mut self.down {
-            Down::Awaited(_) => {
+            Down::Awaited(_) | Down::Gathering(_) => {
                 return match self.sight.refuse(reason) {
                     Some(reply) => answer(respond, &reply, request_ended),
                     None => Left::Reset(respond, Reason::CANCEL),
@@ -165,6 +169,11 @@ impl<'a> Stream<'a> {
         loop {
             match &mut self.down {
                 Down::Awaited(_) => match self.poll_head(cx) {
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(left)) => return Poll::Ready(Err(left)),
+                    Poll::Pending => return Poll::Pending,
+                },
+                Down::Gathering(_) => match self.poll_gathered(cx) {
                     Poll::Ready(Ok(())) => {}
                     Poll::Ready(Err(left)) => return Poll::Ready(Err(left)),
                     Poll::Pending => return Poll::Pending,
@@ -219,6 +228,10 @@ impl<'a> Stream<'a> {
         self.room = None;
         self.sight.response_head(&response);
         let (mut parts, body) = response.into_parts();
+        if self.sight.is_gathered() {
+            self.down = Down::Gathering(Box::new(Gathering::new(parts, body)));
+            return Poll::Ready(Ok(()));
+        }
         let ended = body.is_end_stream();
         if let Some((name, value)) = self.sight.take_warning()
             && let Ok(value) = HeaderValue::from_str(&printable(&value))
@@ -236,8 +249,8 @@ impl<'a> Stream<'a> {
     fn poll_client_reset(&mut self, cx: &mut Context<'_>) -> Poll<Option<Reason>> {
         match (&mut self.down, &mut self.respond) {
             (Down::Answering(half), _) => half.poll_reset(cx),
-            (Down::Awaited(_), Some(respond)) => respond.poll_reset(cx).map(Result::ok),
-            (Down::Awaited(_), None) => Poll::Pending,
+            (_, Some(respond)) => respond.poll_reset(cx).map(Result::ok),
+            (_, None) => Poll::Pending,
         }
     }
 
@@ -392,9 +405,9 @@ impl<'a> Sight<'a> {
         }
     }
 
-    pub(super) fn usage_added(&mut self) {
+    pub(super) fn changed(&mut self, change: Change) {
         if let Some(exchange) = &mut self.exchange {
-            exchange.usage_added();
+            exchange.changed(change);
         }
     }
 

@@ -92,8 +92,8 @@ impl Held {
         let Some(edited) = admission.edit(dialect, &body, is_sealed(head))? else {
             return Ok(None);
         };
-        if edited.reports_usage {
-            self.exchange.usage_added();
+        if let Some(change) = edited.change {
+            self.exchange.changed(change);
         }
         let request = match self.framing {
             Framing::Chunked => {

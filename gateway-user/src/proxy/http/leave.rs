@@ -57,6 +57,7 @@ impl Http {
         let exchange = self.exchanges.front_mut().or(held).filter(|exchange| exchange.is_call())?;
         exchange.call_off(connection, reason);
         if !exchange.is_answering() {
+            let before_head = before_head || exchange.is_gathered();
             return before_head.then(|| written(&exchange.refuse(connection, reason)));
         }
         let sent = if exchange.is_filtered() { Sent::Reframed } else { self.gone.unwrap_or(sent) };
