@@ -20,7 +20,10 @@ pub(crate) struct Arguments {
 /// Looks where nobody has looked before: each run starts from another seed, and goes on from what
 /// earlier runs have found worth keeping (`fuzz/corpus`).
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    ensure!(setup::has_nightly(), "fuzzing takes a nightly toolchain: rustup toolchain install nightly");
+    ensure!(
+        setup::has_nightly(),
+        "fuzzing takes a nightly toolchain: rustup toolchain install nightly"
+    );
     let known = targets()?;
     for target in &arguments.targets {
         ensure!(known.contains(target), "no fuzz target {target}: there are {}", known.join(", "));
