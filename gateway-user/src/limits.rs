@@ -445,6 +445,9 @@ pub const LEDGER_ACCOUNTS: usize = 131_072;
 /// something is held, or that is stopped, is kept for ever; but when a gateway begins, those of which nothing
 /// remains that a call could be recognised by go after as long.
 pub const LEDGER_AGE: std::time::Duration = std::time::Duration::from_hours(25);
+/// How far the clock of an earlier gateway may have been ahead. As long as it was no further, this one waits
+/// until it is as late; else it takes what was spent then to be spent now.
+pub const LEDGER_AHEAD: std::time::Duration = std::time::Duration::from_hours(1);
 /// How long it is not looked again for accounts that could make room.
 pub const LEDGER_PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
 /// Events of a ledger that wait to be taken. More are counted.

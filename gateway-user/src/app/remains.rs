@@ -262,10 +262,96 @@ const VERSION: u32 = 1;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::call::{SessionId, WorkflowId};
+    use crate::{
+        call::{Dialect, Message, Operation, Prompt, Role, SessionId, Timestamp, WorkflowId},
+        lineage::{Lineage, Outcome},
+    };
 
     fn remembered(holder: Holder) -> Remembered {
         Remembered { holder, agent: "crew".into(), remains: Remains::default() }
+    }
+
+    /// What remains of a session of so many steps, the last of which was then.
+    fn of_steps(holder: u64, steps: u64, last: u64) -> Remembered {
+        let mut lineage = Lineage::new(holder);
+        for step in 0..steps {
+            let hash = u128::from(holder) << 64 | u128::from(step);
+            let said = Message {
+                role: Role::User,
+                hash,
+                content: None,
+                tool_calls: Vec::new(),
+                tool_result: None,
+            };
+            let prompt = Prompt {
+                dialect: Dialect::OpenaiChat,
+                operation: Operation::Chat,
+                model: None,
+                stream: false,
+                messages: vec![said],
+                tools_hash: None,
+                wish: None,
+                client_retry: None,
+                terms: Box::default(),
+            };
+            let at = Timestamp(last + step - steps);
+            let placed = lineage.place(at, &prompt);
+            lineage.finish(placed.step, at, &Outcome::default());
+        }
+        let remains = lineage.remains(|_, _| true);
+        Remembered { holder: Holder::Session(SessionId(holder)), agent: "crew".into(), remains }
+    }
+
+    #[test]
+    fn who_is_only_stopped_makes_room_and_who_is_killed_does_not() {
+        let state = tempfile::tempdir().expect("a directory");
+        let mut remembrance = Remembrance::open(Some(state.path())).expect("nothing yet");
+        remembrance.most = 10;
+        let holder = |number| Holder::Session(SessionId(number));
+        let is_killed = |one: &Holder| *one == holder(1);
+        for (number, last) in [(1, 100), (2, 300), (3, 200)] {
+            remembrance.keep(of_steps(number, 3, last), is_killed).expect("it is written");
+        }
+        let known = |it: &Remembrance| [1, 2, 3, 4, 5].map(|number| it.recognises(&holder(number)));
+        assert_eq!(
+            (known(&remembrance), remembrance.left_out()),
+            ([true, true, true, false, false], 0)
+        );
+        remembrance.keep(of_steps(4, 4, 400), is_killed).expect("it is written");
+        assert_eq!(
+            (known(&remembrance), remembrance.left_out()),
+            ([true, true, false, true, false], 3)
+        );
+        let all_killed = |_: &Holder| true;
+        remembrance.keep(of_steps(5, 4, 500), all_killed).expect("it is written");
+        assert_eq!(
+            (known(&remembrance), remembrance.left_out()),
+            ([true, true, false, true, false], 7)
+        );
+        assert!(remembrance.has(&holder(5)), "and it is known that nothing remains");
+        remembrance.retain(is_killed).expect("removed");
+        let again = Remembrance::open(Some(state.path())).expect("read");
+        assert_eq!(known(&again), [true, false, false, false, false]);
+        assert_eq!(again.of_agent("crew").count(), 1);
+        assert_eq!(again.of_agent("other").count(), 0);
+    }
+
+    #[test]
+    fn what_remained_before_is_kept_when_its_agent_is_gone_or_knows_less() {
+        let mut remembrance = Remembrance::open(None).expect("nothing to read");
+        let nobody = |_: &Holder| false;
+        let whole = of_steps(1, 5, 100);
+        remembrance.keep(whole.clone(), nobody).expect("in memory");
+        let nothing =
+            Remembered { agent: String::new(), remains: Remains::default(), ..whole.clone() };
+        remembrance.keep(nothing, nobody).expect("in memory");
+        let mut less = whole.clone();
+        less.remains.shorten(2);
+        remembrance
+            .keep(Remembered { agent: "renamed".into(), ..less }, nobody)
+            .expect("in memory");
+        let kept: Vec<&Remains> = remembrance.of_agent("renamed").collect();
+        assert_eq!(kept.iter().map(|it| it.steps()).collect::<Vec<_>>(), [5]);
     }
 
     #[test]

@@ -449,6 +449,32 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_was_far_ahead_holds_no_window_up_and_gives_nothing_back() {
+        let now = Timestamp(10 * HOUR);
+        for window in [Window::Rolling(Micros(HOUR)), Window::Calendar(Period::Hour)] {
+            let budget = || Budget { window, ..agent(limited(1000)) };
+            let spent_at = |at| {
+                let mut ledger = Ledger::restored(vec![budget()], Replay::default());
+                let order = Order { input: 1, output: Some(900), choices: 1, price: None };
+                let held = ledger.reserve(at, &standing(&ledger), &Ask::model(order, true));
+                assert!(held.is_ok());
+                let mut replay = replayed(&ledger.take_records(), Replay::default());
+                replay.begin(now);
+                replay
+            };
+            let soon = Timestamp(now.0 + HOUR / 2);
+            assert_eq!(spent_at(soon).now(), soon, "it is waited for");
+            let mut ledger = Ledger::restored(vec![budget()], spent_at(Timestamp(9999 * HOUR)));
+            assert!(ledger.take_records().is_empty(), "it is as it was read");
+            for (at, spent) in [(now.0 + 1, 900), (now.0 + 2 * HOUR, 0)] {
+                ledger.look(Timestamp(at), &standing(&ledger));
+                let balance = ledger.balances().next().expect("an account");
+                assert_eq!(balance.spent[Dimension::OutputTokens], spent, "{window:?}");
+            }
+        }
+    }
+
+    #[test]
     fn accounts_wait_for_a_budget_that_comes_later() {
         let mut ledger = Ledger::restored(Vec::new(), stopped(agent(limited(1000))));
         assert_eq!((ledger.aside(), ledger.balances().count()), (1, 0));
