@@ -12,6 +12,7 @@ mod netns;
 mod node;
 mod pinned;
 mod probe;
+mod remains;
 mod run;
 mod settings;
 

@@ -413,6 +413,17 @@ pub const HOLDERS_SHOWN: usize = 10_000;
 pub const BUDGET_RESETS: usize = 256;
 /// Kills in force. None makes room for another: over that, no further one is taken.
 pub const KILLS: usize = 4096;
+/// Steps that remain of a workflow or a session that is killed or stopped, the last ones: what goes on from
+/// one of those is recognised whatever happened to the gateway. What goes on from an earlier one alone is
+/// not.
+pub const REMAINING_STEPS: usize = 64;
+/// Ids by which clients name a session that remain of it.
+pub const REMAINING_NAMES: usize = 16;
+/// Steps that remain of all of them. When there are as many, those that a budget has stopped make room, the
+/// one that was still for longest first; nobody who is killed does, and of further ones less remains.
+pub const REMAINING_STEPS_OF_ALL: usize = 65_536;
+/// Bytes of a file of such remains. A longer one was not written by a gateway.
+pub const REMAINS_BYTES: u64 = 16 * 1024 * 1024;
 /// How often it is looked whether a client is still there that has ended what it says, and waits for the
 /// answer to a call.
 pub const CLIENT_LOOK: std::time::Duration = std::time::Duration::from_millis(100);
@@ -431,8 +442,12 @@ pub const PAID_STEPS_PER_AGENT: usize = 16_384;
 /// make room that were not used for long; where none were, calls of further holders are refused.
 pub const LEDGER_ACCOUNTS: usize = 131_072;
 /// How long a workflow's or a session's account is kept at least after its last call. One for which
-/// something is held, or that is stopped, is kept for ever.
+/// something is held, or that is stopped, is kept for ever; but when a gateway begins, those of which nothing
+/// remains that a call could be recognised by go after as long.
 pub const LEDGER_AGE: std::time::Duration = std::time::Duration::from_hours(25);
+/// How far the clock of an earlier gateway may have been ahead. As long as it was no further, this one waits
+/// until it is as late; else it takes what was spent then to be spent now.
+pub const LEDGER_AHEAD: std::time::Duration = std::time::Duration::from_hours(1);
 /// How long it is not looked again for accounts that could make room.
 pub const LEDGER_PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
 /// Events of a ledger that wait to be taken. More are counted.

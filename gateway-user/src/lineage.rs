@@ -46,6 +46,7 @@ mod memory;
 mod place;
 mod processes;
 mod recent;
+mod remains;
 mod reports;
 mod resolve;
 mod returned;
@@ -83,13 +84,14 @@ use values::Flowing;
 
 pub use late::{Change, Correction, Replaced};
 pub use processes::{Stage, ToolRun};
+pub use remains::Remains;
 
 /// The calls of one agent. Remembers the last [`limits::LINEAGE_ENTRIES`] model steps, fewer if
 /// they call many tools; a call that goes on from one that is forgotten opens a new workflow.
 #[derive(Debug)]
 pub struct Lineage {
     ids: Ids,
-    /// Where each chain starts.
+    /// Where each chain starts, and what hashes of what is said are made under.
     salt: Chain,
     memory: Memory,
     sessions: Sessions,
@@ -236,7 +238,7 @@ impl Lineage {
     pub fn place_of(&mut self, pid: Option<u32>, at: Timestamp, prompt: &Prompt) -> Placement {
         let anchored = Anchored::find(&self.memory, prompt);
         let start = anchored.map_or(self.salt, |it| it.chain(&self.memory, self.salt));
-        let mut history = History::new(start, &prompt.messages);
+        let mut history = History::new(self.salt, start, &prompt.messages);
         if history.instructions == 0 {
             // What a server keeps of a conversation may hold them.
             let kept = anchored.and_then(|it| self.memory.step(it.step?));
@@ -311,7 +313,11 @@ impl Lineage {
         let running = found.filter(|(_, known)| known.phase == Phase::InFlight);
         let fault = outcome.fault();
         let mut ended = Ended::default();
-        let tools = if fault.is_none() { self.ids.open(outcome, &mut ended) } else { Vec::new() };
+        let tools = if fault.is_none() {
+            self.ids.open(self.salt, outcome, &mut ended)
+        } else {
+            Vec::new()
+        };
         let is_final = outcome.answer.complete && tools.is_empty();
         let phase = fault.map_or(Phase::Answered { is_final }, Phase::Failed);
         let Some((seq, known)) = running else {
@@ -328,7 +334,7 @@ impl Lineage {
         ended.others = chains.collect();
         ended.response = outcome.answer.response_id.as_deref().map(anchor::response);
         if fault.is_none() {
-            ended.said = outcome.answer.choices.first().map(|choice| choice.hash);
+            ended.said = outcome.answer.choices.first().map(|it| history::extend(self.salt, it));
             ended.values.extend(Flowing::answered(&outcome.answer));
         }
         let (workflow, under) = (known.workflow, known.stands_under());
@@ -368,14 +374,14 @@ impl Lineage {
 
 impl Ids {
     /// A step for each tool call of the answer; what each is found by goes to `ended`.
-    fn open(&mut self, outcome: &Outcome, ended: &mut Ended) -> Vec<OpenedTool> {
+    fn open(&mut self, salt: Chain, outcome: &Outcome, ended: &mut Ended) -> Vec<OpenedTool> {
         let calls = outcome.answer.tool_calls.iter().take(limits::TOOL_CALLS_PER_ANSWER);
         ended.tools.reserve_exact(calls.len());
         calls
             .map(|call| {
                 let step = self.step();
                 let id = call.id.as_deref().map(resolve::hash_id);
-                let deed = tools::deed(&call.name, call.arguments);
+                let deed = tools::deed(salt, &call.name, call.arguments);
                 ended.tools.push(Call::new(step, id, deed));
                 OpenedTool { step, name: call.name.clone(), call_id: call.id.clone() }
             })

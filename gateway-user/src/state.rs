@@ -120,6 +120,9 @@ impl State {
         let lock = lock.ok_or_else(|| StateError::InUse(directory.clone()))?;
         let store = Store::of(&directory);
         let Recovery { mut replay, last, .. } = recovery::recover(&directory, &store, None)?;
+        if replay.is_ahead_of(now) {
+            tracing::warn!(last = %replay.now(), "the clock is set back: what was spent later is spent now");
+        }
         replay.begin(now);
         if let Err(error) = recovery::sweep(&directory) {
             tracing::warn!(%error, "what an earlier gateway left unfinished stays");

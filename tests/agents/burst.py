@@ -30,7 +30,11 @@ class Burst:
     def ask(self, number):
         limit = {"max_tokens": self.args.max_tokens} if self.args.max_tokens else {}
         wish = f"What does shelf {number} hold? [{self.args.script}]"
-        return {"model": MODEL, "messages": [{"role": "user", "content": wish}], **limit}
+        messages = [{"role": "user", "content": wish}]
+        if self.args.after:
+            messages.append({"role": "assistant", "content": self.args.after})
+            messages.append({"role": "user", "content": f"Go on. [{self.args.script}]"})
+        return {"model": MODEL, "messages": messages, **limit}
 
     async def call(self, number):
         seen = {"pieces": 0, "words": None, "delivered": ""}
@@ -95,6 +99,7 @@ def say(words):
 parser = argparse.ArgumentParser()
 parser.add_argument("--stream", action="store_true")
 parser.add_argument("--max-tokens", type=int)
+parser.add_argument("--after", help="what the model has said before: the conversation goes on")
 parser.add_argument("sdk", choices=["openai", "anthropic"])
 parser.add_argument("server")
 parser.add_argument("calls", type=int)

@@ -23,6 +23,8 @@ pub struct Burst {
     pub calls: usize,
     pub max_tokens: Option<u64>,
     pub stream: bool,
+    /// What the model has said before: the conversation goes on from there. For SDKs in Python.
+    pub after: Option<&'static str>,
     /// For the model server.
     pub script: &'static str,
 }
@@ -69,7 +71,7 @@ struct End {
 impl Burst {
     /// The same call that many times, and nothing special about it.
     pub const fn of(sdk: Sdk, calls: usize) -> Self {
-        Self { sdk, calls, max_tokens: None, stream: false, script: "fill hold" }
+        Self { sdk, calls, max_tokens: None, stream: false, after: None, script: "fill hold" }
     }
 
     /// Lets the agent begin.
@@ -97,6 +99,7 @@ impl Burst {
         };
         let url = format!("http://{server}");
         let mut words: Vec<String> = limit.into_iter().collect();
+        words.extend(self.after.map(|said| format!("--after={said}")));
         words.extend(self.stream.then(|| "--stream".to_owned()));
         words.extend([sdk.to_owned(), url, self.calls.to_string(), self.script.to_owned()]);
         words

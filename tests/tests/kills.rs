@@ -1,13 +1,13 @@
 //! Real clients, unchanged, that are killed, or die, in the middle of an answer.
 
-use std::{fs, time::Duration};
+use std::{fs, path::PathBuf, time::Duration};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use turnpike_tests::{
-    burst::{Burst, Raised, Sdk},
+    burst::{Burst, Raised, Sdk, Seen},
     container::Container,
-    gateway::{Gateway, Mode},
+    gateway::{Gateway, Mode, Place},
     site::PlainSite,
     trace::{Workflow, WorkflowSummary},
     wait,
@@ -23,9 +23,13 @@ struct Bed {
 
 impl Bed {
     fn new(mode: Mode) -> Self {
+        Self::at(Place::new(mode))
+    }
+
+    fn at(place: Place) -> Self {
         let container = Container::start();
         let site = PlainSite::beside(&container);
-        let gateway = Gateway::start(mode);
+        let gateway = Gateway::start_at(place);
         gateway.attach_container(&container, &["--name", AGENT]);
         Self { gateway, site, container }
     }
@@ -37,6 +41,10 @@ impl Bed {
             all.retain(|workflow| workflow.state == "active");
             (all.len() == count).then_some(all)
         })
+    }
+
+    fn call(&self, burst: &Burst) -> Seen {
+        burst.start(&self.container, self.site.server.address()).end()
     }
 
     fn kill(&self, arguments: &[&str]) -> Value {
@@ -141,6 +149,68 @@ fn a_client_that_dies_in_the_middle_ends_its_call_and_its_workflow() {
     let step = cancelled.model_steps().next().expect("its call");
     let cancel = step.cancel.as_ref().expect("it was ended");
     assert_eq!((&cancel["cause"], &cancel["reason"]), (&Value::from("client_gone"), &Value::Null));
+}
+
+/// What the next gateway knows of who was killed is enough to recognise it, however the last one ended.
+#[test]
+fn what_goes_on_with_a_killed_workflow_is_refused_by_the_next_gateway() {
+    for in_good_order in [false, true] {
+        let mut bed = Bed::new(Mode::Enforce);
+        let spared = Burst { script: "fill", max_tokens: Some(20), ..Burst::of(Sdk::OpenAi, 1) };
+        assert_eq!(bed.call(&spared).errors().len(), 0);
+        let killed = Burst { stream: true, script: LONG, max_tokens: Some(100_000), ..spared };
+        let agent = killed.start(&bed.container, bed.site.server.address());
+        agent.wait_for_streams(1);
+        let workflow = &bed.under_way(1)[0].workflow_id;
+        bed.kill(&[workflow, "--reason", "it mails customers"]);
+        agent.end();
+        assert_eq!(remains(&bed.gateway).len(), 1);
+
+        if !in_good_order {
+            bed.gateway.kill9();
+        }
+        bed.gateway.restart();
+        let goes_on = |burst: Burst| Burst { after: Some("a few words"), ..burst };
+        let seen = bed.call(&goes_on(killed));
+        let [raised] = &seen.errors()[..] else { panic!("{seen:?}") };
+        let reason = format!("turnpike: workflow {workflow} was killed (it mails customers)");
+        assert!(raised.text.contains(&reason), "{raised:?}");
+        assert_eq!(bed.call(&goes_on(spared)).errors().len(), 0);
+
+        bed.gateway.succeed(&["revive", workflow]);
+        assert_eq!(remains(&bed.gateway), Vec::<PathBuf>::new());
+        let agent = goes_on(killed).start(&bed.container, bed.site.server.address());
+        agent.wait_for_streams(1);
+        bed.kill(&["--all"]);
+        agent.end();
+    }
+}
+
+/// So it is with a session that its budget has stopped.
+#[test]
+fn what_goes_on_with_a_stopped_session_is_refused_by_the_next_gateway() {
+    let budgets = "[[budget]]\nname = \"talk\"\nscope = \"session\"\nlimits = { model_calls = 1 }\n\
+                   [[budget]]\nname = \"crew\"\nscope = \"agent\"\nlimits = { model_calls = 99 }\n";
+    let mut bed = Bed::at(Place::configured(Mode::Enforce, budgets));
+    let one = Burst { script: "fill", max_tokens: Some(20), ..Burst::of(Sdk::Anthropic, 1) };
+    assert_eq!(bed.call(&one).errors().len(), 0);
+    let goes_on = Burst { after: Some("a few words"), ..one };
+    assert_eq!(bed.call(&goes_on).errors().len(), 1);
+    wait::until_true(SOON, "it to be remembered", || remains(&bed.gateway).len() == 1);
+    bed.gateway.kill9();
+    bed.gateway.restart();
+    let seen = bed.call(&goes_on);
+    let [raised] = &seen.errors()[..] else { panic!("{seen:?}") };
+    assert!(raised.text.contains("is stopped: it met the limit of 1 model_calls"), "{raised:?}");
+    let other = Burst { max_tokens: Some(21), script: "words=3", ..goes_on };
+    assert_eq!(bed.call(&other).errors().len(), 0, "it is another conversation");
+}
+
+/// The files of what remains of who is killed or stopped.
+fn remains(gateway: &Gateway) -> Vec<PathBuf> {
+    let directory = gateway.place().config().with_file_name("state").join("remains");
+    let files = fs::read_dir(directory).into_iter().flatten().flatten();
+    files.map(|entry| entry.path()).collect()
 }
 
 const AGENT: &str = "crew";

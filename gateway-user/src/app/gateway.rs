@@ -37,6 +37,7 @@ use super::{
     kills::{Kills, KillsError},
     netns::Threads,
     node,
+    remains::{RemainsError, Remembrance},
 };
 use crate::{
     attach::{
@@ -89,6 +90,9 @@ struct Inner {
     /// Who is killed, and where that is kept.
     latch: Latch,
     kills: Kills,
+    /// What remains of workflows and sessions that are killed or stopped, and what lineage hashes under.
+    remembrance: std::sync::Mutex<Remembrance>,
+    salt: u128,
     decrypting: Arc<Decrypting>,
     /// Held while an agent is attached or detached: one at a time.
     fleet: Mutex<Fleet>,
@@ -129,6 +133,8 @@ pub(super) enum GatewayError {
     Key(#[from] node::KeyError),
     #[error(transparent)]
     Kills(#[from] KillsError),
+    #[error(transparent)]
+    Remains(#[from] RemainsError),
     #[error(transparent)]
     State(#[from] StateError),
     #[error(
@@ -187,6 +193,8 @@ impl Gateway {
         let key = node::key(&config.daemon.state_dir)?;
         let kills = Kills::within(&config.daemon.state_dir);
         let latches = kills.read()?;
+        let state_dir = (!embedded).then_some(&*config.daemon.state_dir);
+        let remembrance = Remembrance::open(state_dir)?;
         let boot = node::random().map_err(system("random bytes"))?;
 
         let (clock, agents) = (Clock::start(), Agents::default());
@@ -218,6 +226,8 @@ impl Gateway {
             state,
             latch: Latch::new(latches),
             kills,
+            remembrance: std::sync::Mutex::new(remembrance),
+            salt: node::lineage_salt(&key),
             decrypting,
             runtime: Handle::current(),
             embedded,

@@ -7,6 +7,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
+
 /// The node's key could not be read or made.
 #[derive(Debug, thiserror::Error)]
 #[error("can't use the node's key {}: {source}; run as root (sudo), or set daemon.state_dir", path.display())]
@@ -28,6 +31,19 @@ pub(super) fn key(state: &Path) -> Result<[u8; 32], KeyError> {
         found => found.map_err(error),
     }
 }
+
+/// What lineage hashes under, so that its hashes mean the same to the next gateway, and nothing to who does
+/// not have the key: extracted from the key as RFC 5869, section 2.2 does, so that nothing that is hashed
+/// under the key tells it.
+pub(super) fn lineage_salt(key: &[u8; 32]) -> u128 {
+    let mut block = [0; 64];
+    block[..LINEAGE.len()].copy_from_slice(LINEAGE);
+    let extracted = Hmac::<Sha256>::new(&block.into()).chain_update(key).finalize().into_bytes();
+    extracted.iter().take(16).fold(0, |salt, byte| salt << 8 | u128::from(*byte))
+}
+
+/// What the salt is for.
+const LINEAGE: &[u8] = b"turnpike lineage";
 
 fn read(path: &Path) -> io::Result<[u8; 32]> {
     let mut key = [0; 32];
@@ -55,4 +71,16 @@ pub(super) fn random<const N: usize>() -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(io::Error::other)?;
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_salt_follows_from_the_key() {
+        // printf '\001%.0s' $(seq 32) | openssl dgst -sha256 -mac HMAC -macopt key:'turnpike lineage'
+        assert_eq!(format!("{:032x}", lineage_salt(&[1; 32])), "6cbf5a01a025510ee9fe0cea0449732d");
+        assert_ne!(lineage_salt(&[2; 32]), lineage_salt(&[1; 32]));
+    }
 }

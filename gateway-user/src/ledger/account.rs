@@ -250,11 +250,15 @@ impl Account {
         self.holds > 0
     }
 
-    /// Whether it can be forgotten.
+    /// Whether it can be forgotten, although calls of it might still come.
     pub(super) fn is_idle(&self, now: Timestamp) -> bool {
+        self.is_old(now) && self.marks.stopped.is_none()
+    }
+
+    /// Whether it can be forgotten, if no calls of it can come.
+    pub(super) fn is_old(&self, now: Timestamp) -> bool {
         let passes = matches!(self.holder, Holder::Workflow(_) | Holder::Session(_));
-        let age = now.since(self.touched);
-        passes && self.holds == 0 && self.marks.stopped.is_none() && age > limits::LEDGER_AGE.into()
+        passes && self.holds == 0 && now.since(self.touched) > limits::LEDGER_AGE.into()
     }
 
     pub(super) fn denied(&self, budget: &Budget, against: &Against) -> Denied {

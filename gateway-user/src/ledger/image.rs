@@ -96,6 +96,15 @@ impl Image {
         }
     }
 
+    /// It is not as late as it was taken to be.
+    pub(super) fn set_back(&mut self, now: Timestamp) {
+        self.spent.set_back(now);
+        (self.opened, self.touched) = (self.opened.min(now), self.touched.min(now));
+        if let Some(stop) = &mut self.marks.stopped {
+            stop.at = stop.at.min(now);
+        }
+    }
+
     pub(super) fn reset(&mut self, now: Timestamp) {
         self.spent = Spent::new(self.terms.window, now, self.terms.tools.len());
         self.opened = now;

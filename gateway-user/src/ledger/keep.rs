@@ -35,6 +35,14 @@ impl Ledger {
         resets.chain(holds).chain(accounts).chain(aside).collect()
     }
 
+    /// Whether a limit has stopped somebody.
+    #[must_use]
+    pub fn is_stopped(&self, holder: &Holder) -> bool {
+        let of = |budget| self.places.get(&(budget, holder.clone()));
+        let own = (0..self.budgets.len()).filter_map(of).filter_map(|at| self.accounts.get(*at));
+        own.into_iter().any(|account| account.marks.stopped.is_some())
+    }
+
     /// How many accounts are kept of budgets that there are not.
     #[must_use]
     pub fn aside(&self) -> usize {
@@ -143,6 +151,18 @@ impl Ledger {
         }
     }
 
+    /// Forgets the workflows and sessions that nothing can be said to belong to any more, once they were
+    /// not used for long.
+    pub fn tidy(&mut self, now: Timestamp, is_recognised: impl Fn(&Holder) -> bool) {
+        let now = self.advance(now);
+        let old = self.accounts.iter().filter(|(_, account)| account.is_old(now));
+        let gone = old.filter(|(_, account)| !is_recognised(&account.holder));
+        let gone: Vec<usize> = gone.map(|(place, _)| place).collect();
+        for place in gone {
+            self.forget(place);
+        }
+    }
+
     /// Forgets what has been kept aside for long.
     pub fn tidy_aside(&mut self, before: Timestamp) {
         let old = self.aside.iter().filter(|(_, image)| image.touched < before);
@@ -165,6 +185,7 @@ mod tests {
             Amounts, Ask, Certainty, Dimension, Limit, Limits, OnExceed, Order, Period, Price,
             Reservation, Scope, Spending, Standing, Wanted, Why, Window,
         },
+        limits,
     };
 
     const HOUR: u64 = 3_600_000_000;
@@ -248,6 +269,12 @@ mod tests {
                 }
                 11 => self.now = Timestamp(now.0 + amount * HOUR / 500),
                 12 => self.ledger.tick(now),
+                13 => {
+                    self.now = now.after(limits::LEDGER_AGE.into()).after(Micros(amount));
+                    let is_recognised =
+                        |holder: &Holder| *holder == Holder::Workflow(WorkflowId(1));
+                    self.ledger.tidy(self.now, is_recognised);
+                }
                 _ => self.ledger.look(now, &standing),
             }
             self.records.extend(self.ledger.take_records());
@@ -324,7 +351,7 @@ mod tests {
     proptest! {
         #[test]
         fn another_gateway_finds_what_this_one_leaves(
-            acts in prop::collection::vec((0_u8..14, 0_u64..1000, 0_u64..900), 1..120),
+            acts in prop::collection::vec((0_u8..15, 0_u64..1000, 0_u64..900), 1..120),
             cut in 0_usize..120,
         ) {
             let mut bed = Bed::new();
@@ -422,6 +449,32 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_was_far_ahead_holds_no_window_up_and_gives_nothing_back() {
+        let now = Timestamp(10 * HOUR);
+        for window in [Window::Rolling(Micros(HOUR)), Window::Calendar(Period::Hour)] {
+            let budget = || Budget { window, ..agent(limited(1000)) };
+            let spent_at = |at| {
+                let mut ledger = Ledger::restored(vec![budget()], Replay::default());
+                let order = Order { input: 1, output: Some(900), choices: 1, price: None };
+                let held = ledger.reserve(at, &standing(&ledger), &Ask::model(order, true));
+                assert!(held.is_ok());
+                let mut replay = replayed(&ledger.take_records(), Replay::default());
+                replay.begin(now);
+                replay
+            };
+            let soon = Timestamp(now.0 + HOUR / 2);
+            assert_eq!(spent_at(soon).now(), soon, "it is waited for");
+            let mut ledger = Ledger::restored(vec![budget()], spent_at(Timestamp(9999 * HOUR)));
+            assert!(ledger.take_records().is_empty(), "it is as it was read");
+            for (at, spent) in [(now.0 + 1, 900), (now.0 + 2 * HOUR, 0)] {
+                ledger.look(Timestamp(at), &standing(&ledger));
+                let balance = ledger.balances().next().expect("an account");
+                assert_eq!(balance.spent[Dimension::OutputTokens], spent, "{window:?}");
+            }
+        }
+    }
+
+    #[test]
     fn accounts_wait_for_a_budget_that_comes_later() {
         let mut ledger = Ledger::restored(Vec::new(), stopped(agent(limited(1000))));
         assert_eq!((ledger.aside(), ledger.balances().count()), (1, 0));
@@ -443,6 +496,42 @@ mod tests {
         assert_eq!(ledger.aside(), 1);
         ledger.tidy_aside(Timestamp(2));
         assert_eq!((ledger.aside(), ledger.take_records().len()), (0, 1));
+    }
+
+    #[test]
+    fn whose_calls_nobody_recognises_any_more_is_forgotten_unless_it_was_used_lately() {
+        let budgets = || {
+            let of = |name: &str, scope| Budget::new(name, scope, limited(1000));
+            vec![of("w", Scope::Workflow), of("s", Scope::Session), of("all", Scope::Agent)]
+        };
+        let mut ledger = Ledger::restored(budgets(), Replay::default());
+        let old = standing(&ledger);
+        let of = |workflow| Standing { workflow: WorkflowId(workflow), ..old.clone() };
+        let order = Order { input: 1, output: Some(900), choices: 1, price: None };
+        let held = ledger.reserve(Timestamp(0), &of(2), &Ask::model(order, false)).expect("fits");
+        ledger.look(Timestamp(0), &old);
+        ledger.look(Timestamp(0), &of(3));
+        let later = Timestamp(1).after(limits::LEDGER_AGE.into());
+        ledger.look(later, &Standing { session: SessionId(2), ..of(4) });
+        ledger.tidy(later, |holder| *holder == Holder::Workflow(WorkflowId(3)));
+        let left = |ledger: &Ledger| {
+            let mut all: Vec<_> = ledger.balances().map(|it| it.holder.to_string()).collect();
+            all.sort();
+            all
+        };
+        let expected = [
+            "agent crew",
+            "session 0000000000000001",
+            "session 0000000000000002",
+            "workflow 0000000000000002",
+            "workflow 0000000000000003",
+            "workflow 0000000000000004",
+        ];
+        assert_eq!(left(&ledger), expected);
+        let again =
+            Ledger::restored(budgets(), replayed(&ledger.take_records(), Replay::default()));
+        assert_eq!(left(&again), expected);
+        ledger.withdraw(held.reservation);
     }
 
     #[test]

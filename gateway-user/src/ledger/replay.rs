@@ -97,9 +97,11 @@ impl Replay {
     }
 
     /// Another gateway begins: the calls of the one before have ended with it, and nobody will say what
-    /// they came to. What is held for them is spent.
+    /// they came to. What is held for them is spent. If the clock of an earlier one was far ahead, what was
+    /// spent by it was spent now: else windows would not end before that time comes.
     pub fn begin(&mut self, at: Timestamp) {
-        let at = self.now.max(at);
+        let was_ahead = self.is_ahead_of(at);
+        let at = if was_ahead { at } else { self.now.max(at) };
         self.now = at;
         for (_, held) in std::mem::take(&mut self.holds) {
             let Held { keys, amounts, tool, .. } = held;
@@ -108,6 +110,17 @@ impl Replay {
                 image.spend(at, &Sums { amounts, tools });
             });
         }
+        if was_ahead {
+            self.accounts.values_mut().for_each(|image| image.set_back(at));
+            self.changed.extend(self.accounts.keys().cloned());
+            self.resets.iter_mut().for_each(|reset| reset.at = reset.at.min(at));
+        }
+    }
+
+    /// Whether it has come to a time so much later that no clock is merely put right.
+    #[must_use]
+    pub fn is_ahead_of(&self, now: Timestamp) -> bool {
+        self.now > now.after(limits::LEDGER_AHEAD.into())
     }
 
     /// What follows says everything anew.

@@ -148,6 +148,29 @@ impl Spent {
         }
     }
 
+    /// It is not as late as it was taken to be: what was spent later than now was spent now, so that it
+    /// counts for as long as anything else.
+    pub(super) fn set_back(&mut self, now: Timestamp) {
+        match &mut self.since {
+            Since::Ever => {}
+            Since::Parts { length, parts } => {
+                let present = now.0 / *length;
+                let mut later = Sums::new(self.sums.tools.len());
+                let mut any = false;
+                while let Some((_, sums)) = parts.pop_back_if(|(part, _)| *part > present) {
+                    later.add(&sums);
+                    any = true;
+                }
+                match parts.back_mut().filter(|(last, _)| *last == present) {
+                    Some((_, last)) => last.add(&later),
+                    None if any => parts.push_back((present, later)),
+                    None => {}
+                }
+            }
+            Since::Until { period, end } => *end = period.end(now).min(*end),
+        }
+    }
+
     /// What is counted of tools was counted at those places before, if it was.
     pub(super) fn sort_tools(&mut self, before: &[Option<usize>]) {
         let sort = |sums: &mut Sums| {

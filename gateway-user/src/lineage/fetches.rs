@@ -264,7 +264,7 @@ pub(super) fn naming(
         by: known.pid,
         asked: known.asked_at,
         opened: at,
-        deed: super::tools::deed(&asked.name, asked.arguments),
+        deed: super::tools::deed(0, &asked.name, asked.arguments),
         urls: asked.urls.clone(),
         is_taken: false,
     };

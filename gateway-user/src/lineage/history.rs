@@ -21,26 +21,29 @@ pub(super) struct History<'a> {
     /// The trace that its client says it is in.
     pub(super) trace: Option<Trace>,
     messages: &'a [Message],
-    /// One more than there are messages: the first is the salt.
+    salt: Chain,
+    /// One more than there are messages: the first is the start.
     chains: Vec<Chain>,
 }
 
 impl<'a> History<'a> {
-    pub(super) fn new(salt: Chain, messages: &'a [Message]) -> Self {
+    /// `start` is where its chain starts.
+    pub(super) fn new(salt: Chain, start: Chain, messages: &'a [Message]) -> Self {
         let leading = messages.iter().take_while(|message| message.role == Role::System).count();
         // Where nothing follows them, they are what is said.
         let leading = if leading == messages.len() { 0 } else { leading };
         let (instructions, messages) = messages.split_at(leading);
         #[allow(clippy::cast_possible_truncation, reason = "a hash of a hash")]
-        let instructions = instructions.iter().fold(0, extend) as u64;
+        let hashed = instructions.iter().fold(salt, extend) as u64;
+        let instructions = if instructions.is_empty() { 0 } else { hashed };
         let mut chains = Vec::with_capacity(messages.len() + 1);
-        let mut chain = salt;
+        let mut chain = start;
         chains.push(chain);
         for message in messages {
             chain = extend(chain, message);
             chains.push(chain);
         }
-        Self { instructions, kind: instructions, trace: None, messages, chains }
+        Self { instructions, kind: instructions, trace: None, messages, salt, chains }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -64,7 +67,8 @@ impl<'a> History<'a> {
 
     /// Of the last answer of a model, alone.
     pub(super) fn last_answer_alone(&self) -> Option<u128> {
-        self.messages.iter().rfind(|message| is_answer(message)).map(|message| message.hash)
+        let answer = self.messages.iter().rfind(|message| is_answer(message));
+        answer.map(|message| extend(self.salt, message))
     }
 
     /// Whether message number `count`, counted from 1, is a model's.

@@ -2,6 +2,8 @@
 
 use std::num::NonZero;
 
+use serde::{Deserialize, Serialize};
+
 use crate::call::{
     Confidence, Prompt, RetryReason, SessionId, State, StepId, StepKind, Timestamp, TraceId,
     WorkflowId,
@@ -110,7 +112,8 @@ impl Call {
 }
 
 /// The part that a step plays in its workflow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(super) enum Part {
     /// It works on the wish.
     Main,
@@ -126,7 +129,8 @@ pub(super) enum Part {
 /// InFlight ──answer──→ Answered
 ///     └────fault─────→ Failed
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(super) enum Phase {
     InFlight,
     Answered { is_final: bool },

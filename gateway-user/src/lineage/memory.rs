@@ -121,6 +121,15 @@ impl Memory {
         self.oldest + self.steps.len() as u64
     }
 
+    /// All steps, the oldest first.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Known> {
+        self.steps.iter().map(Box::as_ref)
+    }
+
+    pub(super) fn flows(&self) -> impl Iterator<Item = (&WorkflowId, &Flow)> {
+        self.flows.iter()
+    }
+
     pub(super) fn step(&self, seq: Seq) -> Option<&Known> {
         self.steps.get(self.offset(seq)?).map(Box::as_ref)
     }

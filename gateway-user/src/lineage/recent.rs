@@ -51,6 +51,11 @@ impl<K: Copy + Eq + Hash, V, const MOST: usize> Recent<K, V, MOST> {
         (entry, forgotten)
     }
 
+    /// All entries, the latest first.
+    pub(super) fn latest(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.order.iter().rev().filter_map(|key| self.known.get_key_value(key))
+    }
+
     /// Entries that were forgotten to make room.
     pub(super) const fn evicted(&self) -> u64 {
         self.evicted

@@ -15,7 +15,11 @@ type Named = u128;
 
 /// The sessions of an agent that its clients have named.
 #[derive(Debug, Default)]
-pub(super) struct Sessions(Recent<Named, Opened, { limits::NAMED_SESSIONS_PER_AGENT }>);
+pub(super) struct Sessions {
+    known: Recent<Named, Opened, { limits::NAMED_SESSIONS_PER_AGENT }>,
+    /// What ids are hashed under: people give them, too.
+    salt: u64,
+}
 
 /// A session, and the step that opened it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,27 +29,47 @@ pub(super) struct Opened {
 }
 
 impl Sessions {
+    /// With nothing in it yet, under another salt.
+    #[allow(clippy::cast_possible_truncation, reason = "half of a secret")]
+    pub(super) fn salted(self, salt: u128) -> Self {
+        Self { salt: salt as u64, ..self }
+    }
+
     /// The session that the signals name.
     pub(super) fn find(&self, signals: &[Signal]) -> Option<Opened> {
-        named(signals).find_map(|name| self.0.get(&name).copied())
+        named(self.salt, signals).find_map(|name| self.known.get(&name).copied())
     }
 
     /// Notes that the signals name this session, if they name none that is known.
     pub(super) fn note(&mut self, signals: &[Signal], opened: Opened) {
-        for name in named(signals) {
-            self.0.learn(name, opened);
+        for name in named(self.salt, signals) {
+            self.known.learn(name, opened);
         }
+    }
+
+    /// By what sessions are named of which that is so, the latest first.
+    pub(super) fn of(
+        &self,
+        is_meant: impl Fn(SessionId) -> bool,
+    ) -> impl Iterator<Item = (Named, Opened)> {
+        let all = self.known.latest().map(|(name, opened)| (*name, *opened));
+        all.filter(move |(_, opened)| is_meant(opened.session))
+    }
+
+    /// A session was named so before.
+    pub(super) fn recall(&mut self, name: Named, opened: Opened) {
+        self.known.learn(name, opened);
     }
 
     /// Names that were forgotten to make room.
     pub(super) const fn evicted(&self) -> u64 {
-        self.0.evicted()
+        self.known.evicted()
     }
 }
 
-fn named(signals: &[Signal]) -> impl Iterator<Item = Named> {
+fn named(salt: u64, signals: &[Signal]) -> impl Iterator<Item = Named> {
     let ids = signals.iter().filter(|signal| signal.names_session() && !signal.value.is_empty());
-    ids.map(|signal| xxh3_128_with_seed(signal.value.as_bytes(), 3))
+    ids.map(move |signal| xxh3_128_with_seed(signal.value.as_bytes(), salt ^ 3))
 }
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
 //! Each rule by behaviour; `fetches`, those for URLs that tool calls name; `kept`, those for
 //! conversations that servers keep; `retries`, those for calls that are made again; `tools`, those for
 //! tool calls that are made; `traces`, those for traces that clients name; `values`, those for values
-//! that flow; `processes`, those for what processes do; `simulation` plays them against each other.
+//! that flow; `processes`, those for what processes do; `remains`, what outlasts it; `simulation` plays them against each other.
 
 mod fetches;
 mod kept;
 mod processes;
+mod remains;
 mod retries;
 mod simulation;
 mod tools;

@@ -14,17 +14,18 @@ use crate::{
 
 use super::{
     Completion, Lineage, Outcome, Placement,
+    history::Chain,
     known::Known,
     memory::{Memory, Seq},
     resolve,
     servers::Fit,
 };
 
-/// What a tool call is: its name and its arguments, hashed.
+/// What a tool call is: its name and its arguments, hashed under a salt.
 pub(super) type Deed = u128;
 
-pub(super) fn deed(name: &str, arguments: u128) -> Deed {
-    let seed = xxh3_128_with_seed(&arguments.to_le_bytes(), 0);
+pub(super) fn deed(salt: Chain, name: &str, arguments: u128) -> Deed {
+    let seed = xxh3_128_with_seed(&(salt ^ arguments).to_le_bytes(), 0);
     #[allow(clippy::cast_possible_truncation, reason = "a hash of a hash")]
     xxh3_128_with_seed(name.as_bytes(), seed as u64)
 }
@@ -49,8 +50,9 @@ impl Lineage {
             let session = self.memory.session(step);
             session.map_or(Fit::Open, |session| self.servers.fit(signals, session, step.kind))
         };
-        let open = asked
-            .and_then(|(name, arguments)| self.memory.open_call(at, deed(name, arguments), fit));
+        let open = asked.and_then(|(name, arguments)| {
+            self.memory.open_call(at, deed(self.salt, name, arguments), fit)
+        });
         let sole = open.as_ref().filter(|open| open.is_sole);
         let kind = sole.and_then(|open| self.memory.step(open.step)).map(|step| step.kind);
         let place = open.and_then(|open| {

@@ -22,11 +22,11 @@ use super::{
     tls::Decryption,
 };
 use crate::{
-    call::{AgentRef, Name, Reason},
+    call::{AgentRef, Holder, Name, Reason},
     config::Mode,
     dialect::Known,
     limits::{Bound, Bounds},
-    lineage::{self, Lineage},
+    lineage::{self, Lineage, Remains},
 };
 
 /// One agent, shared by its connections.
@@ -140,6 +140,25 @@ impl Agent {
         let agent = Self { tenant, latch, ..self };
         agent.obey();
         agent
+    }
+
+    /// The same, hashing under that salt, and knowing what remains of its workflows that there were before.
+    #[must_use]
+    pub fn recalling<'a>(self, salt: u128, all: impl IntoIterator<Item = &'a Remains>) -> Self {
+        let lineage = self.lineage.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut lineage = lineage.salted(salt);
+        all.into_iter().for_each(|remains| lineage.recall(remains));
+        Self { lineage: Mutex::new(lineage), ..self }
+    }
+
+    /// What is to remain of a workflow or a session.
+    #[must_use]
+    pub fn remains(&self, holder: &Holder) -> Remains {
+        self.lineage().remains(|session, workflow| match holder {
+            Holder::Workflow(id) => *id == workflow,
+            Holder::Session(id) => *id == session,
+            Holder::Agent(_) | Holder::Tenant(_) | Holder::Node => false,
+        })
     }
 
     /// The same, within the gateway's bounds.

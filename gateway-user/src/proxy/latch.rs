@@ -7,7 +7,10 @@ use std::sync::{
 
 use tokio::sync::watch;
 
-use super::agent::{Agent, Agents};
+use super::{
+    agent::{Agent, Agents},
+    touched::Touched,
+};
 use crate::{
     call::{Cause, Holder, Reason, Timestamp, WorkflowId},
     cancel::{Kill, Latches, Whose},
@@ -25,6 +28,7 @@ struct Inner {
     latches: RwLock<Latches>,
     /// The data path has changed them.
     changed: AtomicBool,
+    touched: Touched,
 }
 
 /// What a kill has come to so far.
@@ -65,6 +69,12 @@ impl Latch {
     #[must_use]
     pub fn take_changed(&self) -> bool {
         self.0.changed.swap(false, Ordering::AcqRel)
+    }
+
+    /// The workflows and sessions of which calls were held since this was last asked.
+    #[must_use]
+    pub fn touched(&self) -> &Touched {
+        &self.0.touched
     }
 
     /// They are not what was written down.
@@ -173,8 +183,9 @@ impl Agent {
         }
         let reference = self.reference();
         let latches = self.latch.read();
-        let kill = latches.of_call(self.whose(&reference.name), stand.session, stand.workflow);
-        kill.map(reason)
+        let kill = latches.of_call(self.whose(&reference.name), stand.session, stand.workflow)?;
+        self.latch.touched().note(&kill.holder);
+        Some(reason(kill))
     }
 
     /// A step belongs elsewhere: if its workflow was killed, so is the one that it is in. Why it has to

@@ -10,9 +10,10 @@ use std::{
 use super::{
     agent::{Agent, Agents},
     cut::{Stand, UnderWay},
+    touched::Touched,
 };
 use crate::{
-    call::{Cause, Decision, Name, Reason, Ruling, Spent, StepId, Timestamp},
+    call::{Cause, Decision, Holder, Name, Reason, Ruling, Spent, StepId, Timestamp},
     ledger::{
         Amounts, Ask, Ceiling, Certainty, Denied, Dimension, Event, Granted, Ledger, Limit,
         OnExceed, Payers, Record, Reservation, Spending, Standing, Wanted,
@@ -45,6 +46,7 @@ struct Inner {
     journal: Option<Arc<dyn Journal>>,
     /// Whose calls are ended when a limit says so.
     agents: Agents,
+    touched: Touched,
 }
 
 /// An agent's part in it.
@@ -110,14 +112,24 @@ pub(super) struct Verdict {
 impl Purse {
     #[must_use]
     pub fn new(ledger: Ledger, agents: Agents) -> Self {
-        Self(Arc::new(Inner { ledger: Mutex::new(ledger), journal: None, agents }))
+        Self(Arc::new(Inner {
+            ledger: Mutex::new(ledger),
+            journal: None,
+            agents,
+            touched: Touched::default(),
+        }))
     }
 
     /// One whose ledger's records are kept.
     #[must_use]
     pub fn kept(ledger: Ledger, agents: Agents, journal: Arc<dyn Journal>) -> Self {
         let journal = Some(journal);
-        Self(Arc::new(Inner { ledger: Mutex::new(ledger), journal, agents }))
+        Self(Arc::new(Inner {
+            ledger: Mutex::new(ledger),
+            journal,
+            agents,
+            touched: Touched::default(),
+        }))
     }
 
     /// Who would pay for the calls of an agent.
@@ -173,7 +185,8 @@ impl Purse {
         ask: &Ask<'_>,
     ) -> Result<Granted, Unpaid> {
         self.with(|ledger| {
-            let granted = ledger.reserve(now, standing, ask)?;
+            let granted = ledger.reserve(now, standing, ask);
+            let granted = granted.inspect_err(|denied| self.0.touched.note(&denied.holder))?;
             let Some(journal) = &self.0.journal else { return Ok(granted) };
             match journal.write(&ledger.take_records()) {
                 // Nothing is refused there; what is lost of it is counted.
@@ -184,6 +197,13 @@ impl Purse {
                 _ => Ok(granted),
             }
         })
+    }
+
+    /// The workflows and sessions that were stopped, or of which calls were refused or have ended since
+    /// they were, since this was last asked.
+    #[must_use]
+    pub fn touched(&self) -> &Touched {
+        &self.0.touched
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
@@ -200,6 +220,9 @@ impl Purse {
                 let Denied { budget, holder, limit, .. } = &**denied;
                 let limit = limit.as_str();
                 tracing::warn!(%budget, %holder, limit, ?action, enforced, "a limit is met");
+                if *enforced && *action != OnExceed::Warn {
+                    self.0.touched.note(holder);
+                }
                 if *enforced && *action == OnExceed::Cancel {
                     let (all, why) = (self.0.agents.all(), reason(denied));
                     let cut: usize = all.iter().map(|agent| agent.cut_of(holder, &why, None)).sum();
@@ -354,14 +377,20 @@ impl Held {
     fn close(&self, now: Timestamp, amounts: Amounts, tools: Vec<Name>, certainty: Certainty) {
         // Until it is settled: who finds out meanwhile that it belongs elsewhere waits.
         let mut paid = self.payer.paid();
-        let Some(Paid { state, .. }) = paid.steps.get_mut(&self.step) else { return };
+        let Some(Paid { state, standing }) = paid.steps.get_mut(&self.step) else { return };
         let before = std::mem::replace(state, State::Spent { amounts, tools: Vec::new() });
         let State::Held(reservation) = before else {
             *state = before;
             return;
         };
         let spending = Spending { amounts, tools: &tools, certainty };
-        let amounts = self.payer.purse.with(|ledger| ledger.settle(now, reservation, &spending));
+        let purse = &self.payer.purse;
+        let own = [Holder::Workflow(standing.workflow), Holder::Session(standing.session)];
+        let amounts = purse.with(|ledger| {
+            // What it was answered can be gone on from, too.
+            own.iter().filter(|it| ledger.is_stopped(it)).for_each(|it| purse.touched().note(it));
+            ledger.settle(now, reservation, &spending)
+        });
         *state = State::Spent { amounts, tools };
     }
 }

@@ -20,7 +20,7 @@ use turnpike::{
     config::Mode,
     drain::{self, Phase, Signal},
     ledger::{Budget, Ledger},
-    lineage::{Completion, Placement},
+    lineage::{Completion, Placement, Remains},
     names::Directory,
     policy::egress::{Action, Egress, Protocol, Rule},
     price::Prices,
@@ -65,6 +65,9 @@ pub(crate) struct Bed {
     thread: Option<JoinHandle<()>>,
 }
 
+/// What lineage hashes under.
+const SALT: u128 = 7;
+
 /// The agent's id.
 pub(crate) const AGENT: u64 = 7;
 
@@ -96,8 +99,19 @@ impl Bed {
     pub(crate) fn mortal(mode: Mode) -> (Self, Agents, Latch) {
         let (agents, latch) = (Agents::default(), Latch::default());
         let latched = latch.clone();
-        let prepare = |agent: Agent| agent.in_mode(mode).under(everywhere()).latched(latched, None);
+        let prepare = |agent: Agent| {
+            let agent = agent.in_mode(mode).under(everywhere()).latched(latched, None);
+            agent.recalling(SALT, [])
+        };
         (Self::among(agents.clone(), prepare), agents, latch)
+    }
+
+    /// One whose agent may be killed, and knows what remains of workflows that there were before.
+    pub(crate) fn recalling(mode: Mode, latch: &Latch, remains: &Remains) -> Self {
+        Self::with(|agent| {
+            let agent = agent.in_mode(mode).under(everywhere()).latched(latch.clone(), None);
+            agent.recalling(SALT, [remains])
+        })
     }
 
     /// With an agent that is made ready first.

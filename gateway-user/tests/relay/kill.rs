@@ -3,7 +3,11 @@
 use std::{
     io::{ErrorKind, Read as _, Write as _},
     net::TcpStream,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
     time::Duration,
 };
 
@@ -186,4 +190,97 @@ fn an_answer_in_one_piece_may_be_generated_although_it_is_killed() {
     heard_nothing(&mut server);
     let cancel = bed.steps.finished(1).remove(0).step.cancel.expect("it was ended");
     assert_eq!(cancel.generation_may_continue, Some(true));
+}
+
+/// What was said, as far as it was answered, and what is said then.
+fn ask_on(wish: &str) -> String {
+    posted(&format!(
+        r#"{{"model":"m","stream":true,"stream_options":{{"include_usage":true}},"messages":[{{"role":"user","content":"{wish}"}},{{"role":"assistant","content":"a"}},{{"role":"user","content":"go on"}}]}}"#
+    ))
+}
+
+/// Another gateway has only what remains of who was killed: what goes on with it is as silent as it was,
+/// and nothing else is.
+#[test]
+fn who_was_killed_is_recognised_by_another_gateway() {
+    for mode in [Mode::Audit, Mode::Enforce] {
+        let (bed, agents, latch) = Bed::mortal(mode);
+        let (mut client, _server) = asked(&bed, "killed");
+        let (mut other, mut lives) = asked(&bed, "spared");
+        send(&mut lives, LAST);
+        expect(&mut other, LAST);
+        let killed = Holder::Workflow(bed.steps.placed()[0].0);
+        let aftermath = kill(&agents, &latch, killed.clone());
+        rest(&mut client);
+        eventually("it is silent", || aftermath.is_over());
+        bed.steps.finished(2);
+        let remains = bed.agent.remains(&killed);
+        assert_eq!(remains.steps(), 1);
+        drop(bed);
+
+        let next = Bed::recalling(mode, &latch, &remains);
+        let (mut client, mut server) = next.pair();
+        send(&mut client, ask_on("killed"));
+        let (head, body) = answer(&mut client);
+        assert!(head.starts_with("HTTP/1.1 400 "), "{head}");
+        let message = body["error"]["message"].as_str().expect("a message");
+        assert!(message.contains(&format!("{killed} was killed (it loops)")), "{message}");
+        let mut passed = Vec::new();
+        let _ = server.read_to_end(&mut passed);
+        assert_eq!(passed.is_empty(), mode == Mode::Enforce);
+        assert_eq!(latch.touched().take(), [killed].into(), "there is more to remember");
+        let (mut client, mut server) = next.pair();
+        send(&mut client, ask_on("spared"));
+        expect(&mut server, &ask_on("spared"));
+        send(&mut server, format!("{STREAM}{EVENT}"));
+        expect(&mut client, &format!("{STREAM}{EVENT}"));
+    }
+}
+
+/// An event, and the end of its stream.
+const LAST: &str = "e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n";
+
+/// A server that does not care that nobody listens any more, and goes on: no more of it is let through, and
+/// what still comes is met with a reset.
+#[test]
+fn a_server_that_goes_on_after_it_was_let_go_is_not_heard() {
+    for mode in [Mode::Audit, Mode::Enforce] {
+        let (bed, agents, latch) = Bed::mortal(mode);
+        let (mut client, mut server) = asked(&bed, "stubborn");
+        let stop = Arc::new(AtomicBool::new(false));
+        let stubborn = thread::spawn({
+            let stop = Arc::clone(&stop);
+            move || {
+                let (mut written, mut failed) = (0_u64, 0_u64);
+                while !stop.load(Ordering::Relaxed) {
+                    match server.write(EVENT.as_bytes()) {
+                        Ok(bytes) => written += bytes as u64,
+                        // It tries all the same.
+                        Err(_) => failed += 1,
+                    }
+                    thread::sleep(Duration::from_micros(50));
+                }
+                (written, failed)
+            }
+        });
+        let mut heard = [0; EVENT.len()];
+        client.read_exact(&mut heard).expect("it is under way");
+        let aftermath = kill(&agents, &latch, Holder::Agent("a".into()));
+        let words = rest(&mut client);
+        drop(client);
+        let told = words.find("agent a was killed").expect("the reason");
+        assert!(!words[told..].contains(r#""content":"a""#), "nothing follows it: {words}");
+        eventually("it is silent", || aftermath.is_over() && bed.agent.connections() == 0);
+        let cancel = bed.steps.finished(1).remove(0).step.cancel.expect("it was ended");
+        assert_eq!(cancel.cause, CancelCause::Kill);
+        let bound = turnpike::limits::READ_BYTES as u64;
+        assert!(cancel.bytes_after_cancel <= bound, "{}", cancel.bytes_after_cancel);
+        thread::sleep(Duration::from_millis(50));
+        stop.store(true, Ordering::Relaxed);
+        let (written, failed) = stubborn.join().expect("it does not panic");
+        assert!(
+            written > 0 && failed > 0,
+            "its socket was reset: {written} bytes, {failed} failed"
+        );
+    }
 }

@@ -109,7 +109,7 @@ impl Bed {
     }
 
     /// Takes every place in the table of redirected sockets that is left.
-    fn fill_origins(&self) {
+    fn fill_origins(&self) -> Vec<u64> {
         let mut origins: HashMap<_, u64, Redirected> = self.map("ORIGINS");
         let origin = Origin {
             dst: Endpoint::v4(0, 0),
@@ -123,8 +123,31 @@ impl Bed {
         let redirected = Redirected { origin, handed };
         // No socket has such a cookie: they count up from 1.
         let cookies = (0..u64::MAX).map(|cookie| u64::MAX - cookie);
-        let inserted = cookies.map(|cookie| origins.insert(cookie, redirected, 0));
-        let room = inserted.take_while(Result::is_ok).count();
+        let taken = cookies.take_while(|cookie| origins.insert(cookie, redirected, 0).is_ok());
+        let taken: Vec<u64> = taken.collect();
+        assert!((1000..1_000_000).contains(&taken.len()), "{}", taken.len());
+        taken
+    }
+
+    /// Takes every place in the table of what connections hand over.
+    fn fill_handoffs(&self) {
+        let mut handoffs: HashMap<_, PeerKey, Origin> = self.map("HANDOFFS");
+        let origin = Origin {
+            dst: Endpoint::v4(0, 0),
+            tgid: 0,
+            agent: u64::MAX,
+            cgroup: 0,
+            cookie: 0,
+            at_ns: 0,
+        };
+        // No namespace has such a cookie.
+        let keys = (0..u64::MAX).map(|number| PeerKey {
+            netns: u64::MAX - number,
+            local: Endpoint::v4(0, 0),
+            reserved: 0,
+        });
+        let room =
+            keys.map(|key| handoffs.insert(key, origin, 0)).take_while(Result::is_ok).count();
         assert!((1000..1_000_000).contains(&room), "{room}");
     }
 }
@@ -277,6 +300,47 @@ fn a_full_table_never_misdirects() {
     let said = enforce.failure(enforce.server.addresses[0]);
     assert!(said.contains("Connection refused"), "{said}");
     assert_eq!(enforce.counted(Counter::DeniedFull), 1);
+}
+
+#[test]
+fn what_found_no_room_leaves_nothing_and_there_is_room_again() {
+    for (mode, counter) in [(MODE_AUDIT, Counter::LeftFull), (MODE_ENFORCE, Counter::DeniedFull)] {
+        let bed = Bed::start(mode);
+        let (mut origins, held): (HashMap<_, u64, Redirected>, HashMap<_, AgentId, u64>) =
+            (bed.map("ORIGINS"), bed.map("HELD"));
+        let handoffs: HashMap<_, PeerKey, Origin> = bed.map("HANDOFFS");
+        let taken = bed.fill_origins();
+        for _ in 0..5 {
+            if mode == MODE_AUDIT {
+                assert!(bed.call().is_direct());
+            } else {
+                bed.failure(bed.server.addresses[0]);
+            }
+        }
+        assert_eq!(bed.counted(counter), 5);
+        assert_eq!(held.get(&bed.id, 0).expect("it is entered"), 0);
+        assert_eq!(handoffs.keys().count(), 0);
+        for cookie in &taken {
+            origins.remove(cookie).expect("it was entered");
+        }
+        assert_eq!(origins.keys().count(), 0, "nothing else was entered");
+        assert!(!bed.call().is_direct());
+        assert_eq!(bed.counted(counter), 5);
+    }
+}
+
+#[test]
+fn what_can_t_be_handed_over_is_found_in_the_kernels_socket_table() {
+    for mode in [MODE_AUDIT, MODE_ENFORCE] {
+        let bed = Bed::start(mode);
+        bed.fill_handoffs();
+        assert!(!bed.call().is_direct());
+        assert_eq!(bed.kernel.recovered.load(Ordering::Relaxed), 1);
+        let origins: HashMap<_, u64, Redirected> = bed.map("ORIGINS");
+        turnpike_tests::wait::until_true(Duration::from_secs(5), "the entry to go", || {
+            origins.keys().count() == 0
+        });
+    }
 }
 
 #[test]

@@ -42,6 +42,7 @@ impl Gateway {
             ("steps_per_workflow", limits::STEPS_PER_WORKFLOW, store.steps_dropped),
             ("steps_per_agent", limits::STEPS_PER_AGENT, lineage.evicted),
             ("processes_per_agent", limits::PROCESSES_PER_AGENT, lineage.processes_evicted),
+            ("remaining_steps", limits::REMAINING_STEPS_OF_ALL, self.remembrance().left_out()),
             ("names_per_agent", limits::NAMES_PER_AGENT, self.0.names.forgotten()),
         ]
         .map(|(name, limit, hits)| Bound {

@@ -55,11 +55,14 @@ pub(super) fn keep_time(purse: Purse, clock: Clock) {
 
 impl Gateway {
     /// Forgets what was spent of budgets that have not been there for long, once all agents that there
-    /// were have been taken over with theirs.
+    /// were have been taken over with theirs; and by workflows that no call can belong to any more, since
+    /// nothing remains of them.
     pub(super) fn tidy_budgets(&self) {
         let now = self.0.context.recording.clock.now();
         let age = Micros::from(limits::LEDGER_ASIDE_AGE);
+        let remembrance = self.remembrance();
         let aside = self.0.purse.with(|ledger| {
+            ledger.tidy(now, |holder| remembrance.recognises(holder));
             ledger.tidy_aside(Timestamp(now.since(Timestamp(age.0)).0));
             ledger.aside()
         });

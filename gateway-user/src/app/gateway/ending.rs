@@ -41,6 +41,9 @@ impl Gateway {
         // Dead before it stops listening: its ports may be another's a moment later.
         self.0.heartbeat.stop();
         fleet.threads.end(deadline).await;
+        if let Err(error) = self.remember(true).await {
+            tracing::error!(%error, "what goes on with who is killed may not be recognised");
+        }
         self.close_budgets().await;
         let _lock = self.0.instance.lock()?;
         left.iter().try_for_each(|held| self.forget(held))?;

@@ -6,6 +6,7 @@
 //!                └─▶ persisted, meanwhile; nothing is acknowledged before
 //! ```
 
+mod remains;
 mod revive;
 mod who;
 
@@ -68,6 +69,11 @@ impl Gateway {
         let kept = self.keep_kills();
         self.hush(&mut killing, request.signal).await;
         killing.report.persisted_at = kept.await?;
+        self.0.latch.touched().note(&killing.kill.holder);
+        if let Err(refusal) = self.remember(false).await {
+            let left = format!("what goes on with it once this gateway has ended: {refusal}");
+            killing.report.not_covered.push(left);
+        }
         self.hold_pinned(&mut killing).await;
         let Killing { kill, mut report, .. } = killing;
         let cut = Toll {
@@ -308,6 +314,7 @@ impl Gateway {
         if self.0.latch.change(|latches| latches.rename(&name.into(), &to.into())) {
             self.0.latch.has_changed();
         }
+        self.remember_renamed();
         for shown in self.shown().iter().filter(|shown| shown.held.name == to) {
             if let Some(agent) = &shown.proxy {
                 agent.obey();

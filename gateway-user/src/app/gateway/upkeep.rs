@@ -35,6 +35,7 @@ impl Gateway {
                 self.0.latch.has_changed();
             }
             self.reconcile_kills().await;
+            self.remember_kills(tick.is_multiple_of(SELDOM)).await;
             let mut fleet = self.0.fleet.lock().await;
             if fleet.is_over() {
                 return;
@@ -74,6 +75,16 @@ impl Gateway {
                     drop(turn);
                 });
             }
+        }
+    }
+
+    /// Has what remains of who is killed or stopped agree with what has happened.
+    async fn remember_kills(&self, seldom: bool) {
+        if let Err(error) = self.remember(false).await {
+            tracing::error!(%error, "what goes on with who is killed may not be recognised later");
+        }
+        if seldom && let Err(error) = self.forget_revived().await {
+            tracing::error!(%error, "what remains of who may go on is kept for now");
         }
     }
 }

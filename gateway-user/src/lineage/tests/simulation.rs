@@ -217,7 +217,7 @@ fn sorted<T: Ord>(mut items: Vec<T>) -> Vec<T> {
 }
 
 fn fingerprint(messages: &[Message]) -> Chain {
-    History::new(0, messages).whole()
+    History::new(0, 0, messages).whole()
 }
 
 fn script() -> impl Strategy<Value = Script> {

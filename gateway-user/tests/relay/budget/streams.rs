@@ -1,7 +1,7 @@
 //! Streamed answers that come to more than is held for their calls, since their servers do not keep to
 //! the limit that they were given.
 
-use std::net::TcpStream;
+use std::{io::Write as _, net::TcpStream, thread, time::Duration};
 
 use serde_json::{Value, json};
 use turnpike::{
@@ -13,7 +13,7 @@ use turnpike::{
 
 use super::{
     super::{
-        bed::{Bed, eventually},
+        bed::{Bed, PATIENCE, eventually},
         gate::{expect, no, rest, send},
     },
     chat, heard, of, spent,
@@ -417,4 +417,38 @@ fn a_report_midway_is_believed() {
     assert_eq!(dialect.message(last), REASON);
     let usage = last_step(&bed).usage.expect("it is known");
     assert!(usage.output >= 101, "{usage:?}");
+}
+
+/// A stream that is held up until each event has been counted is held up by its client, too: what is on the
+/// way stays within what the system and the gateway hold, and nothing of it is lost.
+#[test]
+fn a_client_that_does_not_read_holds_up_a_counted_stream() {
+    let (bed, _purse) = Bed::paying(Mode::Enforce, vec![of(Dimension::OutputTokens, 1_000_000)]);
+    let (mut client, mut server) = bed.pair();
+    let asked =
+        chat("hi", r#","stream":true,"stream_options":{"include_usage":true},"max_tokens":900000"#);
+    send(&mut client, &asked);
+    expect(&mut server, &asked);
+    let dialect = Dialect::Chat { usage: true };
+    let framing = Framing::Chunks(dialect.word().len());
+    let (head, one) = answer(dialect, 1, framing);
+    send(&mut server, &head);
+    let (chunk, end) = one.split_first().expect("a word");
+    let flood = chunk.repeat(1000);
+    server.set_write_timeout(Some(Duration::from_millis(300))).expect("an option");
+    let mut sent = 0;
+    while let Ok(count) = server.write(&flood[sent % flood.len()..]) {
+        sent += count;
+        assert!(sent < 64 << 20, "nobody reads, and all of it is taken");
+    }
+    let reader = thread::spawn(move || rest(&mut client));
+    server.set_write_timeout(Some(PATIENCE)).expect("an option");
+    let words = sent.div_ceil(chunk.len());
+    send(&mut server, &flood[sent % flood.len()..][..words * chunk.len() - sent]);
+    send(&mut server, end.concat());
+    drop(server);
+    let got = reader.join().expect("an orderly end");
+    let content = dechunked(got.strip_prefix(&*head).expect("the head as it is"), framing);
+    assert_eq!(content.matches("archive").count(), words);
+    assert_eq!(last_step(&bed).withheld_tokens, None);
 }

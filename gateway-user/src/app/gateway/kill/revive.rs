@@ -44,6 +44,9 @@ impl Gateway {
         }
         let now = self.now();
         let resumed = self.0.purse.with(|ledger| ledger.resume(now, &holder));
+        if let Err(error) = self.forget_revived().await {
+            tracing::error!(%error, "what remains of who was revived is kept for now");
+        }
         tracing::warn!(%holder, by_uid = peer.uid, killed = kill.is_some(), resumed, "revived");
         match kill {
             Some(kill) => self.release(holder, kill, resumed).await,
