@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use super::{agent::Agent, cut::UnderWay, inbox::Inboxes};
+use super::{agent::Agent, countermand::Countermands, cut::UnderWay, inbox::Inboxes};
 use crate::{
     call::{Cause, Dialect, Name, Reason, Unmetered},
     config::Mode,
@@ -54,6 +54,7 @@ pub(super) struct Policing {
     pub(super) on_retry: OnRetry,
     pub(super) under_way: UnderWay,
     pub(super) inboxes: Inboxes,
+    pub(super) countermands: Arc<Countermands>,
     /// Servers that take a request that asks for a stream's usage for a wrong one, oldest first.
     shy: Mutex<VecDeque<Name>>,
     /// Bytes of requests that are held.
@@ -68,6 +69,7 @@ impl Default for Policing {
             on_retry: OnRetry::default(),
             under_way: UnderWay::default(),
             inboxes: Inboxes::default(),
+            countermands: Arc::default(),
             shy: Mutex::default(),
             held: AtomicUsize::new(0),
         }
