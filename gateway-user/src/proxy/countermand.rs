@@ -23,8 +23,8 @@ use tokio::sync::Semaphore;
 
 use super::{agent::Agent, cut::Stand, recording::Recording};
 use crate::{
-    call::{Reason, Timestamp},
-    dialect::Countermand,
+    call::{Dialect, Reason, Timestamp},
+    dialect::{Countermand, cut, refusal::Caller},
     limits::{self, Bound},
 };
 
@@ -58,7 +58,6 @@ struct Kept(Arc<Countermands>);
 pub(super) struct Outstanding(Arc<Countermands>);
 
 /// A request that is ready to go.
-#[derive(Debug)]
 pub(super) struct Dispatch {
     letter: Arc<Letter>,
     target: String,
@@ -109,6 +108,15 @@ impl Recall {
     /// Whether it will be known what to say.
     pub(super) fn has_words(&self, response: Option<&str>, reason: &Reason) -> bool {
         self.what.wording(self.letter.target(), response, reason).is_some()
+    }
+
+    /// Has its client told why, in the stream in which that waits for the answer. A server that is notified
+    /// gives none. Where there is no such stream nobody is told.
+    pub(super) fn tell_client(&self, agent: &Agent, reason: &Reason) {
+        let (Countermand::Notify(id), Some(to)) = (&self.what, self.letter.inbox()) else { return };
+        let (dialect, rpc_id) = (Some(Dialect::Mcp), Some(id.to_string()));
+        let caller = Caller { dialect, rpc_id, calls_tool: true, ..Caller::default() };
+        agent.policing.inboxes.send(agent, &to, cut::message(&caller, reason));
     }
 
     /// Where whatever has to be done about the call can be, and is recorded.

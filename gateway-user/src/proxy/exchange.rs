@@ -232,6 +232,9 @@ impl Exchange {
         let asks = matches!(observer, Some(Observer::Model(_) | Observer::Asking(_)));
         let voice =
             (asks || is_unmetered).then(|| Box::new(Voice::of(connection, seq, observer.as_ref())));
+        let session = observer.as_ref().and_then(Observer::session);
+        let to = (request.target, info.host);
+        let letter = Letter::of(connection, to, session, request.retained);
         Self {
             asking: Asking {
                 exchange_seq: seq,
@@ -246,7 +249,7 @@ impl Exchange {
             first_byte: None,
             observer,
             socket,
-            calls: Calls::of(Letter::of(connection, request.target, info.host, request.retained)),
+            calls: Calls::of(letter),
             other,
             voice,
             ear: None,

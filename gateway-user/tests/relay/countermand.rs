@@ -190,6 +190,17 @@ fn a_call_that_is_answered_in_another_stream_is_cancelled_at_its_endpoint() {
         assert_eq!(request.outcome, CancelOutcome::Acknowledged);
         assert_eq!(bed.agent.calls_waiting(&Holder::Workflow(workflows[0])), 0);
 
+        if mode == Mode::Enforce {
+            let told = r#"{"id":1,"jsonrpc":"2.0","result":{"#;
+            let mut heard = String::new();
+            while !heard.ends_with("\n\n\r\n") {
+                let mut byte = [0];
+                client.read_exact(&mut byte).expect("it comes");
+                heard.push(byte[0].into());
+            }
+            assert!(heard.contains(told) && heard.contains("was killed"), "{heard}");
+        }
+
         // What is not killed goes on, in the same stream.
         let result = r#"{"jsonrpc":"2.0","id":2,"result":{"content":[]}}"#;
         let event = format!("data: {result}\n\n");

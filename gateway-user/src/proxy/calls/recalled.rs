@@ -102,6 +102,9 @@ impl Agent {
             errands.run(async move {
                 // What is under way lets go of upstream first.
                 yield_now().await;
+                if let Some(recall) = &running.recall {
+                    recall.tell_client(&agent, &reason);
+                }
                 let off = CalledOff::new(&reason, since, None);
                 end(Parties { agent: &agent, recording: &recording }, Some(&off), key, running);
                 drop(asking);

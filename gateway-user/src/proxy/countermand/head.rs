@@ -9,10 +9,13 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::Errands;
 use crate::{
-    dialect, limits,
+    call::Name,
+    dialect::{self, Session},
+    limits,
     proxy::{
         admit::Redial,
         exchange::{Connection, Server},
+        inbox::Address,
         recording::Recording,
     },
 };
@@ -22,10 +25,12 @@ use crate::{
 pub(in crate::proxy) struct Retained(Box<[u8]>);
 
 /// Where a call's request went, and with what in its head.
-#[derive(Debug)]
 pub(in crate::proxy) struct Letter {
+    /// It may have a key in it.
     target: Box<str>,
     host: Box<str>,
+    /// In whose stream it is answered, where that is not its own.
+    session: Option<Session>,
     fields: Arc<Retained>,
     pub(super) redial: Redial,
     /// Not held here: it knows the agents, and they their calls.
@@ -73,8 +78,8 @@ impl Letter {
     /// Of a request to that host. `None` where nothing could follow it.
     pub(in crate::proxy) fn of(
         connection: &Connection,
-        target: &str,
-        host: Option<&str>,
+        (target, host): (&str, Option<&str>),
+        session: Option<Session>,
         fields: Option<&Arc<Retained>>,
     ) -> Option<Arc<Self>> {
         let fields = Arc::clone(fields?);
@@ -83,11 +88,16 @@ impl Letter {
         let server = connection.server.clone().map(|server| (server, port));
         let (target, host) = (target.into(), host?.into());
         let recording = Arc::downgrade(&connection.recording);
-        Some(Arc::new(Self { target, host, fields, redial, recording, server }))
+        Some(Arc::new(Self { target, host, session, fields, redial, recording, server }))
     }
 
     pub(super) fn target(&self) -> &str {
         &self.target
+    }
+
+    /// The stream in which its answer is waited for, if that is another's.
+    pub(super) fn inbox(&self) -> Option<Address> {
+        Some((Some(Name::shared(&self.host)), self.session?))
     }
 
     pub(super) fn recording(&self) -> Option<Arc<Recording>> {
@@ -105,6 +115,13 @@ impl Letter {
             fields.insert(http::header::HOST, host);
         }
         fields
+    }
+}
+
+impl fmt::Debug for Letter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, fields, .. } = self;
+        f.debug_struct("Letter").field("host", host).field("fields", fields).finish_non_exhaustive()
     }
 }
 
