@@ -24,7 +24,7 @@ mod workflow;
 
 pub use answer::{Answer, ToolCall, Usage};
 pub use api::{Dialect, Operation, Unmetered};
-pub use cancel::{Cancel, CancelCause};
+pub use cancel::{Cancel, CancelCause, CancelOutcome, CancelRequest, UpstreamTold};
 pub use command::{Command, Likeness};
 pub use digest::{Digest, DigestParseError};
 pub use effects::SideEffects;

@@ -25,6 +25,7 @@ mod body;
 mod canonical;
 mod coding;
 mod content;
+mod countermand;
 mod cursor;
 pub mod cut;
 mod detect;
@@ -68,6 +69,7 @@ use crate::call::{Answer, Dialect, Digest, Invocation, Prompt, Signal, Unmetered
 
 use model::ModelExchange;
 
+pub use countermand::{Countermand, Wording};
 pub use detect::{detect, socket};
 pub use known::{CallKey, Known};
 pub use openai_responses::{Heard, Refused, Socket};
@@ -75,6 +77,8 @@ pub use progress::Progress;
 pub use rpc::{Asker, Session};
 pub use sample::{Answering, Asking, Sample};
 pub use unmetered::unmetered;
+
+pub(crate) use countermand::{carries, may_follow};
 
 /// The head of a request, as far as dialects look at it.
 #[derive(Clone, Copy, Debug)]
@@ -273,6 +277,8 @@ pub struct Asked {
     pub unmetered: Option<Unmetered>,
     /// Some of its text.
     pub sample: Asking,
+    /// What upstream has to be asked so that it stops, if anything.
+    pub countermand: Option<Countermand>,
     end: Option<openai_chat::End>,
 }
 

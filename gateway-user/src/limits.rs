@@ -76,6 +76,21 @@ pub const RPC_REQUEST_BYTES: usize = 8 * 1024 * 1024;
 pub const RPC_BATCH: usize = 1024;
 /// Bytes of a JSON-RPC id that are kept to be shown; longer ones only tell calls apart.
 pub const RPC_ID_BYTES: usize = 256;
+/// Bytes of a response's id that are kept so that it can be cancelled; one with a longer id is not.
+pub const RESPONSE_ID_BYTES: usize = 256;
+/// Bytes of a request's head that are kept so that upstream can be asked to end its calls. Larger: it
+/// is not asked.
+pub const COUNTERMAND_HEAD_BYTES: usize = 16 * 1024;
+/// Calls of one agent of which that is kept. Of more it is not.
+pub const COUNTERMANDS_KEPT_PER_AGENT: usize = 1024;
+/// How long it is kept of a call whose own exchange has ended. Providers keep what they made in the
+/// background for ten minutes.
+pub const COUNTERMAND_AGE: std::time::Duration = std::time::Duration::from_hours(1);
+/// Requests of the gateway's own that are under way at once because an agent's calls are to end. More
+/// wait for their turn.
+pub const COUNTERMANDS_AT_ONCE_PER_AGENT: usize = 64;
+/// How long such a request may take, waiting and dialling included. Longer: it has failed.
+pub const COUNTERMAND_TIME: std::time::Duration = std::time::Duration::from_secs(3);
 /// Kinds of other traffic that are listed of each agent: a host, a method, a path. Others are
 /// counted together.
 pub const OTHER_LINES_PER_AGENT: usize = 256;

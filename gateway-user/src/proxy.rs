@@ -8,6 +8,7 @@ mod calls;
 mod carry;
 mod clock;
 mod connect;
+mod countermand;
 mod coverage;
 mod cut;
 mod decrypt;

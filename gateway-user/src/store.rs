@@ -13,8 +13,8 @@ use std::{
 
 use crate::{
     call::{
-        AgentRef, SessionId, Settlement, Spent, State, Step, StepId, Timestamp, Workflow,
-        WorkflowId, WorkflowSummary,
+        AgentRef, CancelRequest, SessionId, Settlement, Spent, State, Step, StepId, Timestamp,
+        Workflow, WorkflowId, WorkflowSummary,
     },
     limits,
     lineage::{Completion, Placement, ToolRun},
@@ -115,6 +115,19 @@ impl Workflows {
     pub fn spend(&self, agent: &AgentRef, workflow: WorkflowId, step: StepId, spent: Spent) {
         if let Some(book) = self.find_book(&agent.name) {
             lock(&book).spend(workflow, step, spent);
+        }
+    }
+
+    /// What came of asking upstream to end a call. Ignored if the step is not kept any more.
+    pub fn requested(
+        &self,
+        agent: &AgentRef,
+        workflow: WorkflowId,
+        step: StepId,
+        request: CancelRequest,
+    ) {
+        if let Some(book) = self.find_book(&agent.name) {
+            lock(&book).requested(workflow, step, request);
         }
     }
 

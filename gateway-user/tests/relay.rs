@@ -6,6 +6,7 @@ mod relay {
     mod bounds;
     mod budget;
     mod chat;
+    mod countermand;
     mod drain;
     mod egress;
     mod ends;

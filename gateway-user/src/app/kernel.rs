@@ -12,7 +12,10 @@ use crate::{
         ebpf::{Hooks, Processes},
     },
     authority::Authority,
-    call::{AgentRef, ProcessEvent, Settlement, Spent, Step, StepId, Timestamp, WorkflowId},
+    call::{
+        AgentRef, CancelRequest, ProcessEvent, Settlement, Spent, Step, StepId, Timestamp,
+        WorkflowId,
+    },
     ledger::Record,
     limits,
     lineage::{Completion, Placement, ToolRun},
@@ -135,6 +138,16 @@ impl Recorder for ToStore {
 
     fn spent(&self, agent: &AgentRef, workflow: WorkflowId, step: StepId, spent: Spent) {
         self.0.spend(agent, workflow, step, spent);
+    }
+
+    fn requested(
+        &self,
+        agent: &AgentRef,
+        workflow: WorkflowId,
+        step: StepId,
+        request: CancelRequest,
+    ) {
+        self.0.requested(agent, workflow, step, request);
     }
 }
 

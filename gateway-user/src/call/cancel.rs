@@ -20,6 +20,82 @@ pub struct Cancel {
     /// its client has left. Absent where no model was called.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation_may_continue: Option<bool>,
+    /// How upstream was told. Absent in records of gateways that did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upstream_told: Option<UpstreamTold>,
+    /// What came of the gateway's own request that it be ended; absent without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancel_request: Option<CancelRequest>,
+}
+
+/// How upstream was told that nobody wants its answer any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UpstreamTold {
+    /// Not at all: nobody waited for it at the time.
+    None,
+    /// Its connection was closed.
+    Closed,
+    /// Its stream on the connection was reset.
+    Reset,
+    /// By a request of the gateway's own, whatever else was done.
+    CancelRequest,
+}
+
+/// What came of a request of the gateway's own that a call be ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CancelRequest {
+    pub outcome: CancelOutcome,
+    /// Of its answer, if one came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// From when the call was told to end until this was known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after_ms: Option<Micros>,
+}
+
+/// How such a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CancelOutcome {
+    /// It is under way.
+    Pending,
+    /// The server took it (2xx).
+    Acknowledged,
+    /// The server knows no such call any more (404, 410).
+    Unknown,
+    /// The server did not take it.
+    Refused,
+    /// There was no answer, or nobody to ask.
+    Failed,
+}
+
+impl CancelRequest {
+    pub const PENDING: Self =
+        Self { outcome: CancelOutcome::Pending, status: None, after_ms: None };
+}
+
+impl CancelOutcome {
+    /// By the status of the answer.
+    #[must_use]
+    pub const fn of(status: u16) -> Self {
+        match status {
+            200..300 => Self::Acknowledged,
+            404 | 410 => Self::Unknown,
+            _ => Self::Refused,
+        }
+    }
+}
+
+impl Cancel {
+    /// That is what came of the gateway's own request.
+    pub fn requested(&mut self, request: CancelRequest) {
+        self.cancel_request = Some(request);
+        if request.outcome == CancelOutcome::Acknowledged && self.generation_may_continue.is_some()
+        {
+            self.generation_may_continue = Some(false);
+        }
+    }
 }
 
 /// Who, or what, ended it.

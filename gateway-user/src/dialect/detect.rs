@@ -36,6 +36,16 @@ pub fn socket(request: &RequestInfo<'_>) -> Option<Socket> {
     is_known.then(|| Socket::new(request))
 }
 
+/// Whether the API of a model is asked under this target.
+pub(super) fn is_model(method: &str, target: &str) -> bool {
+    path(target).is_some_and(|path| model(method, path).is_some())
+}
+
+/// Whether an answer that is asked for under this target may be made in the background.
+pub(super) fn makes_in_background(target: &str) -> bool {
+    path(target).is_some_and(|path| path.ends_with("/responses"))
+}
+
 /// The API of a model that is asked under this path, and the model if the path names it.
 fn model(method: &str, path: &str) -> Option<(Api, Option<Name>)> {
     // Ollama's paths end like some of `OpenAI`'s.

@@ -28,9 +28,9 @@ pub struct Known {
 }
 
 /// Calls whose answers are made while nobody waits for them, oldest first, with the ids under which
-/// they are found, hashed.
+/// they are found: hashed, and as they are.
 #[derive(Debug, Default)]
-pub(super) struct Background(VecDeque<(Json, CallKey)>);
+pub(super) struct Background(VecDeque<(Json, CallKey, Box<str>)>);
 
 impl Default for Known {
     fn default() -> Self {
@@ -58,6 +58,20 @@ impl Known {
         CallKey(self.next)
     }
 
+    /// The id under which the answer of a call will be found that is made in the background, if it is
+    /// known and not too long.
+    #[must_use]
+    pub fn background_id(&self, key: CallKey) -> Option<Box<str>> {
+        let (.., id) = self.background.0.iter().find(|(_, known, _)| *known == key)?;
+        Some(id.clone()).filter(|id| !id.is_empty())
+    }
+
+    /// No answer of the call is waited for any more.
+    pub fn forget(&mut self, key: CallKey) {
+        self.rpc.close(key);
+        self.background.0.retain(|(_, known, _)| *known != key);
+    }
+
     /// Remembers a request, once nobody needs it any more.
     pub fn keep(&mut self, asked: Asked) {
         if let (Some(end), What::Model(prompt)) = (asked.end, asked.what) {
@@ -72,13 +86,15 @@ impl Background {
         if self.0.len() >= limits::BACKGROUND_ANSWERS_PER_AGENT {
             self.0.pop_front();
         }
-        self.0.push_back((Json::text(id), key));
+        // One that is longer is of no use but to be found.
+        let shown = if id.len() > limits::RESPONSE_ID_BYTES { "" } else { id };
+        self.0.push_back((Json::text(id), key, shown.into()));
     }
 
     /// The call whose answer was found.
     pub(super) fn take(&mut self, id: &str) -> Option<CallKey> {
         let id = Json::text(id);
-        let at = self.0.iter().position(|(known, _)| *known == id)?;
-        self.0.remove(at).map(|(_, key)| key)
+        let at = self.0.iter().position(|(known, ..)| *known == id)?;
+        self.0.remove(at).map(|(_, key, _)| key)
     }
 }

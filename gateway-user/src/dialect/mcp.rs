@@ -4,7 +4,7 @@
 //!
 //! Sources: the schemas and the transports' chapters of these revisions, and the Python SDK 2.3.
 
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::from_slice;
 
 use super::{
@@ -64,8 +64,8 @@ const METHODS: &[&str] = &[
     "notifications/tasks/status",
 ];
 
-/// What a `tools/call` asks.
-pub(super) fn invocation(params: &[u8], id: &Id) -> Result<Invocation, NotUnderstood> {
+/// What a `tools/call` asks, and whether it is to be done as a task.
+pub(super) fn invocation(params: &[u8], id: &Id) -> Result<(Invocation, bool), NotUnderstood> {
     let params: CallParams<'_> = from_slice(params)?;
     let name = given(Some(&params.name)).ok_or(NotUnderstood::NotThisShape)?;
     if name.len() > limits::SIGNAL_BYTES {
@@ -77,7 +77,7 @@ pub(super) fn invocation(params: &[u8], id: &Id) -> Result<Invocation, NotUnders
         ("body.params._meta.progressToken", meta.progress_token),
     ];
     let signals = signals.into_iter().filter_map(|(name, label)| label?.signal(name)).collect();
-    Ok(Invocation {
+    let invocation = Invocation {
         dialect: Dialect::Mcp,
         operation: Operation::ExecuteTool,
         tool: Some(Name::shared(name)),
@@ -85,7 +85,8 @@ pub(super) fn invocation(params: &[u8], id: &Id) -> Result<Invocation, NotUnders
         arguments: Some(params.arguments.unwrap_or_else(|| Json::in_text("")).get()),
         rpc_id: id.text.clone(),
         signals,
-    })
+    };
+    Ok((invocation, params.task.is_some()))
 }
 
 /// The request that a `notifications/cancelled` is about.
@@ -124,6 +125,7 @@ struct CallParams<'a> {
     arguments: Option<Json>,
     #[serde(borrow, rename = "_meta")]
     meta: Option<Maybe<Meta<'a>>>,
+    task: Option<IgnoredAny>,
 }
 
 #[derive(Default, Deserialize)]

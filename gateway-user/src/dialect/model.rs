@@ -6,9 +6,9 @@ mod stream;
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    Answered, Answering, Asked, Asking, CallKey, Known, NotUnderstood, Progress, Reading,
-    RequestInfo, ResponseInfo, Traffic, What, body::Body, coding::Decoder, error, frames::Frames,
-    ollama, openai_responses,
+    Answered, Answering, Asked, Asking, CallKey, Countermand, Known, NotUnderstood, Progress,
+    Reading, RequestInfo, ResponseInfo, Traffic, What, body::Body, coding::Decoder, error,
+    frames::Frames, ollama, openai_responses,
 };
 use crate::{
     call::{Answer, Dialect, Digest, Name, Operation, Signal, Value},
@@ -118,7 +118,8 @@ impl ModelExchange {
         // What costs nothing needs no measure.
         let unmetered = prompt.terms.unmetered.filter(|_| prompt.operation.calls_model());
         let what = What::Model(prompt);
-        Ok(Some(Asked { key, what, sha256, unmetered, sample, end }))
+        let countermand = self.background.then_some(Countermand::Cancel);
+        Ok(Some(Asked { key, what, sha256, unmetered, sample, countermand, end }))
     }
 
     pub(super) const fn traffic(&self) -> Traffic {

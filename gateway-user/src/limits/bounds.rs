@@ -84,6 +84,7 @@ pub enum Bound {
     CallsUnderWay,
     ListeningStreams,
     RefusalsPerStream,
+    CountermandsKept,
 }
 
 /// What a bound's limit counts.
@@ -95,7 +96,7 @@ pub enum Unit {
 }
 
 impl Bound {
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::ConnectionsPerAgent,
         Self::Connections,
         Self::HandshakeTime,
@@ -119,6 +120,7 @@ impl Bound {
         Self::CallsUnderWay,
         Self::ListeningStreams,
         Self::RefusalsPerStream,
+        Self::CountermandsKept,
     ];
 
     /// As the configuration calls it where it can be changed, else as [`limits`] does.
@@ -148,6 +150,7 @@ impl Bound {
             Self::CallsUnderWay => "calls_under_way_per_agent",
             Self::ListeningStreams => "listening_streams_per_agent",
             Self::RefusalsPerStream => "refusals_per_stream",
+            Self::CountermandsKept => "countermands_kept_per_agent",
         }
     }
 
@@ -278,6 +281,7 @@ impl Bounds {
             Bound::CallsUnderWay => limits::CALLS_UNDER_WAY_PER_AGENT,
             Bound::ListeningStreams => limits::LISTENING_STREAMS_PER_AGENT,
             Bound::RefusalsPerStream => limits::REFUSALS_PER_STREAM,
+            Bound::CountermandsKept => limits::COUNTERMANDS_KEPT_PER_AGENT,
         };
         Some(u64::try_from(count).unwrap_or(u64::MAX))
     }

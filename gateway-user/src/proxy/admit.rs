@@ -9,6 +9,7 @@ use gateway_common::Origin;
 
 use super::{
     agent::{Agent, Agents, Place},
+    countermand::Errands,
     egress::{Denied, Whither},
     exchange::Connection,
     h1::Authority,
@@ -23,13 +24,28 @@ use crate::limits::Bound;
 pub(super) struct ConnectAdmission {
     agent: Arc<Agent>,
     origin: Origin,
-    destination: SocketAddr,
-    source: Option<IpAddr>,
+    admitted: Admitted,
     /// Where it leads to, through a proxy that it has been dialled to already.
     through: Option<Authority>,
     /// In how many tunnels, one in another.
     depth: usize,
     place: Arc<Place>,
+}
+
+/// Where an admission leads, and from where.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Admitted {
+    destination: SocketAddr,
+    /// The address to dial from, where the client chose one.
+    source: Option<IpAddr>,
+}
+
+/// The right to dial where a connection was admitted to, and nowhere else, for requests of the gateway's
+/// own: it outlasts a kill of the agent, which makes none of them.
+#[derive(Clone, Debug)]
+pub(super) struct Redial {
+    admitted: Admitted,
+    errands: Errands,
 }
 
 /// Why a connection is not admitted.
@@ -48,12 +64,13 @@ pub(super) enum Refused {
 }
 
 impl ConnectAdmission {
-    /// Decides on a connection from `client`, accepted by `listener`, that was going to `origin`.
+    /// Decides on a connection from `client`, accepted by `listener`, that was going to `origin`. What is
+    /// to be done about it besides is among the `errands`.
     pub(super) fn decide(
         agents: &Agents,
         origin: Origin,
-        client: SocketAddr,
-        listener: SocketAddr,
+        (client, listener): (SocketAddr, SocketAddr),
+        errands: &Errands,
     ) -> Result<Self, Refused> {
         let agent = agents.get(origin.agent).ok_or(Refused::NoAgent)?;
         let destination = socket_addr(&origin.dst);
@@ -72,14 +89,14 @@ impl ConnectAdmission {
         agent.may_connect(&Whither { to: destination, proxied: None })?;
         // A socket that was bound to an address of its own keeps it.
         let source = Some(client.ip()).filter(|ip| !is_default_loopback(*ip));
+        let admitted = Admitted { destination, source };
         Ok(Self {
             agent,
             origin,
-            destination,
-            source,
+            admitted,
             through: None,
             depth: 0,
-            place: Arc::new(place),
+            place: Arc::new(place.returning(Redial { admitted, errands: errands.clone() })),
         })
     }
 
@@ -89,8 +106,7 @@ impl ConnectAdmission {
         Self {
             agent: Arc::clone(&connection.agent),
             origin,
-            destination: connection.destination,
-            source: None,
+            admitted: Admitted { destination: connection.destination, source: None },
             through: Some(to),
             depth: connection.depth + 1,
             place,
@@ -106,7 +122,7 @@ impl ConnectAdmission {
     /// unspecified here.
     pub(super) fn leads_to(&self) -> (IpAddr, u16) {
         match &self.through {
-            None => (self.destination.ip(), self.destination.port()),
+            None => (self.destination().ip(), self.destination().port()),
             Some(to) => {
                 let address = to.host().parse().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
                 (address, to.port())
@@ -125,12 +141,11 @@ impl ConnectAdmission {
     }
 
     pub(super) const fn destination(&self) -> SocketAddr {
-        self.destination
+        self.admitted.destination
     }
 
-    /// The address to dial from, where the client chose one.
-    pub(super) const fn source(&self) -> Option<IpAddr> {
-        self.source
+    pub(super) const fn admitted(&self) -> &Admitted {
+        &self.admitted
     }
 
     pub(super) const fn agent(&self) -> &Arc<Agent> {
@@ -143,7 +158,28 @@ impl ConnectAdmission {
 
     /// The admission is used up: the connection is dialled.
     pub(super) fn into_parts(self) -> (Arc<Agent>, Origin, SocketAddr, Arc<Place>) {
-        (self.agent, self.origin, self.destination, self.place)
+        (self.agent, self.origin, self.admitted.destination, self.place)
+    }
+}
+
+impl Admitted {
+    pub(super) const fn destination(&self) -> SocketAddr {
+        self.destination
+    }
+
+    pub(super) const fn source(&self) -> Option<IpAddr> {
+        self.source
+    }
+}
+
+impl Redial {
+    pub(super) const fn admitted(&self) -> &Admitted {
+        &self.admitted
+    }
+
+    /// Where it is to be done.
+    pub(super) const fn errands(&self) -> &Errands {
+        &self.errands
     }
 }
 
@@ -174,7 +210,8 @@ pub(super) mod tests {
         let dst = endpoint(destination.parse().expect("an address"));
         let origin = Origin { dst, tgid: 1, agent, cgroup: agent, cookie: 1, at_ns: 1 };
         let listener = "127.0.0.1:4000".parse().expect("an address");
-        ConnectAdmission::decide(agents, origin, "127.0.0.1:9".parse().expect("one"), listener)
+        let client = "127.0.0.1:9".parse().expect("one");
+        ConnectAdmission::decide(agents, origin, (client, listener), &Errands::default())
     }
 
     /// Of an agent of its own.

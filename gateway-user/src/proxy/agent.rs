@@ -12,6 +12,7 @@ use gateway_common::AgentId;
 use tokio::sync::watch;
 
 use super::{
+    admit::Redial,
     calls::Waiting,
     coverage::{Coverage, CoverageSnapshot, add},
     egress::{Refusals, Rules},
@@ -22,7 +23,7 @@ use super::{
     tls::Decryption,
 };
 use crate::{
-    call::{AgentRef, Holder, Name, Reason},
+    call::{AgentRef, Holder, Name, Reason, Timestamp},
     config::Mode,
     dialect::Known,
     limits::{Bound, Bounds},
@@ -71,7 +72,11 @@ pub struct Agents {
 
 /// A connection's place within its agent's bound; dropping it makes room.
 #[derive(Debug)]
-pub(super) struct Place(Arc<Agent>);
+pub(super) struct Place {
+    agent: Arc<Agent>,
+    /// For what the gateway has to say itself where it leads.
+    redial: Option<Redial>,
+}
 
 impl Agent {
     /// An audited agent without connections, decryption or egress rules, within bounds of its own.
@@ -194,7 +199,7 @@ impl Agent {
     pub(super) fn take_place(self: &Arc<Self>) -> Result<Place, Bound> {
         let before = self.connections.fetch_add(1, Ordering::Relaxed);
         match self.bounds.enter(before) {
-            Ok(()) => Ok(Place(Arc::clone(self))),
+            Ok(()) => Ok(Place { agent: Arc::clone(self), redial: None }),
             Err(bound) => {
                 self.connections.fetch_sub(1, Ordering::Relaxed);
                 Err(bound)
@@ -218,10 +223,21 @@ impl Agent {
     }
 }
 
+impl Place {
+    pub(super) fn returning(mut self, redial: Redial) -> Self {
+        self.redial = Some(redial);
+        self
+    }
+
+    pub(super) const fn redial(&self) -> Option<&Redial> {
+        self.redial.as_ref()
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.bounds.leave();
-        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+        self.agent.bounds.leave();
+        self.agent.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -253,6 +269,11 @@ impl Agents {
         let parted = self.parted.lock().unwrap_or_else(PoisonError::into_inner);
         let parted = parted.iter().filter_map(Weak::upgrade);
         self.all().into_iter().chain(parted).collect()
+    }
+
+    /// Forgets credentials of calls that have waited for their answers for too long.
+    pub fn forget_credentials(&self, now: Timestamp) {
+        self.all_that_go_on().iter().for_each(|agent| agent.forget_recalls(now));
     }
 
     /// Connections of the agent that has most.

@@ -3,6 +3,8 @@
 mod ended;
 mod fetch;
 mod payment;
+mod recalled;
+mod settle;
 
 use std::{
     collections::BTreeMap,
@@ -11,27 +13,25 @@ use std::{
 };
 
 use super::{
+    countermand::{Letter, Recall},
     coverage::add,
     cut::Stand,
-    estimate::Open,
     exchange::{Connection, Ended},
     meter::Meter,
     purse::Held,
-    spend::{Bill, Due, Order},
+    spend::Order,
 };
 use crate::{
-    call::{
-        CallKind, Cancel, Name, Reason, SessionId, Settlement, Spent, State, Step, StepId,
-        Timestamp, TooLong, Tool, WorkflowId,
-    },
-    dialect::{Answered, Answering, Asked, CallKey, Reading, What},
+    call::{CallKind, Name, Reason, SessionId, Step, StepId, Timestamp, Tool, WorkflowId},
+    dialect::{Answered, Asked, CallKey, What},
     limits::{self, Bound},
-    lineage::{Failure, Outcome, Placement},
+    lineage::Placement,
 };
 
-use ended::{CalledOff, cancel};
+use ended::CalledOff;
 use fetch::AwaitsFetches;
 use payment::Terms;
+use settle::settle;
 
 pub(super) use fetch::Fetch;
 
@@ -39,8 +39,12 @@ pub(super) use fetch::Fetch;
 #[derive(Debug, Default)]
 pub(super) struct Calls {
     running: Vec<(CallKey, Running)>,
+    /// Those of tools, which wait in the agent.
+    of_tools: Vec<CallKey>,
     /// Why they are ended, if they are.
     called_off: Option<Box<CalledOff>>,
+    /// What it takes to have upstream asked to end them. Absent: nothing can be asked.
+    letter: Option<Arc<Letter>>,
 }
 
 /// What an agent's calls wait for that may come in any exchange.
@@ -61,6 +65,22 @@ struct Running {
     held: Option<Held>,
     /// Absent: its answer may be as long as it likes.
     meter: Option<Meter>,
+    /// Absent: upstream stops without being asked, or can't be.
+    recall: Option<Recall>,
+    /// Where it belongs by now.
+    stand: Stand,
+    /// Whether its exchange is an HTTP/2 stream.
+    in_stream: bool,
+    /// Once its exchange has ended without its answer.
+    left: Option<Left>,
+}
+
+/// What a call's exchange came to that ended without its answer.
+#[derive(Clone, Debug)]
+struct Left {
+    status: Option<u16>,
+    /// The id under which its answer will be found, if it is made in the background.
+    response: Option<Box<str>>,
 }
 
 /// What became of a call that was asked.
@@ -120,6 +140,11 @@ pub(super) struct Arrival {
 }
 
 impl Calls {
+    /// Those of a request of which that is kept.
+    pub(super) fn of(letter: Option<Arc<Letter>>) -> Self {
+        Self { letter, ..Self::default() }
+    }
+
     /// A call has been read: it gets its place, and if it is `wanted` to go on, what it may come to is
     /// held.
     pub(super) fn asked(
@@ -133,7 +158,12 @@ impl Calls {
         if asked.unmetered.is_some() {
             add(&agent.coverage.calls_unmetered, 1);
         }
-        let (running, placed) = place(connection, asking, &mut asked, wanted);
+        let (mut running, placed) = place(connection, asking, &mut asked, wanted);
+        if let (Some(running), Some(what), Some(letter)) =
+            (&mut running, asked.countermand.take(), &self.letter)
+        {
+            running.recall = Recall::keep(agent, what, letter);
+        }
         match running {
             // It is asked how long a conversation is, which is no step in it.
             None => add(&agent.coverage.calls, 1),
@@ -144,7 +174,12 @@ impl Calls {
                 }
                 self.running.push((asked.key, running));
             }
-            Some(running) => wait(connection, asked.key, running),
+            Some(running) => {
+                if running.recall.is_some() {
+                    self.of_tools.push(asked.key);
+                }
+                wait(connection, asked.key, running);
+            }
         }
         agent.known().keep(asked);
         placed
@@ -166,7 +201,8 @@ impl Calls {
         let ended = if cancelled { Ended::ClientGone } else { arrival.ended };
         if let Some(running) = running {
             let arrival = Arrival { ended, ..arrival };
-            settle(connection, arrival, self.called_off.as_deref(), (reading, sample), running);
+            let off = self.called_off.as_deref();
+            settle(connection.into(), arrival, off, (reading, sample), running);
         }
     }
 
@@ -215,11 +251,9 @@ impl Calls {
         }
     }
 
-    /// The exchange has ended: what it did not answer another one will.
-    pub(super) fn wait(&mut self, connection: &Connection) {
-        for (key, running) in self.running.drain(..) {
-            wait(connection, key, running);
-        }
+    /// Nothing more is asked in it than has been.
+    pub(super) fn forget_letter(&mut self) {
+        self.letter = None;
     }
 }
 
@@ -235,11 +269,20 @@ impl Place {
     }
 }
 
+impl Running {
+    /// For which nothing is held, nor kept.
+    const fn new(place: Place, call: Called, asking: &Asking) -> Self {
+        let (held, meter, recall, left) = (None, None, None, None);
+        let (stand, in_stream) = (place.stand(), asking.stream_id.is_some());
+        Self { place, call, held, meter, recall, stand, in_stream, left }
+    }
+}
+
 impl Waiting {
     /// Those that belong there.
     pub(super) fn count(&self, is_there: impl Fn(SessionId, WorkflowId) -> bool) -> usize {
         let calls = self.lock();
-        calls.values().filter(|call| is_there(call.place.session, call.place.workflow)).count()
+        calls.values().filter(|call| is_there(call.stand.session, call.stand.workflow)).count()
     }
 
     /// The call that had to make room, if one had.
@@ -263,7 +306,7 @@ fn wait(connection: &Connection, key: CallKey, running: Running) {
     if let Some(lost) = lost {
         agent.bounds.hit(Bound::WaitingCalls);
         let arrival = Arrival { ended: Ended::Unseen, status: None, first_byte: None };
-        settle(connection, arrival, None, (Reading::default(), Answering::default()), lost);
+        settle(connection.into(), arrival, None, Default::default(), lost);
     }
 }
 
@@ -308,7 +351,7 @@ fn place(
     agent.waiting.fetches.note(&lineage);
     let place = Place::new(&placement, at);
     let placed = Placed { stand: Some(place.stand()), output, warning };
-    (Some(Running { place, call, held, meter }), placed)
+    (Some(Running { held, meter, ..Running::new(place, call, asking) }), placed)
 }
 
 /// The process that has called, if it is known.
@@ -372,126 +415,4 @@ fn seen(
             asking.started,
         )
     }
-}
-
-/// A call has been answered, or will not be.
-fn settle(
-    connection: &Connection,
-    arrival: Arrival,
-    called_off: Option<&CalledOff>,
-    (reading, sample): (Reading, Answering),
-    running: Running,
-) {
-    let agent = &connection.agent;
-    let at = connection.recording.clock.now();
-    let understood = count(connection, arrival, &reading);
-    let Running { mut place, call, held, meter } = running;
-    let too_long = meter.and_then(|meter| meter.verdict(&sample));
-    // What answers in a stream that was there before has no first byte of its own.
-    place.first_byte = place.first_byte.or(arrival.first_byte);
-    let cancel = cancel(arrival, called_off, &call, at);
-    let mut unknown = false;
-    let (kind, charged) = match call {
-        Called::Tool(from) => (Kind::Tool(from), Ok(Spent::default())),
-        Called::Model(mut order) => {
-            if too_long.is_some() {
-                order.exceeded();
-            }
-            let due = order.due(&reading.answer, &sample, understood, arrival);
-            unknown = due == Due::Unknown;
-            (Kind::Model, charge(connection, due, order.bill(&reading.answer, sample, at)))
-        }
-    };
-    let called = reading.answer.tool_calls.iter().filter(|_| held.is_some());
-    let tools = called.map(|call| Name::shared(&call.name)).collect();
-    let failure = failure(arrival);
-    let outcome = Outcome { answer: reading.answer, status: arrival.status, failure };
-    let spent = charged.as_ref().ok().copied();
-    close(connection, place, kind, at, outcome, (spent, too_long, cancel));
-    // After its end: the recorder has to know of that first.
-    match (charged, held) {
-        // What is held for it stays spent.
-        (Ok(_), held) if unknown => drop(held),
-        (Ok(spent), Some(held)) => held.settle(at, &spent, tools),
-        (Ok(_), None) => {}
-        (Err(bill), held) => {
-            let Place { workflow, step, .. } = place;
-            let agent = Arc::clone(agent);
-            let open = Open { agent, workflow, step, bill: *bill, held, tools, at };
-            connection.recording.estimator.estimate(open);
-        }
-    }
-}
-
-/// Counts the call as what became of it: whether its answer was understood.
-fn count(connection: &Connection, arrival: Arrival, reading: &Reading) -> bool {
-    let coverage = &connection.agent.coverage;
-    let understood = reading.not_understood.is_none() && arrival.ended != Ended::Unseen;
-    if let Some(reason) = &reading.not_understood {
-        tracing::debug!(connection = %connection.id, %reason, "answer not understood");
-    }
-    add(if understood { &coverage.calls } else { &coverage.calls_not_understood }, 1);
-    understood
-}
-
-/// What a call of a model spent, or the bill by which that is still to be estimated.
-fn charge(connection: &Connection, due: Due, bill: Bill) -> Result<Spent, Box<Bill>> {
-    match due {
-        Due::Nothing | Due::Unknown => Ok(Spent::default()),
-        Due::Reported(usage) => {
-            Ok(connection.recording.estimator.reported(&connection.agent, bill, usage))
-        }
-        Due::Estimate => Err(Box::new(bill)),
-    }
-}
-
-fn failure(arrival: Arrival) -> Option<Failure> {
-    match (arrival.ended, arrival.status) {
-        (Ended::Whole, _) => None,
-        (Ended::ClientGone, _) => Some(Failure::ClientGone),
-        (_, None) => Some(Failure::ConnReset),
-        (_, Some(_)) => Some(Failure::Truncated),
-    }
-}
-
-/// Tells lineage and the recorder of the call's end.
-fn close(
-    connection: &Connection,
-    place: Place,
-    kind: Kind,
-    at: Timestamp,
-    outcome: Outcome,
-    (spent, too_long, cancel): (Option<Spent>, Option<TooLong>, Option<Box<Cancel>>),
-) {
-    let Place { workflow, step, started, first_byte, .. } = place;
-    let agent = &connection.agent;
-    // Held until the recorder knows, as when it was placed.
-    let mut lineage = agent.lineage();
-    let mut completion = match kind {
-        Kind::Model => lineage.finish(step, at, &outcome),
-        Kind::Tool(from) => lineage.finish_tool(workflow, step, from, &outcome),
-    };
-    if cancel.is_some() && completion.state == State::Failed {
-        completion.state = State::Cancelled;
-    }
-    agent.correct(at, &completion.corrections);
-    agent.waiting.fetches.note(&lineage);
-    let Outcome { answer, status, .. } = outcome;
-    let first_byte = first_byte.filter(|first| *first >= started);
-    let settlement = Settlement {
-        step_id: step,
-        kind: completion.kind,
-        response_model: answer.model,
-        response_id: answer.response_id,
-        finish_reasons: answer.finish_reasons,
-        error: answer.error,
-        spent,
-        status,
-        ttft_ms: first_byte.map(|first| first.since(started)),
-        duration_ms: Some(at.since(started)),
-        cancel,
-        too_long,
-    };
-    let recorder = &connection.recording.recorder;
-    recorder.finished(&agent.reference(), workflow, settlement, &completion, at);
 }

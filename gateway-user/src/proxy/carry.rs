@@ -16,6 +16,7 @@ use super::{
     admit::{ConnectAdmission, Refused},
     agent::Agent,
     connect::{dial, end_on_drop, reset_on_drop},
+    countermand::Errands,
     coverage::{OpaqueReason, add},
     egress::Allowance,
     exchange::Connection,
@@ -45,6 +46,8 @@ pub(super) struct Arrival {
     pub(super) client: SocketAddr,
     pub(super) listener: SocketAddr,
     pub(super) netns: u64,
+    /// For what has to be done about it on this thread.
+    pub(super) errands: Errands,
 }
 
 /// Carries a connection until it ends, or until told to cut it.
@@ -53,7 +56,7 @@ pub(super) async fn carry<O: Origins>(
     arrival: Arrival,
     mut phase: Watch,
 ) {
-    let Arrival { stream: client, client: from, listener, netns } = arrival;
+    let Arrival { stream: client, client: from, listener, netns, errands } = arrival;
     reset_on_drop(&client);
     let first_word = sleep(limits::FIRST_WORD);
     let Some(origin) = origin::find(&context.origins, netns, &client, from, listener) else {
@@ -63,18 +66,19 @@ pub(super) async fn carry<O: Origins>(
     if context.selftests.answers(&origin, netns, &client).await {
         return;
     }
-    let admission = match ConnectAdmission::decide(&context.agents, origin, from, listener) {
-        Ok(admission) => admission,
-        Err(refused) => {
-            tracing::debug!(client = %from, %refused, "a connection is reset");
-            if refused == Refused::NoAgent {
-                context.agents.count_unknown_origin();
+    let admission =
+        match ConnectAdmission::decide(&context.agents, origin, (from, listener), &errands) {
+            Ok(admission) => admission,
+            Err(refused) => {
+                tracing::debug!(client = %from, %refused, "a connection is reset");
+                if refused == Refused::NoAgent {
+                    context.agents.count_unknown_origin();
+                }
+                return;
             }
-            return;
-        }
-    };
+        };
     let (recording, names) = (Arc::clone(&context.recording), Arc::clone(&context.names));
-    drop(context);
+    drop((context, errands));
     let cutting = phase.clone();
     let mut until = Until::new(phase.clone(), admission.agent());
     let mut ending = pin!(async {
@@ -130,7 +134,7 @@ impl Until {
 /// Dials what was admitted. Counted if it can't be.
 async fn reach(admission: &ConnectAdmission) -> io::Result<TcpStream> {
     let dialled = match admission.through() {
-        None => dial(admission).await,
+        None => dial(admission.admitted()).await,
         Some(_) => Err(io::Error::other("its tunnel is used up")),
     };
     dialled.inspect_err(|error| {

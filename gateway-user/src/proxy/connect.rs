@@ -9,18 +9,18 @@ use rustix::{
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::TcpStream;
 
-use super::admit::ConnectAdmission;
+use super::admit::Admitted;
 use crate::sys;
 
 /// Dials what was admitted. The kernel's own time-out for a connection attempt applies.
-pub(super) async fn dial(admission: &ConnectAdmission) -> io::Result<TcpStream> {
-    let destination = admission.destination();
+pub(super) async fn dial(admitted: &Admitted) -> io::Result<TcpStream> {
+    let destination = admitted.destination();
     let socket = Socket::new(
         Domain::for_address(destination),
         Type::STREAM.nonblocking().cloexec(),
         Some(Protocol::TCP),
     )?;
-    if let Some(source) = admission.source() {
+    if let Some(source) = admitted.source() {
         sys::choose_port_on_connect(&socket)?;
         socket.bind(&SocketAddr::new(source, 0).into())?;
     }
@@ -87,7 +87,7 @@ mod tests {
     async fn a_server_that_speaks_and_resets_before_we_look_is_heard() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
         let admission = admission(listener.local_addr().expect("bound"));
-        let mut dialling = pin!(dial(&admission));
+        let mut dialling = pin!(dial(admission.admitted()));
         // The kernel has done its part of the connection when the first poll returns.
         assert!(poll_once(&mut dialling).await.is_pending());
         let (mut server, _) = listener.accept().expect("it was dialled");
@@ -106,7 +106,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
         let admission = admission(listener.local_addr().expect("bound"));
         drop(listener);
-        let error = dial(&admission).await.expect_err("nobody listens");
+        let error = dial(admission.admitted()).await.expect_err("nobody listens");
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
     }
 

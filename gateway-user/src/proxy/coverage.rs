@@ -112,6 +112,10 @@ pub struct Coverage {
     /// Calls that were refused (enforce), and that were ended before their answers had.
     pub(super) calls_refused: AtomicU64,
     pub(super) calls_cut: AtomicU64,
+    /// Requests of our own that upstream end a call, and those of them that it did not take, or that did
+    /// not reach it.
+    pub(super) countermands: AtomicU64,
+    pub(super) countermands_failed: AtomicU64,
     /// HTTP exchanges with no known API.
     pub exchanges_other: AtomicU64,
     opaque: [AtomicU64; OpaqueReason::ALL.len()],
@@ -242,6 +246,8 @@ impl Coverage {
         reasons.insert("exchanges_other", get(&self.exchanges_other));
         reasons.insert("calls_refused", get(&self.calls_refused));
         reasons.insert("calls_cut", get(&self.calls_cut));
+        reasons.insert("countermands", get(&self.countermands));
+        reasons.insert("countermands_failed", get(&self.countermands_failed));
         reasons.insert("reset_over_bound", get(&self.over_bound));
         reasons.insert("tls_unnamed", get(&self.tls_unnamed));
         reasons.insert("reset_refused", get(&self.refused));

@@ -130,9 +130,17 @@ impl UnderWay {
 impl Call {
     /// Whether a holder holds it, among the calls of an agent that it does.
     fn is_of(&self, holder: &Holder) -> bool {
+        let is_whole = !matches!(holder, Holder::Workflow(_) | Holder::Session(_));
+        is_whole || self.stands.iter().any(|stand| stand.is_of(holder))
+    }
+}
+
+impl Stand {
+    /// Whether a holder holds what is there, within an agent that it does.
+    pub(super) fn is_of(&self, holder: &Holder) -> bool {
         match holder {
-            Holder::Workflow(id) => self.stands.iter().any(|stand| stand.workflow == *id),
-            Holder::Session(id) => self.stands.iter().any(|stand| stand.session == *id),
+            Holder::Workflow(id) => self.workflow == *id,
+            Holder::Session(id) => self.session == *id,
             Holder::Agent(_) | Holder::Tenant(_) | Holder::Node => true,
         }
     }
@@ -250,14 +258,18 @@ impl Agent {
     /// Ends what is under way of all that a holder holds, as far as it is this agent's. How many calls
     /// that were.
     pub(super) fn cut_of(
-        &self,
+        self: &Arc<Self>,
         holder: &Holder,
         reason: &Reason,
         aftermath: Option<&Arc<Aftermath>>,
     ) -> usize {
         let of_calls = matches!(holder, Holder::Workflow(_) | Holder::Session(_));
         let is_its = of_calls || self.whose(&self.reference().name).is_held_by(holder);
-        self.policing.under_way.tell(reason, aftermath, |call| is_its && call.is_of(holder))
+        let told =
+            self.policing.under_way.tell(reason, aftermath, |call| is_its && call.is_of(holder));
+        // After those have been told, which nothing may keep from letting go of upstream.
+        self.recall(reason, |stand| is_its && stand.is_of(holder));
+        told
     }
 
     /// How many of its calls that a holder holds are under way.

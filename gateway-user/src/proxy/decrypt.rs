@@ -120,7 +120,11 @@ impl<E: Future<Output = ()>> Path<'_, E> {
         };
         case.agent.coverage.tls_decrypted(verified.for_agent);
         let since = Instant::now();
-        let server = Server { name: case.name.to_str().into(), verified: verified.for_node };
+        let server = Server {
+            name: case.name.to_str().into(),
+            verified: verified.for_node,
+            vouched_for: verified.for_agent,
+        };
         let connection = connection(admission, local, Arc::clone(&recording)).with(server);
         let legs = (client, upstream);
         let said = match inside {

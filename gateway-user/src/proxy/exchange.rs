@@ -14,8 +14,10 @@ use sieve::Sieve;
 use voice::Voice;
 
 use super::{
+    admit::Redial,
     agent::{Agent, Place},
     calls::{Arrival, Asking, Calls, Fetch},
+    countermand::{Letter, Retained},
     coverage::add,
     dialogue::Spoken,
     egress::Whither,
@@ -57,6 +59,8 @@ pub(super) struct Server {
     /// Whether the node's own roots vouch for it. Rules that go by a host's name hold only then, and
     /// only for requests to this one: see [`Connection::is_for`].
     pub(super) verified: bool,
+    /// Whether those of the agent do.
+    pub(super) vouched_for: bool,
 }
 
 /// How an exchange ended.
@@ -89,6 +93,8 @@ pub(super) struct Request<'a> {
     pub(super) retry_count: Option<u32>,
     /// Fields that say to which session or task it belongs.
     pub(super) signals: &'a [Signal],
+    /// What a request of the gateway's own would say again of it, if one may follow.
+    pub(super) retained: Option<&'a Arc<Retained>>,
     /// The client's stream, in HTTP/2.
     pub(super) stream_id: Option<u32>,
 }
@@ -162,6 +168,12 @@ impl Connection {
         Self { depth, whither, ..self }
     }
 
+    /// For what the gateway has to say there itself. `None` in a tunnel: that would have to be built
+    /// anew, which is the client's to ask for.
+    pub(super) fn redial(&self) -> Option<&Redial> {
+        self.place.redial().filter(|_| self.depth == 0)
+    }
+
     /// Whether the client's socket is still open, as far as anybody knows.
     pub(super) fn has_client(&self) -> bool {
         self.recording.is_open(self.origin.cookie)
@@ -228,6 +240,9 @@ impl Exchange {
         let asks = matches!(observer, Some(Observer::Model(_) | Observer::Asking(_)));
         let voice =
             (asks || is_unmetered).then(|| Box::new(Voice::of(connection, seq, observer.as_ref())));
+        let session = observer.as_ref().and_then(Observer::session);
+        let to = (request.target, info.host);
+        let letter = Letter::of(connection, to, session, request.retained);
         Self {
             asking: Asking {
                 exchange_seq: seq,
@@ -242,7 +257,7 @@ impl Exchange {
             first_byte: None,
             observer,
             socket,
-            calls: Calls::default(),
+            calls: Calls::of(letter),
             other,
             voice,
             ear: None,
@@ -309,6 +324,7 @@ impl Exchange {
                     self.warning = self.warning.take().or(placed.warning);
                     admission = admission.and_then(|it| Ok(it.within(placed.output?, most)));
                 }
+                self.calls.forget_letter();
                 admission
             }
             Err(reason) => {
@@ -388,7 +404,7 @@ impl Exchange {
             let whole = ended == Ended::Whole;
             let answered = observer.response_end(whole, &mut connection.agent.known());
             self.answered(connection, ended, answered);
-            self.calls.wait(connection);
+            self.calls.wait(connection, self.status);
         } else if observer.is_told() {
             add(&connection.agent.coverage.calls_not_understood, 1);
         }

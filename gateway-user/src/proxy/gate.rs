@@ -10,7 +10,7 @@ use std::{
     },
 };
 
-use super::{agent::Agent, cut::UnderWay, inbox::Inboxes};
+use super::{agent::Agent, countermand::Countermands, cut::UnderWay, inbox::Inboxes};
 use crate::{
     call::{Cause, Dialect, Name, Prompt, Reason, Unmetered},
     config::Mode,
@@ -57,6 +57,7 @@ pub(super) struct Policing {
     upstreams: Option<Arc<Upstreams>>,
     pub(super) under_way: UnderWay,
     pub(super) inboxes: Inboxes,
+    pub(super) countermands: Arc<Countermands>,
     /// Servers that take a request for a wrong one that asks for a stream, or for its usage, oldest first.
     shy: Mutex<VecDeque<Name>>,
     /// Bytes of requests that are held.
@@ -72,6 +73,7 @@ impl Default for Policing {
             upstreams: None,
             under_way: UnderWay::default(),
             inboxes: Inboxes::default(),
+            countermands: Arc::default(),
             shy: Mutex::default(),
             held: AtomicUsize::new(0),
         }

@@ -502,6 +502,7 @@ fn begin(connection: &Connection, seq: u64, head: &RequestHead) -> Exchange {
         },
         retry_count: head.retry_count,
         signals: &head.signals,
+        retained: head.retained.as_ref(),
         stream_id: None,
     };
     Exchange::begin(connection, seq, &request)

@@ -344,14 +344,16 @@ impl Agent {
     }
 
     /// Follows what was found out later: budgets do, and so does what ends a workflow's calls.
-    pub(super) fn correct(&self, now: Timestamp, corrections: &[Correction]) {
+    pub(super) fn correct(self: &Arc<Self>, now: Timestamp, corrections: &[Correction]) {
         for correction in corrections {
             if let Change::Place(place) = &correction.change {
                 let (session, workflow) = (place.session, place.workflow);
                 let stand = Stand { session, workflow, step: correction.step };
                 self.policing.under_way.moved(stand);
+                self.waiting.moved(stand);
                 if let Some(reason) = self.follow_kills(correction.workflow, stand) {
                     self.policing.under_way.cut_where(&reason, |one| one.step == stand.step);
+                    self.recall(&reason, |one| one.step == stand.step);
                 }
             }
             if let Some(payer) = &self.payer {

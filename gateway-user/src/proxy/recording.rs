@@ -11,7 +11,7 @@ use super::{
     witness::{Processes, Witness},
 };
 use crate::{
-    call::{AgentRef, Settlement, Spent, Step, StepId, Timestamp, WorkflowId},
+    call::{AgentRef, CancelRequest, Settlement, Spent, Step, StepId, Timestamp, WorkflowId},
     lineage::{Completion, Placement, ToolRun},
     price::Prices,
 };
@@ -99,6 +99,9 @@ pub trait Recorder: Send + Sync {
     /// It has ended before without saying what it spent, and that is known now. Called from another
     /// thread.
     fn spent(&self, agent: &AgentRef, workflow: WorkflowId, step: StepId, spent: Spent);
+    /// Upstream was asked to end it, which it had not understood otherwise, and that is what came of
+    /// it. Called after its end, perhaps from another thread.
+    fn requested(&self, _: &AgentRef, _: WorkflowId, _: StepId, _: CancelRequest) {}
 }
 
 /// The key is a secret, and the recorder shows nothing of itself.

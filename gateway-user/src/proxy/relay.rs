@@ -471,7 +471,9 @@ mod tests {
             Arc::new(Recording::new(Clock::start(), [0; 32], recorder, Prices::default()));
         let connection = Connection::new(agent, &origin, destination, None, place, recording);
         let connection = match server_name {
-            Some(name) => connection.with(Server { name: name.into(), verified: true }),
+            Some(name) => {
+                connection.with(Server { name: name.into(), verified: true, vouched_for: true })
+            }
             None => connection,
         };
         (Relay::new(to_client.1, Vec::new(), to_server.1, Tap::new(connection)), client, server)

@@ -18,6 +18,7 @@ use tokio::{
 use super::{
     agent::Agents,
     carry::{Arrival, carry},
+    countermand::Errands,
     origin::Origins,
     recording::Recording,
     selftest::SelfTests,
@@ -110,7 +111,8 @@ pub async fn serve<O: Origins>(
     let v6 = listeners.v6.map(TcpListener::from_std).transpose()?;
     // Each connection holds a sender: the channel closes with the last of them.
     let (alive, mut ended) = mpsc::channel::<Infallible>(1);
-    let door = Door { context, netns, phase: phase.clone(), alive };
+    let errands = Errands::here(&alive);
+    let door = Door { context, netns, phase: phase.clone(), alive, errands };
     let accepting = async {
         match v6 {
             Some(v6) => drop(tokio::join!(door.accept_all(v4), door.accept_all(v6))),
@@ -140,6 +142,7 @@ struct Door<O> {
     netns: u64,
     phase: Watch,
     alive: mpsc::Sender<Infallible>,
+    errands: Errands,
 }
 
 impl<O: Origins> Door<O> {
@@ -152,7 +155,9 @@ impl<O: Origins> Door<O> {
             match listener.accept().await {
                 Ok((stream, client)) => {
                     let context = Arc::clone(&self.context);
-                    let arrival = Arrival { stream, client, listener: own, netns: self.netns };
+                    let errands = self.errands.clone();
+                    let netns = self.netns;
+                    let arrival = Arrival { stream, client, listener: own, netns, errands };
                     let (phase, alive) = (self.phase.clone(), self.alive.clone());
                     tokio::spawn(async move {
                         carry(context, arrival, phase).await;

@@ -4,8 +4,8 @@ use std::{collections::VecDeque, sync::Arc};
 
 use crate::{
     call::{
-        AgentRef, CallKind, Settlement, SideEffects, Spent, SpreadMap, State, Step, StepId,
-        Timestamp, Workflow, WorkflowId, WorkflowSummary,
+        AgentRef, CallKind, CancelRequest, Settlement, SideEffects, Spent, SpreadMap, State, Step,
+        StepId, Timestamp, Workflow, WorkflowId, WorkflowSummary,
     },
     limits,
     lineage::{Change, Completion, Correction, Placement, ToolRun},
@@ -229,6 +229,14 @@ impl Book {
         }
         entry.totals.add(&spent);
         entry.revision += 1;
+    }
+
+    /// What came of asking upstream to end a call.
+    pub(super) fn requested(&mut self, workflow: WorkflowId, step: StepId, request: CancelRequest) {
+        let workflow = self.merged.whole(workflow);
+        if let Some(entry) = self.entries.get_mut(&workflow) {
+            entry.requested(step, request);
+        }
     }
 
     /// A process carries out a tool call, or has.

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use crate::{
     call::{
-        AgentRef, CallKind, Confidence, Corrected, Evidence, EvidenceKind, Name, SessionId,
-        Settlement, SpreadMap, State, Step, StepId, StepKind, Timestamp, Tool, Totals, TraceId,
-        Was, WorkflowId, WorkflowSummary,
+        AgentRef, CallKind, CancelRequest, Confidence, Corrected, Evidence, EvidenceKind, Name,
+        SessionId, Settlement, SpreadMap, State, Step, StepId, StepKind, Timestamp, Tool, Totals,
+        TraceId, Was, WorkflowId, WorkflowSummary,
     },
     limits,
     lineage::{Change, OpenedTool, Placement, Stage, ToolRun},
@@ -105,6 +105,14 @@ impl Entry {
     fn earliest(&self, step: &Step) -> Timestamp {
         let parents = step.parent_step_ids.iter().filter_map(|&id| self.find(id));
         parents.map(|parent| parent.started_at).fold(self.started_at, Timestamp::max)
+    }
+
+    /// What came of asking upstream to end a call.
+    pub(super) fn requested(&mut self, step: StepId, request: CancelRequest) {
+        if let Some(cancel) = self.find_mut(step).and_then(|step| step.cancel.as_mut()) {
+            cancel.requested(request);
+            self.revision += 1;
+        }
     }
 
     /// The step is the process's life, or so much of it as there was until its result was told.

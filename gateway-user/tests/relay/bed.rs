@@ -16,7 +16,9 @@ use gateway_common::{Endpoint, Origin, PeerKey};
 use socket2::{Domain, SockRef, Socket, Type};
 use tokio::sync::oneshot;
 use turnpike::{
-    call::{AgentRef, Settlement, Spent, Step, StepId, Timestamp, WorkflowId},
+    call::{
+        AgentRef, Cancel, CancelRequest, Settlement, Spent, Step, StepId, Timestamp, WorkflowId,
+    },
     config::Mode,
     drain::{self, Phase, Signal},
     ledger::{Budget, Ledger},
@@ -256,6 +258,23 @@ impl Server {
     }
 }
 
+impl Server {
+    /// As [`accept`](Self::accept), in vain if nobody calls.
+    pub(crate) fn await_call(&self) -> TcpStream {
+        self.listener.set_nonblocking(true).expect("an option");
+        let called = std::cell::OnceCell::new();
+        eventually("somebody calls", || {
+            let Ok((stream, _)) = self.listener.accept() else { return false };
+            called.set(stream).is_ok()
+        });
+        self.listener.set_nonblocking(false).expect("an option");
+        let stream = called.into_inner().expect("somebody called");
+        stream.set_nonblocking(false).expect("an option");
+        patient(&stream);
+        stream
+    }
+}
+
 impl From<TcpListener> for Server {
     fn from(listener: TcpListener) -> Self {
         Self { address: listener.local_addr().expect("bound"), listener }
@@ -366,6 +385,21 @@ impl Steps {
     }
 }
 
+impl Steps {
+    /// Waits until the one step that has finished, which was ended, has nothing left to be told.
+    pub(crate) fn ended(&self) -> Cancel {
+        let waits = |finished: &[Finished]| {
+            let cancel = finished.first().and_then(|it| it.step.cancel.as_ref());
+            cancel.is_none_or(|cancel| cancel.cancel_request == Some(CancelRequest::PENDING))
+        };
+        let steps = self.finished.lock().expect("not poisoned");
+        let waited = self.one_more.wait_timeout_while(steps, PATIENCE, |steps| waits(steps));
+        let (steps, _) = waited.expect("not poisoned");
+        assert!(steps.len() == 1 && !waits(&steps), "{steps:#?}");
+        *steps[0].step.cancel.clone().expect("it was ended")
+    }
+}
+
 struct Shared(Arc<Steps>);
 
 impl Recorder for Shared {
@@ -396,6 +430,17 @@ impl Recorder for Shared {
         let step = &mut ended.expect("its end was told before").step;
         assert!(!step.settled, "it is told once");
         spent.settle(step);
+        drop(all);
+        self.0.one_more.notify_all();
+    }
+
+    fn requested(&self, _: &AgentRef, workflow: WorkflowId, id: StepId, request: CancelRequest) {
+        let mut all = self.0.finished.lock().expect("not poisoned");
+        let ended = all.iter_mut().find(|it| (it.workflow, it.step.step_id) == (workflow, id));
+        let cancel = ended.and_then(|it| it.step.cancel.as_mut());
+        let cancel = cancel.expect("it was said before that it is asked");
+        assert_eq!(cancel.cancel_request, Some(CancelRequest::PENDING), "it is told once");
+        cancel.requested(request);
         drop(all);
         self.0.one_more.notify_all();
     }

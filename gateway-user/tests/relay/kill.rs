@@ -52,7 +52,7 @@ fn asked(bed: &Bed, wish: &str) -> (TcpStream, TcpStream) {
     (client, server)
 }
 
-fn kill(agents: &Agents, latch: &Latch, holder: Holder) -> Arc<Aftermath> {
+pub(super) fn kill(agents: &Agents, latch: &Latch, holder: Holder) -> Arc<Aftermath> {
     let reason = Some("it loops".into());
     let kill = Kill { holder, at: Timestamp(1), by_uid: 0, reason, cut: Toll::default() };
     latch.change(|latches| latches.latch(kill.clone())).expect("there is room");

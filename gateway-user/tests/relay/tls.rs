@@ -1,6 +1,7 @@
 //! TLS with real clients and real servers.
 
 mod clients;
+mod countermand;
 mod ends;
 mod h2;
 mod opening;

@@ -47,8 +47,16 @@ struct Killing {
     /// The agents that are killed as a whole.
     victims: Vec<Shown>,
     aftermath: Arc<Aftermath>,
+    /// Servers that had been asked in vain to end calls before it.
+    failed_before: u64,
     deadline: Instant,
     report: KillReport,
+}
+
+/// Requests of the gateway's own that calls be ended: those without an outcome, and those in vain.
+struct Asked {
+    under_way: usize,
+    failed: u64,
 }
 
 impl Gateway {
@@ -125,6 +133,7 @@ impl Gateway {
             }
         }
         let aftermath = Arc::default();
+        let failed_before = self.asked().failed;
         self.0.context.agents.silence(&kill, &aftermath);
         let timeout = request.timeout().min(limits::KILL_WAIT);
         let report = KillReport {
@@ -134,7 +143,7 @@ impl Gateway {
             ..KillReport::new(kill.holder.clone(), received_at)
         };
         let deadline = Instant::now() + timeout;
-        Ok(Killing { kill, victims, aftermath, deadline, report })
+        Ok(Killing { kill, victims, aftermath, failed_before, deadline, report })
     }
 
     /// Waits until what was told to end has, and ends what was not told.
@@ -164,12 +173,15 @@ impl Gateway {
         let gone =
             until(killing.deadline, || connected(&killing.victims) == 0 && self.is_over(killing))
                 .await;
+        let gone_at = self.now();
+        // What servers had to be asked comes after the silence, and is no part of it.
+        until(killing.deadline, || self.asked().under_way == 0).await;
         self.tell_what_is_left(killing, connected(&killing.victims));
         let report = &mut killing.report;
         report.streams_cut = aftermath.told();
         report.last_upstream_byte_at = aftermath.last_end();
         report.silent = gone && report.not_covered.is_empty();
-        report.silent_at = report.silent.then(|| self.now());
+        report.silent_at = report.silent.then_some(gone_at);
     }
 
     /// Whether nothing is under way any more of what was told to end, or of what began meanwhile.
@@ -184,6 +196,15 @@ impl Gateway {
             Holder::Agent(_) | Holder::Tenant(_) | Holder::Node => 0,
         };
         killing.aftermath.is_over() && left() == 0
+    }
+
+    /// What the servers of calls that were ended have been asked.
+    fn asked(&self) -> Asked {
+        let agents = self.0.context.agents.all_that_go_on();
+        Asked {
+            under_way: agents.iter().map(|agent| agent.countermands_under_way()).sum(),
+            failed: agents.iter().map(|agent| agent.countermands_failed()).sum(),
+        }
     }
 
     /// Says what the kill does not reach.
@@ -201,6 +222,14 @@ impl Gateway {
         let waiting: usize = agents.iter().map(|agent| agent.calls_waiting(holder)).sum();
         if waiting > 0 && matches!(holder, Holder::Workflow(_) | Holder::Session(_)) {
             left.push(format!("{waiting} calls that are answered elsewhere: in the background, or in an MCP stream"));
+        }
+        let Asked { under_way, failed } = self.asked();
+        let failed = failed.saturating_sub(killing.failed_before);
+        if failed > 0 {
+            left.push(format!("{failed} calls whose servers were asked to stop, in vain"));
+        }
+        if under_way > 0 {
+            left.push(format!("{under_way} calls whose servers have not said yet that they stop"));
         }
         if *holder != Holder::Node {
             return;

@@ -62,6 +62,7 @@ impl Gateway {
                 continue;
             }
             self.retry(&mut fleet).await;
+            self.0.context.agents.forget_credentials(self.0.context.recording.clock.now());
             self.refresh_trust(&fleet, false);
             let before = monotonic().saturating_sub(limits::HANDOFF_AGE);
             if let Err(error) = self.0.hooks.forget_handoffs(before) {

@@ -11,8 +11,9 @@ use super::{
     tree::{self, Node},
 };
 use crate::call::{
-    CallKind, CancelCause, Corrected, Decision, Evidence, EvidenceKind, RetryReason, Ruling,
-    SideEffects, State, Step, StepId, StepKind, Usage, Was, Workflow, WorkflowSummary,
+    CallKind, CancelCause, CancelOutcome, CancelRequest, Corrected, Decision, Evidence,
+    EvidenceKind, RetryReason, Ruling, SideEffects, State, Step, StepId, StepKind, Usage, Was,
+    Workflow, WorkflowSummary,
 };
 
 /// A line for the workflow, then its steps as a tree; `why` adds what each was placed by.
@@ -187,6 +188,7 @@ fn notes(node: &Node<'_>, active: bool) -> Cell {
         if cancel.generation_may_continue == Some(true) {
             notes.push(("the model may have gone on".to_owned(), Color::Busy));
         }
+        notes.extend(cancel.cancel_request.as_ref().map(requested));
     }
     if let Some(status) = step.status.filter(|status| *status != 200) {
         let color = if status < 400 { Color::Plain } else { Color::Bad };
@@ -244,6 +246,18 @@ fn ruled(ruling: &Ruling) -> (String, Color) {
         Decision::WouldCut => ("answer would be ended by budget", Color::Busy),
     };
     (format!("{what} {}", ruling.rule), color)
+}
+
+/// What came of the gateway's own request that it be ended.
+fn requested(request: &CancelRequest) -> (String, Color) {
+    let (text, color) = match request.outcome {
+        CancelOutcome::Pending => ("asking its server to stop", Color::Busy),
+        CancelOutcome::Acknowledged => ("its server was asked to stop", Color::Plain),
+        CancelOutcome::Unknown => ("its server knew nothing of it any more", Color::Plain),
+        CancelOutcome::Refused => ("its server refused to stop", Color::Bad),
+        CancelOutcome::Failed => ("its server could not be asked to stop", Color::Bad),
+    };
+    (text.to_owned(), color)
 }
 
 const fn ended_by(cause: CancelCause) -> &'static str {
@@ -349,7 +363,7 @@ const COLUMNS: [Column; 7] = [
 mod tests {
     use super::*;
     use crate::{
-        call::{Cancel, Confidence, Micros, NanoUsd, Retry, Timestamp},
+        call::{Cancel, Confidence, Micros, NanoUsd, Retry, Timestamp, UpstreamTold},
         control::sample,
     };
 
@@ -463,6 +477,12 @@ mod tests {
             upstream_closed_ms: Micros(7),
             bytes_after_cancel: 0,
             generation_may_continue: Some(true),
+            upstream_told: Some(UpstreamTold::CancelRequest),
+            cancel_request: Some(CancelRequest {
+                outcome: CancelOutcome::Refused,
+                status: Some(503),
+                after_ms: Some(Micros(9)),
+            }),
         }));
         workflow.steps[2].policy = vec![Ruling::new(Ruling::KILL.into(), Decision::Deny)];
         insta::assert_snapshot!(shown(&PIPE, &workflow, false), @r"
@@ -470,7 +490,7 @@ mod tests {
         2 model calls, 2 tool calls, 1.7k → 390 tokens (800 cached), $0.0012 and 1 call without a price
         STEP              TOKENS                      COST   FIRST   TOOK  NOTES
         ● planner gpt-4o  500 → 50                 $0.0012  340 ms  2.1 s  would be refused by on_retry, answer ended by budget daily, 7 tokens held back
-        ├─● tool search                                             12 ms  killed, the model may have gone on
+        ├─● tool search                                             12 ms  killed, the model may have gone on, its server refused to stop
         ├─● tool fetch                                              12 ms  refused by the kill
         ● final gpt-4o    1.2k → 340 (800 cached)           340 ms  2.1 s  would be refused by budget daily, no price known, 2 non-text parts not counted
         ");

@@ -242,7 +242,7 @@ impl Socket {
         prompt.terms.signals.extend_from_slice(&self.signals);
         let unmetered = prompt.terms.unmetered;
         let what = What::Model(prompt);
-        Asked { key, what, sha256, unmetered, sample, end: None }
+        Asked { key, what, sha256, unmetered, sample, countermand: None, end: None }
     }
 
     /// A call that is not understood.

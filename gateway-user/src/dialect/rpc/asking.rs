@@ -6,7 +6,7 @@ use sha2::{Digest as _, Sha256};
 use super::{
     super::{
         Answered, Asked, CallKey, Known, NotUnderstood, Reading, ResponseInfo, What, a2a,
-        body::Body, coding::Decoder, frames::Event, json::Text, mcp, sse,
+        body::Body, coding::Decoder, countermand, frames::Event, json::Text, mcp, sse,
     },
     Left, Purpose, RequestInfo, Session, Traffic, is_json, is_told,
     message::{self, Content, Message},
@@ -196,10 +196,12 @@ impl Asking {
             let other = self.is_told.then_some(Purpose::Protocol("other"));
             match (purpose.or(other), &message.id) {
                 (Some(Purpose::Tool), Some(id)) => {
-                    invoked.push((id.hash, mcp::invocation(params, id)?));
+                    let (invocation, as_task) = mcp::invocation(params, id)?;
+                    let countermand = countermand::of_tool(&invocation, as_task, &self.signals);
+                    invoked.push((id.hash, invocation, countermand));
                 }
                 (Some(Purpose::Agent), Some(id)) => {
-                    invoked.push((id.hash, a2a::invocation(params, id)?));
+                    invoked.push((id.hash, a2a::invocation(params, id)?, None));
                 }
                 // Without an id it asks for nothing.
                 (Some(Purpose::Tool | Purpose::Agent), None) => {
@@ -223,7 +225,10 @@ impl Asking {
             self.calls.ready.extend(lost.map(Answered::cancelled));
         }
         let sha256 = sent.unwrap_or_else(|| Digest(Sha256::digest(body).into()));
-        let asked = invoked.into_iter().map(|(id, call)| self.ask(id, call, sha256, known));
+        let asked = invoked.into_iter().map(|(id, call, countermand)| Asked {
+            countermand,
+            ..self.ask(id, call, sha256, known)
+        });
         Ok(asked.collect())
     }
 
@@ -246,6 +251,7 @@ impl Asking {
             sha256,
             unmetered: None,
             sample: super::super::Asking::default(),
+            countermand: None,
             end: None,
         }
     }

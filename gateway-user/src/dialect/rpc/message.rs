@@ -41,7 +41,7 @@ pub(in crate::dialect) enum Content<'a> {
 pub(in crate::dialect) struct Id {
     /// What it is told by.
     pub(in crate::dialect) hash: u128,
-    /// As it is shown, unless it is too long for that.
+    /// As it is written, unless it is too long to be kept.
     pub(in crate::dialect) text: Option<String>,
 }
 
@@ -90,12 +90,8 @@ impl Id {
     /// `null` is none.
     pub(in crate::dialect) fn read(raw: &[u8]) -> Result<Option<Self>, NotUnderstood> {
         let Some(hash) = from_slice::<Option<Json>>(raw)? else { return Ok(None) };
-        let text = match from_slice::<Text<'_>>(raw) {
-            Ok(Text(text)) => Some(text.into_owned()),
-            Err(_) => str::from_utf8(raw).ok().map(str::to_owned),
-        };
-        let text = text.filter(|text| text.len() <= limits::RPC_ID_BYTES);
-        Ok(Some(Self { hash: hash.get(), text }))
+        let text = str::from_utf8(raw).ok().filter(|text| text.len() <= limits::RPC_ID_BYTES);
+        Ok(Some(Self { hash: hash.get(), text: text.map(str::to_owned) }))
     }
 }
 
@@ -208,7 +204,7 @@ mod tests {
             [
                 (Some("1"), "ping", "{}"),
                 (None, "a", "[1]"),
-                (Some("x"), "result", r#"{"a":1}"#),
+                (Some("\"x\""), "result", r#"{"a":1}"#),
                 (None, "error", r#"{"code":-32700}"#),
                 (Some("2"), "result", "{}"),
             ]

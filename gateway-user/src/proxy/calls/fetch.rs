@@ -73,7 +73,7 @@ impl Fetch {
         };
         connection.recording.recorder.placed(&agent.reference(), &placement, step, None);
         let place = Place::new(&placement, asking.started);
-        self.running = Some(Running { place, call: Called::Tool(from), held: None, meter: None });
+        self.running = Some(Running::new(place, Called::Tool(from), asking));
     }
 
     /// The answer names another place, as it is written there.
@@ -94,6 +94,6 @@ impl Fetch {
         let Some(running) = self.running else { return };
         let answer = Answer { complete: arrival.ended == Ended::Whole, ..Answer::default() };
         let reading = Reading { answer, not_understood: None };
-        settle(connection, arrival, None, (reading, Answering::default()), running);
+        settle(connection.into(), arrival, None, (reading, Answering::default()), running);
     }
 }

@@ -1,11 +1,16 @@
 //! A message's head, parsed once into what the proxy needs of it.
 
-use std::mem::MaybeUninit;
+use std::{mem::MaybeUninit, sync::Arc};
 
 use httparse::{Header, ParserConfig, Status};
 
 use super::{Fault, scan::diagnose};
-use crate::{call::Signal, dialect::signals, limits};
+use crate::{
+    call::Signal,
+    dialect::{self, signals},
+    limits,
+    proxy::countermand::Retained,
+};
 
 /// The head of a request. Names that are not listed here are not looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +38,8 @@ pub struct RequestHead {
     /// Whether the client waits for 100 (Continue) before it sends the body.
     pub expect_continue: bool,
     pub framing: Framing,
+    /// Fields that a request of the gateway's own would say again, if one may follow.
+    pub(in crate::proxy) retained: Option<Arc<Retained>>,
 }
 
 /// The head of a response.
@@ -152,16 +159,20 @@ impl RequestHead {
         let version = Version::parse(request.version)?;
         let fields = Fields::read(request.headers)?;
         let framing = fields.framing(version)?.unwrap_or(Framing::None);
-        let method = request.method.ok_or(Fault::RequestLine)?.into();
+        let method: Method = request.method.ok_or(Fault::RequestLine)?.into();
         // Some read it as the first bytes of the tunnel (RFC 9110, section 9.3.6).
         if method == Method::Connect && framing.has_content() {
             return Err(Fault::Content);
         }
         // A server must ignore the Upgrade of an HTTP/1.0 request (RFC 9110, section 7.8).
         let upgrade = fields.upgrade && fields.upgrade_option && version == Version::Http11;
+        let target = request.path.ok_or(Fault::RequestLine)?;
+        let may = dialect::may_follow(method.as_str(), target, fields.content_type.as_deref());
+        let all = request.headers.iter().map(|field| (field.name, field.value));
         Ok(Self {
             method,
-            target: request.path.ok_or(Fault::RequestLine)?.to_owned(),
+            target: target.to_owned(),
+            retained: may.then(|| Retained::of(all)).flatten(),
             version,
             upgrade,
             websocket: upgrade && fields.websocket,

@@ -1,5 +1,7 @@
 //! Heads: what of them is checked, understood and counted.
 
+use std::sync::Arc;
+
 use ::h2::ext::Protocol;
 use http::{
     HeaderMap, HeaderName, Method, Request, Response,
@@ -7,7 +9,11 @@ use http::{
     uri::{Authority, Scheme},
 };
 
-use crate::{call::Signal, dialect::signals, proxy::exchange};
+use crate::{
+    call::Signal,
+    dialect::{self, signals},
+    proxy::{countermand::Retained, exchange},
+};
 
 /// The request names no host, so nothing can be sent for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +46,8 @@ pub(super) fn prepare<T>(request: &mut Request<T>, scheme: &Scheme) -> Result<bo
 pub(super) struct Gathered {
     codings: Option<String>,
     signals: Vec<Signal>,
+    /// Of a request, if one of the gateway's own may follow.
+    retained: Option<Arc<Retained>>,
 }
 
 impl Gathered {
@@ -48,7 +56,16 @@ impl Gathered {
         for (name, value) in headers {
             signals::note(&mut signals, name.as_str().as_bytes(), value.as_bytes());
         }
-        Self { codings: joined(headers, &CONTENT_ENCODING), signals }
+        Self { codings: joined(headers, &CONTENT_ENCODING), signals, retained: None }
+    }
+
+    /// Of a request.
+    pub(super) fn of_request<T>(request: &Request<T>) -> Self {
+        let (headers, target) = (request.headers(), target(request));
+        let may = dialect::may_follow(request.method().as_str(), target, content_type(headers));
+        let all = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+        let retained = may.then(|| Retained::of(all)).flatten();
+        Self { retained, ..Self::of(headers) }
     }
 }
 
@@ -61,7 +78,7 @@ pub(super) fn begin<'a, T>(
     let uri = request.uri();
     exchange::Request {
         method: request.method().as_str(),
-        target: uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str),
+        target: target(request),
         host: uri.authority().map(|authority| authority.as_str().to_owned()),
         content_type: content_type(request.headers()),
         content_encoding: gathered.codings.as_deref(),
@@ -74,6 +91,7 @@ pub(super) fn begin<'a, T>(
             .get(RETRY_COUNT)
             .and_then(|it| it.to_str().ok()?.parse().ok()),
         signals: &gathered.signals,
+        retained: gathered.retained.as_ref(),
         stream_id: Some(stream_id),
     }
 }
@@ -92,6 +110,10 @@ pub(super) fn answer<'a, T>(
             .and_then(|response| response.headers().get(LOCATION)?.to_str().ok()),
         signals: &gathered.signals,
     }
+}
+
+fn target<T>(request: &Request<T>) -> &str {
+    request.uri().path_and_query().map_or("", http::uri::PathAndQuery::as_str)
 }
 
 fn content_type(headers: &HeaderMap) -> Option<&str> {

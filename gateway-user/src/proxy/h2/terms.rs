@@ -58,7 +58,7 @@ pub(super) fn exchange(
         return None;
     }
     add(&coverage.bytes_observed, bytes);
-    let gathered = Gathered::of(request.headers());
+    let gathered = Gathered::of_request(request);
     let asked = head::begin(request, &gathered, id);
     Some(Exchange::begin(connection, seq, &asked))
 }

@@ -29,7 +29,7 @@ trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Io for T {}
 
-fn run(test: impl Future<Output = ()>) {
+pub(super) fn run(test: impl Future<Output = ()>) {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(1).build();
     runtime
@@ -38,7 +38,7 @@ fn run(test: impl Future<Output = ()>) {
         .expect("it comes to an end");
 }
 
-fn asynchronous(stream: StdStream) -> TcpStream {
+pub(super) fn asynchronous(stream: StdStream) -> TcpStream {
     stream.set_nonblocking(true).expect("an option");
     TcpStream::from_std(stream).expect("a runtime")
 }

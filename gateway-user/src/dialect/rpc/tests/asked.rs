@@ -27,7 +27,7 @@ fn a_tool_call_is_read_with_all_that_names_it() {
         let body = json!({"jsonrpc": "2.0", "id": "x", "method": "tools/call", "params": params});
         let (_, _, invocation) = agent.call("/mcp", &body);
         assert_eq!(invocation.arguments, Some(Json::in_text("").get()));
-        assert_eq!(invocation.rpc_id.as_deref(), Some("x"));
+        assert_eq!(invocation.rpc_id.as_deref(), Some("\"x\""));
     }
 }
 
