@@ -191,10 +191,7 @@ impl Gateway {
             .map_err(system("the runtime directory"))?;
         upkeep::sweep(&config.daemon.runtime_dir, &instance)?;
         let key = node::key(&config.daemon.state_dir)?;
-        let kills = Kills::within(&config.daemon.state_dir);
-        let latches = kills.read()?;
-        let state_dir = (!embedded).then_some(&*config.daemon.state_dir);
-        let remembrance = Remembrance::open(state_dir)?;
+        let (kills, latch, remembrance) = killed(&config, embedded)?;
         let boot = node::random().map_err(system("random bytes"))?;
 
         let (clock, agents) = (Clock::start(), Agents::default());
@@ -224,9 +221,9 @@ impl Gateway {
             bounds: Arc::new(Bounds::new((&config.limits).into())),
             purse,
             state,
-            latch: Latch::new(latches),
+            latch,
             kills,
-            remembrance: std::sync::Mutex::new(remembrance),
+            remembrance,
             salt: node::lineage_salt(&key),
             decrypting,
             runtime: Handle::current(),
@@ -291,6 +288,18 @@ impl Gateway {
         let state_dir = Some(self.0.config.daemon.state_dir.clone());
         StateFile { state_dir, agents, ..StateFile::own() }
     }
+}
+
+/// Who is killed, and how what goes on with them is recognised.
+fn killed(
+    config: &Config,
+    embedded: bool,
+) -> Result<(Kills, Latch, std::sync::Mutex<Remembrance>), GatewayError> {
+    let state = &config.daemon.state_dir;
+    let kills = Kills::within(state);
+    let latch = Latch::new(kills.read()?);
+    let remembrance = Remembrance::open((!embedded).then_some(state))?;
+    Ok((kills, latch, remembrance.into()))
 }
 
 /// The programs, loaded, with what an earlier gateway of the same instance has pinned of their maps.

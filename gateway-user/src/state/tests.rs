@@ -21,7 +21,11 @@ struct Bed {
 
 impl Bed {
     fn open(place: &TempDir) -> Result<Self, StateError> {
-        let (state, replay) = State::open_unattended(place.path(), Timestamp(5))?;
+        Self::open_at(place, Timestamp(5))
+    }
+
+    fn open_at(place: &TempDir, now: Timestamp) -> Result<Self, StateError> {
+        let (state, replay) = State::open_unattended(place.path(), now)?;
         let limits = Limits {
             amounts: Amounts::MOST.with(Dimension::OutputTokens, 1 << 40),
             ..Limits::default()
@@ -232,4 +236,21 @@ fn what_could_not_be_written_is_made_good() {
     let bed = Bed::open(&place).expect("it opens");
     assert_eq!(bed.spent(), 42);
     bed.state.end();
+}
+
+#[test]
+fn a_clock_that_was_far_ahead_is_set_back_for_everybody_who_reads() {
+    let place = TempDir::new().expect("room");
+    let mut bed = Bed::open_at(&place, Timestamp(1 << 50)).expect("it opens");
+    bed.call(1, 10);
+    bed.kill();
+    // From its journal, from that and the next one's, and from the database.
+    for now in [7, 8, 9].map(Timestamp) {
+        let (state, replay) = State::open_unattended(place.path(), now).expect("it opens");
+        assert_eq!((replay.now(), replay.astray()), (now, 0));
+        if now == Timestamp(8) {
+            state.end();
+        }
+    }
+    assert_eq!(Bed::open(&place).expect("it opens").spent(), 100, "as it was held");
 }

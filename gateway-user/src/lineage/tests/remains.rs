@@ -113,6 +113,18 @@ fn what_servers_and_clients_name_leads_to_what_remains() {
 }
 
 #[test]
+fn a_tool_that_is_called_only_then_is_the_step_that_asked_for_it() {
+    let mut before = begun();
+    let (first, end) = before.turn(&[user("a")], &calls("plan", &["call_0", "call_1"]));
+    assert_eq!(before.invoke("search", 0).step, end.tools[0].step);
+    let mut next = after(&before, first.workflow, 5);
+    let made = next.invoke("search", 0);
+    assert_eq!((made.workflow, made.step), (first.workflow, end.tools[1].step));
+    let other = next.invoke("search", 1);
+    assert_ne!(other.session, first.session);
+}
+
+#[test]
 fn under_another_salt_nothing_of_what_was_said_can_be_told() {
     let mut before = begun();
     let (first, _) = before.turn(&[system("s"), user("a")], &calls("yes", &["call_0"]));
