@@ -117,3 +117,36 @@ pub enum CancelCause {
     /// The gateway ended.
     GatewayEnding,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cancel() -> Cancel {
+        let before = r#"{"cause":"kill","requested_at":"2023-11-14T22:13:20Z","upstream_closed_ms":1.0,"bytes_after_cancel":0,"generation_may_continue":true}"#;
+        serde_json::from_str(before).expect("as gateways wrote it before they asked")
+    }
+
+    #[test]
+    fn only_a_server_that_agrees_stops() {
+        for (status, outcome, goes_on) in [
+            (200, CancelOutcome::Acknowledged, false),
+            (202, CancelOutcome::Acknowledged, false),
+            (404, CancelOutcome::Unknown, true),
+            (400, CancelOutcome::Refused, true),
+            (503, CancelOutcome::Refused, true),
+        ] {
+            let mut cancel = cancel();
+            assert_eq!((cancel.upstream_told, cancel.cancel_request), (None, None));
+            assert_eq!(CancelOutcome::of(status), outcome);
+            let request = CancelRequest { outcome, status: Some(status), after_ms: None };
+            cancel.requested(request);
+            assert_eq!(cancel.generation_may_continue, Some(goes_on), "{status}");
+            assert_eq!(cancel.cancel_request, Some(request));
+        }
+        let mut of_tool = Cancel { generation_may_continue: None, ..cancel() };
+        let outcome = CancelOutcome::Acknowledged;
+        of_tool.requested(CancelRequest { outcome, status: Some(202), after_ms: None });
+        assert_eq!(of_tool.generation_may_continue, None);
+    }
+}

@@ -20,13 +20,13 @@ use super::{
 };
 
 /// A budget of the agent, of so much of one thing.
-fn of(dimension: Dimension, most: u64) -> Budget {
+pub(super) fn of(dimension: Dimension, most: u64) -> Budget {
     let limits = Limits { amounts: Amounts::MOST.with(dimension, most), ..Limits::default() };
     Budget::new("agent", Scope::Agent, limits)
 }
 
 /// A chat about that, with further fields.
-fn chat(wish: &str, fields: &str) -> String {
+pub(super) fn chat(wish: &str, fields: &str) -> String {
     let body = format!(
         r#"{{"model":"gpt-4o","messages":[{{"role":"user","content":"{wish}"}}]{fields}}}"#
     );
@@ -37,7 +37,7 @@ fn chat(wish: &str, fields: &str) -> String {
 }
 
 /// An answer that spent so much.
-fn answered(input: u64, output: u64) -> String {
+pub(super) fn answered(input: u64, output: u64) -> String {
     let body = json!({
         "id": "chatcmpl-1", "object": "chat.completion", "model": "gpt-4o",
         "choices": [{ "index": 0, "message": { "role": "assistant", "content": "yes" },

@@ -8,10 +8,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde_json::json;
 use turnpike::{
     call::{CancelOutcome, CancelRequest, Holder, UpstreamTold, WorkflowId},
     config::Mode,
-    limits,
+    limits::{self, Bound},
     proxy::{Agents, Latch},
 };
 
@@ -237,4 +238,59 @@ fn a_server_that_does_not_answer_is_not_waited_for() {
     assert!(begun.elapsed() < limits::COUNTERMAND_TIME * 2);
     assert_eq!((bed.counted("countermands"), bed.counted("countermands_failed")), (1, 1));
     eventually("nothing is left", || bed.agent.countermands_under_way() == 0);
+}
+
+/// Calls that are answered elsewhere, so many in one request.
+fn batch(ids: std::ops::Range<usize>) -> String {
+    let calls: Vec<_> = ids
+        .map(|id| {
+            json!({ "jsonrpc": "2.0", "id": id, "method": "tools/call",
+                "params": { "name": "slow", "arguments": { "id": id } } })
+        })
+        .collect();
+    let body = json!(calls).to_string();
+    format!(
+        "POST /messages HTTP/1.1\r\nHost: mcp.test\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+#[test]
+fn only_a_few_are_asked_at_once_and_the_others_in_their_turn() {
+    const MOST: usize = limits::COUNTERMANDS_AT_ONCE_PER_AGENT;
+    let (bed, agents, latch) = Bed::mortal(Mode::Audit);
+    let server = Server::new();
+    let (mut client, mut upstream) = asked(&bed, &server, &batch(0..MOST + 1));
+    send(&mut upstream, ACCEPTED);
+    expect(&mut client, ACCEPTED);
+    kill(&agents, &latch, Holder::Node);
+    let mut told: Vec<_> = (0..MOST).map(|_| server.await_call()).collect();
+    std::thread::sleep(Duration::from_millis(50));
+    server.never_called();
+    assert_eq!(bed.agent.countermands_under_way(), MOST + 1);
+    send(&mut told[0], ACCEPTED);
+    told.push(server.await_call());
+    for told in &mut told[1..] {
+        send(told, ACCEPTED);
+    }
+    eventually("all are told", || bed.agent.countermands_under_way() == 0);
+    assert_eq!(bed.counted("countermands"), MOST as u64 + 1);
+    assert_eq!(bed.counted("countermands_failed"), 0);
+}
+
+#[test]
+fn heads_are_kept_of_so_many_calls_and_no_more() {
+    const MOST: usize = limits::COUNTERMANDS_KEPT_PER_AGENT;
+    let (bed, agents, latch) = Bed::mortal(Mode::Audit);
+    let server = Server::new();
+    for ids in [0..MOST, MOST..MOST + 1] {
+        let (mut client, mut upstream) = asked(&bed, &server, &batch(ids));
+        send(&mut upstream, ACCEPTED);
+        expect(&mut client, ACCEPTED);
+    }
+    assert_eq!(bed.agent.bounds.hits(Bound::CountermandsKept), 1);
+    killed(&agents, &latch, bed.steps.placed()[MOST].0);
+    nobody_is_asked(&bed, &server);
+    assert_eq!(bed.agent.calls_waiting(&Holder::Node), MOST + 1);
 }

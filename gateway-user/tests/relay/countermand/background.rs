@@ -4,13 +4,15 @@ use std::net::TcpStream;
 
 use serde_json::json;
 use turnpike::{
-    call::{CancelCause, CancelOutcome, Holder, State, UpstreamTold, WorkflowId},
+    call::{CancelCause, CancelOutcome, Holder, State, Timestamp, UpstreamTold, WorkflowId},
     config::Mode,
+    ledger::{Budget, Dimension, OnExceed},
 };
 
 use super::{asked, killed, nobody_is_asked};
 use crate::relay::{
     bed::{Bed, Server, eventually},
+    budget::{answered, chat, of},
     gate::{expect, heard_nothing, rest, send},
 };
 
@@ -138,4 +140,44 @@ fn a_client_that_leaves_what_is_made_in_the_background_does_not_cancel_it() {
         nobody_is_asked(&bed, &server);
         assert_eq!(bed.agent.calls_waiting(&Holder::Node), 1);
     }
+}
+
+#[test]
+fn a_budget_that_ends_calls_cancels_it_where_it_is_enforced() {
+    for mode in [Mode::Enforce, Mode::Audit] {
+        let budget = Budget { on_exceed: OnExceed::Cancel, ..of(Dimension::InputTokens, 1000) };
+        let (bed, _purse) = Bed::paying(mode, vec![budget]);
+        let server = Server::new();
+        left(&bed, &server, "a", "resp_1");
+        let (mut client, mut upstream) = bed.pair();
+        send(&mut client, chat("two", ""));
+        expect(&mut upstream, &chat("two", ""));
+        send(&mut upstream, answered(5000, 5));
+        expect(&mut client, &answered(5000, 5));
+        if mode == Mode::Audit {
+            bed.steps.finished(1);
+            nobody_is_asked(&bed, &server);
+            continue;
+        }
+        let mut told = server.await_call();
+        expect(&mut told, &cancelled("resp_1"));
+        send(&mut told, document("resp_1", "cancelled"));
+        eventually("it is known", || bed.agent.countermands_under_way() == 0);
+        let cancel = bed.steps.finished(2).remove(1).step.cancel.expect("it was ended");
+        assert_eq!(
+            (cancel.cause, cancel.generation_may_continue),
+            (CancelCause::Budget, Some(false))
+        );
+    }
+}
+
+#[test]
+fn credentials_are_not_kept_for_ever() {
+    let (bed, agents, latch) = Bed::mortal(Mode::Audit);
+    let server = Server::new();
+    let workflow = left(&bed, &server, "a", "resp_1");
+    agents.forget_credentials(Timestamp(u64::MAX));
+    killed(&agents, &latch, workflow);
+    nobody_is_asked(&bed, &server);
+    assert_eq!(bed.agent.calls_waiting(&Holder::Node), 1, "as the kill says");
 }
