@@ -105,9 +105,10 @@ impl Recall {
         Some(Dispatch { letter, target, body, _kept: kept })
     }
 
-    /// Whether it will be known what to say.
-    pub(super) fn has_words(&self, response: Option<&str>, reason: &Reason) -> bool {
-        self.what.wording(self.letter.target(), response, reason).is_some()
+    /// Whether it is known what to say, and somebody is there to do so.
+    pub(super) fn can_be_sent(&self, response: Option<&str>, reason: &Reason) -> bool {
+        let wording = self.what.wording(self.letter.target(), response, reason);
+        wording.is_some() && self.letter.errands().are_done()
     }
 
     /// Has its client told why, in the stream in which that waits for the answer. A server that is notified

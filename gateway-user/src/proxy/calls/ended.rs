@@ -40,7 +40,7 @@ impl Running {
     pub(super) fn can_be_recalled(&self, reason: &Reason) -> bool {
         let response = self.response();
         let recall = self.recall.as_ref().filter(|_| reason.cause != Cause::Ending);
-        recall.is_some_and(|recall| recall.has_words(response, reason))
+        recall.is_some_and(|recall| recall.can_be_sent(response, reason))
     }
 
     fn response(&self) -> Option<&str> {
