@@ -198,7 +198,6 @@ impl Gateway {
         let (purse, state) = budgets::open(&config, embedded, clock, agents.clone())?;
         let hooks = hooks(&instance, verbose)?;
         let workflows = Arc::new(Workflows::new());
-        let decrypting = Arc::new(Decrypting::open(&config, clock)?);
         let recorder = Arc::new(ToStore(Arc::clone(&workflows)));
         let names = Arc::new(Directory::default());
         let rules = Arc::new(Rules::new(config.egress(), Arc::clone(&names), clock));
@@ -225,7 +224,7 @@ impl Gateway {
             kills,
             remembrance,
             salt: node::lineage_salt(&key),
-            decrypting,
+            decrypting: Arc::new(Decrypting::open(&config, clock)?),
             runtime: Handle::current(),
             embedded,
             boot,

@@ -78,8 +78,8 @@ mod tests {
         HostList::parse(hosts).expect("they are hosts")
     }
 
-    fn at(address: &str) -> Option<IpAddr> {
-        Some(address.parse().expect("an address"))
+    fn at(address: &str) -> IpAddr {
+        address.parse().expect("an address")
     }
 
     #[test]
@@ -95,12 +95,12 @@ mod tests {
             "fd00::7",
             "::ffff:10.0.0.1",
         ] {
-            assert!(upstreams.stream(Some("llm:8000"), at(address)), "{address}");
-            assert!(upstreams.stream(None, at(address)), "{address}");
-            assert!(!upstreams.stream(Some("API.example.com:443"), at(address)), "{address}");
+            assert!(upstreams.stream(Some("llm:8000"), Some(at(address))), "{address}");
+            assert!(upstreams.stream(None, Some(at(address))), "{address}");
+            assert!(!upstreams.stream(Some("API.example.com:443"), Some(at(address))), "{address}");
         }
         for address in ["203.0.113.7", "100.128.0.1", "172.32.0.1", "2001:db8::1"] {
-            assert!(!upstreams.stream(Some("llm"), at(address)), "{address}");
+            assert!(!upstreams.stream(Some("llm"), Some(at(address))), "{address}");
         }
         assert!(!upstreams.stream(Some("llm"), None), "behind a proxy");
     }
@@ -116,10 +116,10 @@ mod tests {
         ];
         let upstreams = Upstreams::new(rules, Arc::default());
         assert!(upstreams.stream(Some("yes.example.com"), None));
-        assert!(upstreams.stream(Some("llm:1"), at("203.0.113.7")));
+        assert!(upstreams.stream(Some("llm:1"), Some(at("203.0.113.7"))));
         assert!(upstreams.stream(Some("[2001:db8::1]:8000"), None));
-        assert!(!upstreams.stream(Some("no.example.com:8000"), at("10.0.0.1")));
-        assert!(!upstreams.stream(Some("llm"), at("10.0.0.9")));
-        assert!(upstreams.stream(Some("llm"), at("10.0.0.8")), "of one's own, with no rule");
+        assert!(!upstreams.stream(Some("no.example.com:8000"), Some(at("10.0.0.1"))));
+        assert!(!upstreams.stream(Some("llm"), Some(at("10.0.0.9"))));
+        assert!(upstreams.stream(Some("llm"), Some(at("10.0.0.8"))), "of one's own, with no rule");
     }
 }

@@ -7,11 +7,23 @@ use crate::dialect::trial::{EVENTS, JSON, Trial};
 const LINES: &str = "application/x-ndjson";
 
 fn events(documents: &[Value]) -> String {
-    documents.iter().map(|document| format!("data: {document}\n\n")).collect()
+    documents
+        .iter()
+        .flat_map(|document| ["data: ".into(), document.to_string(), "\n\n".into()])
+        .collect()
 }
 
 fn lines(documents: &[Value]) -> String {
-    documents.iter().map(|document| format!("{document}\n")).collect()
+    documents.iter().flat_map(|document| [document.to_string(), "\n".into()]).collect()
+}
+
+/// Events that are called what their type is.
+fn named(documents: &[Value]) -> String {
+    let name = |document: &Value| document["type"].as_str().unwrap_or_default().to_owned();
+    let named = documents.iter().flat_map(|document| {
+        ["event: ".into(), name(document), "\n".into(), events(std::slice::from_ref(document))]
+    });
+    named.collect()
 }
 
 fn gather_of(dialect: Dialect, content_type: &str, pieces: &[&[u8]]) -> Result<Value, Incomplete> {
@@ -22,7 +34,9 @@ fn gather_of(dialect: Dialect, content_type: &str, pieces: &[&[u8]]) -> Result<V
         signals: &[],
     };
     let mut gathering = Gathering::of(dialect, &response).expect("a stream");
-    pieces.iter().for_each(|piece| gathering.feed(piece));
+    for piece in pieces {
+        gathering.feed(piece);
+    }
     gathering.end().map(|body| serde_json::from_slice(&body).expect("JSON"))
 }
 
@@ -158,12 +172,7 @@ fn the_last_event_of_responses_has_it_all() {
         json!({"type":"response.output_item.done","output_index":0,"item":answer["output"][0]}),
         json!({"type":"response.completed","response":answer}),
     ];
-    let stream: String = stream
-        .iter()
-        .map(|event| {
-            format!("event: {}\ndata: {event}\n\n", event["type"].as_str().unwrap_or_default())
-        })
-        .collect();
+    let stream = named(&stream);
     assert_eq!(gathered(trial, Dialect::OpenaiResponses, &stream), answer);
 }
 
@@ -180,12 +189,7 @@ fn message_of(deltas: &[Value], stop: &str) -> String {
     stream.push(json!({"type":"message_delta","delta":{"stop_reason":stop,"stop_sequence":null},
         "usage":{"output_tokens":9}}));
     stream.push(json!({"type":"message_stop"}));
-    stream
-        .iter()
-        .map(|event| {
-            format!("event: {}\ndata: {event}\n\n", event["type"].as_str().unwrap_or_default())
-        })
-        .collect()
+    named(&stream)
 }
 
 #[test]

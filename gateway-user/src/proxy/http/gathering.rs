@@ -2,7 +2,7 @@
 
 use std::mem::take;
 
-use super::{Http, Measured};
+use super::{Http, measured::Measured};
 use crate::proxy::{
     exchange::Connection,
     h1::{ResponsePiece, with_field, without_field},
