@@ -93,7 +93,7 @@ fn a_stream_that_ends_with_its_connection_is_whole_too() {
     let (mut client, mut server) = bed.pair();
     ask(&mut client, &mut server);
     let head = HEAD.replace("transfer-encoding: chunked\r\n", "");
-    let events: String = CHUNKS.iter().map(|data| format!("data: {data}\n\n")).collect();
+    let events: String = CHUNKS.iter().flat_map(|data| ["data: ", data, "\n\n"]).collect();
     send(&mut server, head + &events);
     drop(server);
     assert_eq!(rest(&mut client), document());
@@ -197,7 +197,7 @@ fn what_may_not_be_changed_is_not() {
     expect(&mut upstream, &request);
     // And what is a stream already goes on as one.
     let (mut client, mut server) = bed.pair();
-    send(&mut client, &post("", &chat(r#","stream":true"#)));
+    send(&mut client, post("", &chat(r#","stream":true"#)));
     let sent = r#"{"stream_options":{"include_usage":true},"#;
     let asked = chat(r#","stream":true"#).replacen('{', sent, 1);
     expect(&mut server, &post("", &asked));

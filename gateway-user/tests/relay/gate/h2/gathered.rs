@@ -65,12 +65,12 @@ fn what_is_ended_before_it_is_whole_is_answered_with_why() {
         to.send_data(Bytes::from_static(part), false).expect("it is open");
         let seen = || bed.agent.coverage.snapshot().bytes_observed;
         let before = seen();
-        let come = async {
+        let arrival = async {
             while seen() < before + part.len() as u64 {
                 tokio::task::yield_now().await;
             }
         };
-        ends.serving(come).await;
+        ends.serving(arrival).await;
         assert_eq!(bed.agent.cut(&no(), |_, _| true), 1);
         let reset = std::future::poll_fn(|cx| to.poll_reset(cx));
         let (code, (status, _, told)) =
