@@ -4,6 +4,7 @@
 mod dialects {
     mod audited;
     mod cut;
+    mod gathered;
     mod refused;
     mod repeated;
     mod tools;

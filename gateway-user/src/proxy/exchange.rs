@@ -22,6 +22,7 @@ use super::{
     dialogue::Spoken,
     egress::Whither,
     gate::CallAdmission,
+    meter::Meter,
     others::Passing,
     recording::Recording,
 };
@@ -362,7 +363,9 @@ impl Exchange {
         if let Some(voice) = &mut self.voice {
             let was_to_stream = voice.asks_for_stream();
             voice.answered(response);
-            if was_to_stream && !self.is_gathered() {
+            if self.is_gathered() {
+                self.calls.meters().for_each(Meter::keep_back);
+            } else if was_to_stream {
                 self.calls.stream(false);
             }
         }

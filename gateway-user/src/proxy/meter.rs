@@ -16,12 +16,14 @@ pub(super) struct Meter {
     /// Those of it that were within.
     within: u64,
     is_over: bool,
+    /// Nothing goes on before all does.
+    keeps_back: bool,
 }
 
 impl Meter {
     /// By our count `most_text` are as many tokens as the ceiling's.
     pub(super) const fn new(ceiling: Ceiling, most_text: u64) -> Self {
-        Self { ceiling, most_text, within: 0, is_over: false }
+        Self { ceiling, most_text, within: 0, is_over: false, keeps_back: false }
     }
 
     /// Whether the answer is to end where it comes to more.
@@ -40,6 +42,11 @@ impl Meter {
             self.within = at.fewest;
         }
         self.is_over
+    }
+
+    /// From here on nothing of the answer goes on before it is whole.
+    pub(super) const fn keep_back(&mut self) {
+        self.keeps_back = true;
     }
 
     /// Something came that is too large to be read.
@@ -64,7 +71,8 @@ impl Meter {
         }
         let enforced = self.is_enforced();
         let decision = if enforced { Decision::Cut } else { Decision::WouldCut };
-        let withheld = came.fewest().saturating_sub(self.within);
+        let gone = if self.keeps_back { 0 } else { self.within };
+        let withheld = came.fewest().saturating_sub(gone);
         Some(TooLong {
             ruling: Ruling::new(self.ceiling.budget, decision),
             withheld_tokens: enforced.then_some(withheld),

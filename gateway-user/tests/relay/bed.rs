@@ -90,10 +90,18 @@ impl Bed {
 
     /// One whose agent is held to these budgets.
     pub(crate) fn paying(mode: Mode, budgets: Vec<Budget>) -> (Self, Purse) {
+        Self::paying_as(budgets, |agent| agent.in_mode(mode).under(everywhere()))
+    }
+
+    /// The same, whose agent is like that.
+    pub(crate) fn paying_as(
+        budgets: Vec<Budget>,
+        like: impl FnOnce(Agent) -> Agent,
+    ) -> (Self, Purse) {
         let agents = Agents::default();
         let purse = Purse::new(Ledger::new(budgets), agents.clone());
         let paying = purse.clone();
-        let prepare = |agent: Agent| agent.in_mode(mode).under(everywhere()).paying(paying, None);
+        let prepare = |agent: Agent| like(agent).paying(paying, None);
         (Self::among(agents, prepare), purse)
     }
 

@@ -1,4 +1,4 @@
-//! Every agent at work at the same time, under one gateway in audit mode: what each side saw.
+//! Agents at work at the same time, under one gateway: what each side saw.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -37,18 +37,19 @@ pub(super) struct Conversation<'a> {
 }
 
 /// The same for all tests: they look at different parts of it.
-pub(super) static AUDITED: LazyLock<Audited> = LazyLock::new(Audited::make);
+pub(super) static AUDITED: LazyLock<Audited> =
+    LazyLock::new(|| Audited::make(Mode::Audit, &[CASES.as_slice(), &TOOL_CASES].concat()));
 
 impl Audited {
-    fn make() -> Self {
+    /// Of agents in that mode, at work on these cases.
+    pub(super) fn make(mode: Mode, cases: &[Case]) -> Self {
         let container = Container::start();
         let site = PlainSite::beside(&container);
         let _tools = ToolServer::beside(&container);
-        let gateway = Gateway::start(Mode::Audit);
+        let gateway = Gateway::start(mode);
         gateway.attach_container(&container, &[]);
-        let cases = [CASES.as_slice(), &TOOL_CASES].concat();
         let seen =
-            Agents::start(&container, site.server.address(), SCRIPT, &cases, Manner::Strict).end();
+            Agents::start(&container, site.server.address(), SCRIPT, cases, Manner::Strict).end();
         let logged = site.server.logged();
         let workflows = settled(&gateway, &logged);
         let coverage = gateway.agents_json()[0]["coverage"].clone();
@@ -98,9 +99,13 @@ impl Audited {
     }
 }
 
-/// By the body, as not every answer has an id; each conversation's holds its name.
+/// By the answer's id, or by the body, as not every answer has one; each conversation's holds its name.
 fn step<'a>(workflows: &'a [Workflow], logged: &Logged) -> Option<(&'a Workflow, &'a Step)> {
-    let is_it = |step: &&Step| step.request_sha256.as_ref() == Some(&logged.request_sha256);
+    let is_it = |step: &&Step| {
+        let id = logged.response_id.as_ref();
+        step.request_sha256.as_ref() == Some(&logged.request_sha256)
+            || id.is_some() && step.response_id.as_ref() == id
+    };
     workflows.iter().find_map(|workflow| Some((workflow, workflow.steps.iter().find(is_it)?)))
 }
 

@@ -35,7 +35,7 @@ fn assert_counted(names: &[&str]) {
 
 /// The client and the server must agree, and the conversation be what it was to be.
 #[track_caller]
-fn assert_seen(case: Case, Conversation { seen, calls, .. }: &Conversation<'_>) {
+pub(super) fn assert_seen(case: Case, Conversation { seen, calls, .. }: &Conversation<'_>) {
     let name = case.name;
     assert!(seen.errors.is_empty(), "{name}: {seen:?}");
     let expected = if case.tools { 2 } else { 1 };
@@ -53,7 +53,7 @@ fn assert_seen(case: Case, Conversation { seen, calls, .. }: &Conversation<'_>) 
 
 /// The gateway and the server must agree.
 #[track_caller]
-fn assert_shown(case: Case, Conversation { calls, tools, .. }: &Conversation<'_>) {
+pub(super) fn assert_shown(case: Case, Conversation { calls, tools, .. }: &Conversation<'_>) {
     let name = case.name;
     for (logged, step) in calls {
         assert_eq!(step.dialect.as_deref(), Some(case.dialect), "{name}");

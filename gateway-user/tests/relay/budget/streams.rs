@@ -1,19 +1,20 @@
 //! Streamed answers that come to more than is held for their calls, since their servers do not keep to
 //! the limit that they were given.
 
-use std::{io::Write as _, net::TcpStream, thread, time::Duration};
+use std::{io::Write as _, net::TcpStream, sync::Arc, thread, time::Duration};
 
 use serde_json::{Value, json};
 use turnpike::{
     call::{Decision, Ruling, Step, Usage},
     config::Mode,
     ledger::{Budget, Dimension, OnExceed},
+    policy::upstreams::Upstreams,
     proxy::Purse,
 };
 
 use super::{
     super::{
-        bed::{Bed, PATIENCE, eventually},
+        bed::{Bed, PATIENCE, eventually, everywhere},
         gate::{expect, no, rest, send},
     },
     chat, heard, of, spent,
@@ -277,6 +278,30 @@ fn not_a_token_is_delivered_beyond_what_is_held_and_what_came_is_told() {
             assert_eq!(bed.counted("calls_cut"), 1);
         }
     }
+}
+
+#[test]
+fn so_is_a_stream_that_its_client_did_not_ask_for_and_nothing_of_it_is_delivered() {
+    let (bed, purse) = Bed::paying_as(vec![of(Dimension::OutputTokens, 100)], |agent| {
+        let agent = agent.in_mode(Mode::Enforce).under(everywhere());
+        agent.asking(Arc::new(Upstreams::default()))
+    });
+    let (mut client, mut server) = bed.pair();
+    send(&mut client, chat("hi", ""));
+    let request = heard(&mut server);
+    assert!(request.contains(r#""max_completion_tokens":100,"#), "{request}");
+    assert!(request.contains(r#""stream":true,"#), "{request}");
+    let (head, pieces) = answer(Dialect::Chat { usage: false }, 130, Framing::Chunks(100));
+    send(&mut server, [head.as_bytes(), &pieces.concat()].concat());
+    let got = rest(&mut client);
+    assert!(got.starts_with("HTTP/1.1 400 "), "{got}");
+    assert_eq!(Dialect::Chat { usage: false }.message(&got), REASON);
+    let step = last_step(&bed);
+    assert_eq!(step.policy.last(), Some(&Ruling::new("agent".into(), Decision::Cut)));
+    let Usage { output, .. } = step.usage.expect("it is known");
+    let withheld = step.withheld_tokens.expect("it is told");
+    assert!(output > 100 && (101..=130).contains(&withheld), "{withheld} of {output}");
+    eventually("it is settled", || spent(&purse, Dimension::OutputTokens) == (output, 0));
 }
 
 #[test]
