@@ -325,7 +325,9 @@ fn spawn_run(place: &Place, more: &[&str], command: &[String]) -> Background {
 #[test]
 fn run_shows_what_the_command_did_and_ends_as_the_command_ended() {
     let server = loopback();
-    let place = Place::new(Mode::Enforce);
+    // So that what the server was sent is what the client has sent.
+    let as_asked = "[[upstream]]\nhosts = [\"127.0.0.1\"]\nstream_upstream = false\n";
+    let place = Place::configured(Mode::Enforce, as_asked);
     let out = place.config().with_file_name("trace.jsonl");
     let options = ["--name", "hosted", "--trace-out", out.to_str().expect("our own path")];
     let command = on_the_host(&few(&server, "run"), "exit 3");
