@@ -2,8 +2,8 @@
 //! conversation. What leads there is found by `resolve` and `values`.
 
 use crate::call::{
-    Confidence, Evidence, EvidenceKind, Prompt, Retry, RetryReason, SideEffects, Signal, StepId,
-    StepKind, Timestamp, WorkflowId,
+    Confidence, Evidence, EvidenceKind, Prompt, Retry, RetryReason, SessionId, SideEffects, Signal,
+    StepId, StepKind, Timestamp, TraceId, WorkflowId,
 };
 
 use super::{
@@ -324,8 +324,7 @@ impl Lineage {
     /// Nothing is known to lead there.
     fn put_alone(&mut self, first: &First<'_>) -> Put {
         let history = first.history;
-        let mut same = self.memory.asked.get(history.whole());
-        let is_twin = same.any(|seq| {
+        let is_twin = self.memory.asked.get(history.whole()).any(|seq| {
             self.memory.step(seq).is_some_and(|it| it.instructions == history.instructions)
         });
         let confidence = match (is_twin, first.begun_elsewhere) {
@@ -338,23 +337,11 @@ impl Lineage {
         evidence.extend(
             named.map(|it| Evidence::new(EvidenceKind::SessionId, confidence, Some(it.by))),
         );
-        let placement = Placement {
-            workflow: self.ids.workflow(),
-            session: named.map_or_else(|| self.ids.session(), |named| named.session),
-            trace: self.ids.trace(),
-            step: self.ids.step(),
-            parents: Vec::new(),
-            opens_workflow: true,
-            depth: 1,
-            sub_plan: None,
-            kind: StepKind::Planner,
-            confidence,
-            evidence,
-            retry: None,
-            spent_tries: 0,
-            answered: Vec::new(),
-            corrections: Vec::new(),
-        };
+        let workflow = self.ids.workflow();
+        let session = named.map_or_else(|| self.ids.session(), |named| named.session);
+        let trace = self.ids.trace();
+        let step = self.step_in((workflow, session, trace), confidence, evidence);
+        let placement = Placement { opens_workflow: true, ..step };
         // It is in what it opens.
         Put { placement, part: Part::Main, under: None, sure: Confidence::CERTAIN, covers: 0 }
     }
@@ -372,10 +359,21 @@ impl Lineage {
         evidence: Vec<Evidence>,
     ) -> Option<Placement> {
         let flow = self.memory.flow(workflow)?;
-        Some(Placement {
+        let place = (workflow, flow.session, flow.trace);
+        Some(self.step_in(place, confidence, evidence))
+    }
+
+    /// The same, of one that may not be known yet.
+    fn step_in(
+        &mut self,
+        (workflow, session, trace): (WorkflowId, SessionId, TraceId),
+        confidence: Confidence,
+        evidence: Vec<Evidence>,
+    ) -> Placement {
+        Placement {
             workflow,
-            session: flow.session,
-            trace: flow.trace,
+            session,
+            trace,
             step: self.ids.step(),
             parents: Vec::new(),
             opens_workflow: false,
@@ -388,7 +386,7 @@ impl Lineage {
             spent_tries: 0,
             answered: Vec::new(),
             corrections: Vec::new(),
-        })
+        }
     }
 }
 

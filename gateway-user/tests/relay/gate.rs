@@ -90,6 +90,27 @@ pub(super) fn answer(stream: &mut TcpStream) -> (String, Value) {
     (head.into(), serde_json::from_str(body).expect("JSON"))
 }
 
+/// The content of what is left of chunks, which end whole; the first so many bytes are of a chunk
+/// that has begun.
+pub(super) fn dechunked(text: &str, begun: usize) -> String {
+    let (first, mut rest) = text.split_at(begun);
+    let mut content = first.to_owned();
+    if begun > 0 {
+        rest = rest.strip_prefix("\r\n").expect("the end of a chunk");
+    }
+    loop {
+        let (size, after) = rest.split_once("\r\n").expect("a chunk");
+        let size = usize::from_str_radix(size, 16).expect("a size");
+        let (chunk, after) = after.split_at(size);
+        content.push_str(chunk);
+        rest = after.strip_prefix("\r\n").expect("its end");
+        if size == 0 {
+            assert_eq!(rest, "");
+            return content;
+        }
+    }
+}
+
 /// It was reset, and nothing had come.
 pub(super) fn heard_nothing(stream: &mut TcpStream) {
     let mut received = Vec::new();

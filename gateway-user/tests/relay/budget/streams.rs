@@ -15,7 +15,7 @@ use turnpike::{
 use super::{
     super::{
         bed::{Bed, PATIENCE, eventually, everywhere},
-        gate::{expect, no, rest, send},
+        gate::{dechunked, expect, no, rest, send},
     },
     chat, heard, of, spent,
 };
@@ -223,19 +223,10 @@ fn asked_with(mode: Mode, dialect: Dialect, budget: Budget) -> (Bed, Purse, TcpS
 }
 
 /// The content of a body.
-fn dechunked(body: &str, framing: Framing) -> String {
-    let Framing::Chunks(_) = framing else { return body.to_owned() };
-    let (mut content, mut rest) = (String::new(), body);
-    loop {
-        let (size, after) = rest.split_once("\r\n").expect("a chunk");
-        let size = usize::from_str_radix(size, 16).expect("a size");
-        let (chunk, after) = after.split_at(size);
-        content.push_str(chunk);
-        rest = after.strip_prefix("\r\n").expect("its end");
-        if size == 0 {
-            assert_eq!(rest, "");
-            return content;
-        }
+fn content_of(body: &str, framing: Framing) -> String {
+    match framing {
+        Framing::Chunks(_) => dechunked(body, 0),
+        Framing::UntilClose => body.to_owned(),
     }
 }
 
@@ -260,7 +251,7 @@ fn not_a_token_is_delivered_beyond_what_is_held_and_what_came_is_told() {
             send(&mut server, [head.as_bytes(), &pieces.concat()].concat());
             let got = rest(&mut client);
             let body = got.strip_prefix(&*head).expect("the head as it is");
-            let content = dechunked(body, framing);
+            let content = content_of(body, framing);
             assert_eq!(content.matches("archive").count(), 100, "{dialect:?} {framing:?}");
             let expected = dialect.begin() + &dialect.word().repeat(100);
             let last = content.strip_prefix(&*expected).expect("what fits, as it is");
@@ -321,7 +312,7 @@ fn wherever_the_pieces_are_cut_an_event_goes_on_whole_or_not_at_all() {
         }
         send(&mut server, last.concat());
         let got = rest(&mut client);
-        let content = dechunked(got.strip_prefix(&*head).expect("the head"), framing);
+        let content = content_of(got.strip_prefix(&*head).expect("the head"), framing);
         let expected = dialect.word().repeat(100);
         let last = content.strip_prefix(&*expected).expect("what fits, as it is");
         assert_eq!(dialect.message(last), REASON);
@@ -341,8 +332,8 @@ fn an_answer_at_exactly_its_limit_is_whole() {
             // It is in chunks of our own, since it may be filtered.
             expect(&mut client, &head);
             drop(server);
-            let content = dechunked(&rest(&mut client), framing);
-            assert_eq!(content, dechunked(&stream, framing));
+            let content = content_of(&rest(&mut client), framing);
+            assert_eq!(content, content_of(&stream, framing));
         } else {
             expect(&mut client, &[&*head, &stream].concat());
         }
@@ -415,7 +406,7 @@ fn a_call_that_is_ended_while_an_event_waits_is_whole_to_its_client() {
         eventually("all is read", || bed.agent.coverage.snapshot().bytes_observed >= all);
         eventually("it is ended", || bed.agent.cut(&no(), |_, _| true) == 1);
         let got = rest(&mut client);
-        let content = dechunked(got.strip_prefix(&*head).expect("the head"), Framing::Chunks(1));
+        let content = content_of(got.strip_prefix(&*head).expect("the head"), Framing::Chunks(1));
         let last = content.trim_end().rsplit("\n\n").next().expect("an event");
         assert_eq!(dialect.message(last), no().to_string());
         let first = content.strip_suffix(&format!("{last}\n\n")).expect("it is the last");
@@ -473,7 +464,7 @@ fn a_client_that_does_not_read_holds_up_a_counted_stream() {
     send(&mut server, end.concat());
     drop(server);
     let got = reader.join().expect("an orderly end");
-    let content = dechunked(got.strip_prefix(&*head).expect("the head as it is"), framing);
+    let content = content_of(got.strip_prefix(&*head).expect("the head as it is"), framing);
     assert_eq!(content.matches("archive").count(), words);
     assert_eq!(last_step(&bed).withheld_tokens, None);
 }

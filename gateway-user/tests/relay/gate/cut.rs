@@ -7,7 +7,7 @@ use turnpike::{config::Mode, drain::Phase};
 
 use super::{
     super::bed::{Bed, eventually, everywhere},
-    GET, OK, chat, expect, heard_nothing, no, post, rest, send,
+    GET, OK, chat, dechunked, expect, heard_nothing, no, post, rest, send,
 };
 
 const STREAM: &str =
@@ -32,27 +32,6 @@ fn asked(bed: &Bed, answer: &str) -> (TcpStream, TcpStream) {
 
 fn cut(bed: &Bed) {
     assert_eq!(bed.agent.cut(&no(), |_, _| true), 1);
-}
-
-/// The content of what is left of chunks, which end whole; the first so many bytes are of a chunk
-/// that has begun.
-fn dechunked(text: &str, begun: usize) -> String {
-    let (first, mut rest) = text.split_at(begun);
-    let mut content = first.to_owned();
-    if begun > 0 {
-        rest = rest.strip_prefix("\r\n").expect("the end of a chunk");
-    }
-    loop {
-        let (size, after) = rest.split_once("\r\n").expect("a chunk");
-        let size = usize::from_str_radix(size, 16).expect("a size");
-        let (chunk, after) = after.split_at(size);
-        content.push_str(chunk);
-        rest = after.strip_prefix("\r\n").expect("its end");
-        if size == 0 {
-            assert_eq!(rest, "");
-            return content;
-        }
-    }
 }
 
 /// The error of the last event of a stream.
