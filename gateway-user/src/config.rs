@@ -83,6 +83,9 @@ pub struct Defaults {
     /// What becomes of calls that are made again although an earlier try may have spent tokens or run a
     /// tool, in enforce: `"allow"`, `"refuse"`, or `{ at_most = N }`.
     pub on_retry: OnRetry,
+    /// Whether a client that leaves before it has its one answer gets that when it asks the same again, in
+    /// enforce.
+    pub replay_aborted: bool,
 }
 
 impl Defaults {
@@ -328,9 +331,9 @@ mod tests {
     #[test]
     fn what_is_shown_reads_back() {
         let config = Config::parse(
-            "[defaults]\nmode = \"enforce\"\non_unmetered = \"allow\"\non_retry = \"refuse\"\n[daemon]\ndrain = \"1500ms\"\n[[agent]]\n\
+            "[defaults]\nmode = \"enforce\"\non_unmetered = \"allow\"\non_retry = \"refuse\"\nreplay_aborted = true\n[daemon]\ndrain = \"1500ms\"\n[[agent]]\n\
              match = { container = \"a*\", label = { app = \"b\" } }\nname = \"{pod}\"\n\
-             tenant = \"acme\"\nexisting = \"reset\"\ndecrypt = \"off\"\non_unmetered = \"deny\"\non_retry = { at_most = 2 }",
+             tenant = \"acme\"\nexisting = \"reset\"\ndecrypt = \"off\"\non_unmetered = \"deny\"\non_retry = { at_most = 2 }\nreplay_aborted = false",
         )
         .expect("valid");
         let shown = toml::to_string(&config).expect("shows");

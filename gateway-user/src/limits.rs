@@ -91,6 +91,13 @@ pub const COUNTERMAND_AGE: std::time::Duration = std::time::Duration::from_hours
 pub const COUNTERMANDS_AT_ONCE_PER_AGENT: usize = 64;
 /// How long such a request may take, waiting and dialling included. Longer: it has failed.
 pub const COUNTERMAND_TIME: std::time::Duration = std::time::Duration::from_secs(3);
+/// Answers of one agent that are awaited or kept for the case that their clients, which have left, ask the
+/// same again. The oldest makes room.
+pub const REPLAYS_PER_AGENT: usize = 16;
+/// Bytes of such an answer, its head included. A larger one is not kept.
+pub const REPLAY_BYTES: usize = 4 * 1024 * 1024;
+/// How long one is read, and kept, since its client has left. As long as a call counts as made again.
+pub const REPLAY_TIME: std::time::Duration = std::time::Duration::from_mins(10);
 /// Kinds of other traffic that are listed of each agent: a host, a method, a path. Others are
 /// counted together.
 pub const OTHER_LINES_PER_AGENT: usize = 256;

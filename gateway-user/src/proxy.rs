@@ -32,6 +32,7 @@ mod purse;
 mod recording;
 mod refusal;
 mod relay;
+mod replay;
 mod selftest;
 mod silence;
 mod sniff;

@@ -20,6 +20,7 @@ mod relay {
     mod opaque;
     mod properties;
     mod repeats;
+    mod replay;
     mod responses;
     mod script;
     mod smuggling;

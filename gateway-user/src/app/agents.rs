@@ -26,6 +26,7 @@ pub(super) struct Terms {
     pub(super) decrypt: Decrypt,
     pub(super) on_unmetered: OnUnmetered,
     pub(super) on_retry: OnRetry,
+    pub(super) replay_aborted: bool,
     /// The certificates by which upstream is verified, if not those of the agent itself.
     pub(super) bundle: Option<PathBuf>,
     /// Budgets for it alone.
@@ -56,6 +57,7 @@ impl Terms {
             decrypt,
             on_unmetered,
             on_retry: OnRetry::Allow,
+            replay_aborted: false,
             bundle,
             budget: None,
             tenant,
@@ -84,6 +86,7 @@ impl Terms {
             decrypt: self.decrypt,
             on_unmetered: self.on_unmetered,
             on_retry: self.on_retry,
+            replay_aborted: self.replay_aborted,
             bundle: self.bundle,
             budget: self.budget,
             container_name: self.container_name,

@@ -226,6 +226,7 @@ mod tests {
             decrypt: Decrypt::Off,
             on_unmetered: OnUnmetered::default(),
             on_retry: OnRetry::default(),
+            replay_aborted: false,
             bundle: None,
             budget: None,
             attached_at: Timestamp(0),

@@ -29,7 +29,7 @@ use crate::{
         preflight,
     },
     call::Workflow,
-    config::{Config, Decrypt, Mode},
+    config::{Config, Decrypt, Defaults, Mode},
     control::{
         cli::{Global, RunArgs},
         client::Client,
@@ -72,7 +72,7 @@ pub(super) async fn run(args: RunArgs, global: &Global) -> anyhow::Result<u8> {
     let ending = Ending::new()?;
     let room = Room::make(pid)?;
     let trust = Environment::place(&config.daemon.runtime_dir, pid);
-    let (on_unmetered, on_retry) = (config.defaults.on_unmetered, config.defaults.on_retry);
+    let Defaults { on_unmetered, on_retry, replay_aborted, .. } = config.defaults;
     let keeper = Keeper::find(config, global).await?;
     // Kept until the command has ended.
     let environment = match decrypt {
@@ -84,7 +84,7 @@ pub(super) async fn run(args: RunArgs, global: &Global) -> anyhow::Result<u8> {
             let bundle = environment.as_ref().map(Environment::own_bundle);
             // Its cgroup is new: nothing in it is older.
             let terms = Terms::asked(mode, Existing::Keep, decrypt, on_unmetered, bundle);
-            let terms = Terms { budget: args.budget.clone(), on_retry, ..terms };
+            let terms = Terms { budget: args.budget.clone(), on_retry, replay_aborted, ..terms };
             match keeper.attach(&room.0, &name, terms).await {
                 Ok(()) => {
                     let variables = environment.as_ref();

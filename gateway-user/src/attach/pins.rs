@@ -93,6 +93,8 @@ pub struct HeldAgent {
     pub on_unmetered: OnUnmetered,
     #[serde(default)]
     pub on_retry: OnRetry,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replay_aborted: bool,
     /// The file of certificates by which upstream is verified, if not the agent's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bundle: Option<PathBuf>,

@@ -12,8 +12,10 @@ pub struct Cancel {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     pub requested_at: Timestamp,
-    /// From then until upstream was told: its connection closed, or its stream reset.
-    pub upstream_closed_ms: Micros,
+    /// From then until upstream was told: its connection closed, or its stream reset. Absent where its answer
+    /// was read on, for a try that asks the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upstream_closed_ms: Option<Micros>,
     /// Bytes of its answer that were read in between.
     pub bytes_after_cancel: u64,
     /// Whether the model may have gone on for all that: what answers in one piece need not notice that

@@ -44,7 +44,7 @@ impl SideEffects {
             let first = step.retry.map_or(step.step_id, |retry| retry.of_step_id);
             let before = done.get(&first).copied().unwrap_or_default();
             if let Some(retry) = &mut step.retry {
-                retry.side_effects = before;
+                retry.side_effects = if retry.replayed { Self::default() } else { before };
             }
             let own = Self::of(step, run.contains(&step.step_id));
             done.insert(first, before.and(own));
@@ -113,6 +113,7 @@ mod tests {
             reason: RetryReason::StreamTruncated,
             attempt: 1,
             side_effects: SideEffects::default(),
+            replayed: false,
         };
         Step { retry: Some(retry), ..step(id, CallKind::Model) }
     }

@@ -418,6 +418,10 @@ pub struct Retry {
     /// What the tries before it had done already. Known once the workflow is looked at as a whole.
     #[serde(default, skip_serializing_if = "SideEffects::is_none")]
     pub side_effects: SideEffects,
+    /// Whether it was answered with what upstream has answered to a try before it, whose client had left: it
+    /// spent nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replayed: bool,
 }
 
 /// Why a step had to be repeated.

@@ -25,6 +25,7 @@ pub struct AgentRule {
     pub decrypt: Option<Decrypt>,
     pub on_unmetered: Option<OnUnmetered>,
     pub on_retry: Option<OnRetry>,
+    pub replay_aborted: Option<bool>,
 }
 
 /// What a workload must be. It is all that is written; something is.
@@ -232,6 +233,10 @@ struct Written {
     /// tool, in enforce: `"allow"`, `"refuse"`, or `{ at_most = N }`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     on_retry: Option<OnRetry>,
+    /// Whether a client that leaves before it has its one answer gets that when it asks the same again, in
+    /// enforce.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    replay_aborted: Option<bool>,
 }
 
 /// The rule can't hold.
@@ -252,8 +257,17 @@ impl TryFrom<Written> for AgentRule {
     type Error = RuleError;
 
     fn try_from(written: Written) -> Result<Self, RuleError> {
-        let Written { matches, name, mode, tenant, existing, decrypt, on_unmetered, on_retry } =
-            written;
+        let Written {
+            matches,
+            name,
+            mode,
+            tenant,
+            existing,
+            decrypt,
+            on_unmetered,
+            on_retry,
+            replay_aborted,
+        } = written;
         if matches.is_empty() {
             return Err(RuleError::MatchesAll);
         }
@@ -263,15 +277,44 @@ impl TryFrom<Written> for AgentRule {
         if tenant.as_ref().is_some_and(String::is_empty) {
             return Err(RuleError::EmptyTenant);
         }
-        Ok(Self { matches, name, mode, tenant, existing, decrypt, on_unmetered, on_retry })
+        Ok(Self {
+            matches,
+            name,
+            mode,
+            tenant,
+            existing,
+            decrypt,
+            on_unmetered,
+            on_retry,
+            replay_aborted,
+        })
     }
 }
 
 impl From<AgentRule> for Written {
     fn from(rule: AgentRule) -> Self {
-        let AgentRule { matches, name, mode, tenant, existing, decrypt, on_unmetered, on_retry } =
-            rule;
-        Self { matches, name, mode, tenant, existing, decrypt, on_unmetered, on_retry }
+        let AgentRule {
+            matches,
+            name,
+            mode,
+            tenant,
+            existing,
+            decrypt,
+            on_unmetered,
+            on_retry,
+            replay_aborted,
+        } = rule;
+        Self {
+            matches,
+            name,
+            mode,
+            tenant,
+            existing,
+            decrypt,
+            on_unmetered,
+            on_retry,
+            replay_aborted,
+        }
     }
 }
 

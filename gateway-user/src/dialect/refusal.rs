@@ -73,16 +73,32 @@ pub fn accepted() -> Reply {
 /// would have been without the gateway. In the server's own words, if it had some.
 #[must_use]
 pub fn broken(caller: &Caller, why: &Incomplete) -> Reply {
-    let message = format!("turnpike: the server has not finished its answer: {why}");
-    let body = match (why, caller.dialect) {
-        (Incomplete::Reported(words), _) => words.clone(),
-        (_, Some(Dialect::AnthropicMessages)) => {
+    match why {
+        Incomplete::Reported(words) => bad_gateway(words.clone()),
+        _ => failed(caller, &format!("the server has not finished its answer: {why}")),
+    }
+}
+
+/// What a caller is told that was to get the answer to an earlier try of its call, when there is none.
+#[must_use]
+pub fn unanswered(caller: &Caller) -> Reply {
+    failed(caller, "the try of this call whose answer it was to get has come to none; ask again")
+}
+
+/// What a caller is told whose server has failed, which may be better when it tries again.
+fn failed(caller: &Caller, what: &str) -> Reply {
+    let message = format!("turnpike: {what}");
+    bad_gateway(match caller.dialect {
+        Some(Dialect::AnthropicMessages) => {
             let error = json!({ "type": "api_error", "message": message });
             line(&json!({ "type": "error", "error": error, "request_id": caller.request_id }))
         }
-        (_, Some(Dialect::Ollama)) => line(&json!({ "error": message })),
+        Some(Dialect::Ollama) => line(&json!({ "error": message })),
         _ => line(&openai(&message, "turnpike_upstream_failed")),
-    };
+    })
+}
+
+fn bad_gateway(body: Vec<u8>) -> Reply {
     Reply { status: 502, fields: vec![("content-type", "application/json".to_owned())], body }
 }
 

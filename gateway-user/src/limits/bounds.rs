@@ -85,6 +85,8 @@ pub enum Bound {
     ListeningStreams,
     RefusalsPerStream,
     CountermandsKept,
+    Replays,
+    ReplayBytes,
 }
 
 /// What a bound's limit counts.
@@ -96,7 +98,7 @@ pub enum Unit {
 }
 
 impl Bound {
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 26] = [
         Self::ConnectionsPerAgent,
         Self::Connections,
         Self::HandshakeTime,
@@ -121,6 +123,8 @@ impl Bound {
         Self::ListeningStreams,
         Self::RefusalsPerStream,
         Self::CountermandsKept,
+        Self::Replays,
+        Self::ReplayBytes,
     ];
 
     /// As the configuration calls it where it can be changed, else as [`limits`] does.
@@ -151,6 +155,8 @@ impl Bound {
             Self::ListeningStreams => "listening_streams_per_agent",
             Self::RefusalsPerStream => "refusals_per_stream",
             Self::CountermandsKept => "countermands_kept_per_agent",
+            Self::Replays => "replays_per_agent",
+            Self::ReplayBytes => "replay_bytes",
         }
     }
 
@@ -282,6 +288,8 @@ impl Bounds {
             Bound::ListeningStreams => limits::LISTENING_STREAMS_PER_AGENT,
             Bound::RefusalsPerStream => limits::REFUSALS_PER_STREAM,
             Bound::CountermandsKept => limits::COUNTERMANDS_KEPT_PER_AGENT,
+            Bound::Replays => limits::REPLAYS_PER_AGENT,
+            Bound::ReplayBytes => limits::REPLAY_BYTES,
         };
         Some(u64::try_from(count).unwrap_or(u64::MAX))
     }

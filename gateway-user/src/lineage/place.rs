@@ -71,6 +71,7 @@ impl Lineage {
             reason: if tried.model == model { failure } else { RetryReason::FallbackModel },
             attempt: tried.attempt.saturating_add(1),
             side_effects: SideEffects::default(),
+            replayed: false,
         };
         let spent_tries = tried.spent_tries.saturating_add(tried.may_have_effects().into());
         let (from, part, under) = (tried.id, tried.part, tried.under);

@@ -2,6 +2,7 @@
 
 mod ended;
 mod fetch;
+mod orphan;
 mod payment;
 mod recalled;
 mod settle;
@@ -19,10 +20,11 @@ use super::{
     exchange::{Connection, Ended},
     meter::Meter,
     purse::Held,
+    replay::{Key, Replay},
     spend::Order,
 };
 use crate::{
-    call::{CallKind, Name, Reason, SessionId, Step, StepId, Timestamp, Tool, WorkflowId},
+    call::{CallKind, Digest, Name, Reason, SessionId, Step, StepId, Timestamp, Tool, WorkflowId},
     dialect::{Answered, Asked, CallKey, What},
     limits::{self, Bound},
     lineage::Placement,
@@ -34,6 +36,7 @@ use payment::Terms;
 use settle::settle;
 
 pub(super) use fetch::Fetch;
+pub(super) use orphan::Orphan;
 
 /// The calls of models in an exchange, or in a WebSocket, that wait for their answers.
 #[derive(Debug, Default)]
@@ -73,6 +76,8 @@ struct Running {
     in_stream: bool,
     /// Once its exchange has ended without its answer.
     left: Option<Left>,
+    /// Which other tries are of the same call. Absent: none is to get the answer to this one.
+    key: Option<Key>,
 }
 
 /// What a call's exchange came to that ended without its answer.
@@ -93,6 +98,8 @@ pub(super) struct Placed {
     pub(super) output: Result<Option<u64>, Reason>,
     /// What its client is to be told beside its answer, if it is to be.
     pub(super) warning: Option<Box<str>>,
+    /// What it is answered with. Absent: it goes upstream.
+    pub(super) replay: Option<Replay>,
 }
 
 /// Where a call belongs, and since when it is there.
@@ -129,6 +136,8 @@ pub(super) struct Asking {
     pub(super) stream_id: Option<u32>,
     pub(super) host: Option<Name>,
     pub(super) started: Timestamp,
+    /// What tells it from other calls than tries of the same. Absent: no other try is to get its answer.
+    pub(super) identity: Option<Digest>,
 }
 
 /// How the answer of a call came.
@@ -269,12 +278,21 @@ impl Place {
     }
 }
 
+impl Called {
+    /// It is answered with what was spent for before.
+    fn is_replayed(&mut self) {
+        if let Self::Model(order) = self {
+            order.is_replayed();
+        }
+    }
+}
+
 impl Running {
     /// For which nothing is held, nor kept.
     const fn new(place: Place, call: Called, asking: &Asking) -> Self {
-        let (held, meter, recall, left) = (None, None, None, None);
+        let (held, meter, recall, left, key) = (None, None, None, None, None);
         let (stand, in_stream) = (place.stand(), asking.stream_id.is_some());
-        Self { place, call, held, meter, recall, stand, in_stream, left }
+        Self { place, call, held, meter, recall, stand, in_stream, left, key }
     }
 }
 
@@ -322,7 +340,7 @@ fn place(
     if let What::Model(prompt) = &asked.what
         && !prompt.operation.calls_model()
     {
-        return (None, Placed { stand: None, output: Ok(None), warning: None });
+        return (None, Placed { stand: None, output: Ok(None), warning: None, replay: None });
     }
     // What the process that calls has done, and those that it comes from, they did before.
     connection.recording.catch_up();
@@ -337,21 +355,39 @@ fn place(
     let wish = wish
         .filter(|_| placement.opens_workflow)
         .map(|wish| connection.recording.wishes.hash(wish));
-    let call = match &asked.what {
+    let mut call = match &asked.what {
         What::Model(prompt) => {
             Called::Model(Box::new(Order::new(asking.host.clone(), prompt, sample)))
         }
         What::Tool(_) => Called::Tool(placement.parents.first().copied()),
     };
-    let terms =
-        if wanted { Terms::of(connection, asked, &placement, &call) } else { Terms::free() };
-    let Terms { held, meter, output, rulings, warning } = terms;
+    let key = key(asking, asked, &placement);
+    let terms = if wanted {
+        Terms::of(connection, asked, &placement, (&call, key.as_ref()))
+    } else {
+        Terms::free()
+    };
+    let Terms { held, meter, output, rulings, warning, replay } = terms;
+    if replay.is_some() {
+        call.is_replayed();
+        placement.retry.iter_mut().for_each(|retry| retry.replayed = true);
+    }
     let step = Step { policy: rulings, ..step(connection, asking, asked, &mut placement) };
     connection.recording.recorder.placed(&agent.reference(), &placement, step, wish);
     agent.waiting.fetches.note(&lineage);
     let place = Place::new(&placement, at);
-    let placed = Placed { stand: Some(place.stand()), output, warning };
-    (Some(Running { held, meter, ..Running::new(place, call, asking) }), placed)
+    let key = key.filter(|_| output.is_ok() && replay.is_none());
+    let placed = Placed { stand: Some(place.stand()), output, warning, replay };
+    (Some(Running { held, meter, key, ..Running::new(place, call, asking) }), placed)
+}
+
+/// Which other tries are of the same call, if one of them may get the answer to this one: it comes in one
+/// piece, in its own exchange.
+fn key(asking: &Asking, asked: &Asked, placement: &Placement) -> Option<Key> {
+    let What::Model(prompt) = &asked.what else { return None };
+    let head = asking.identity.filter(|_| !prompt.stream && !prompt.terms.background)?;
+    let first = placement.retry.map_or(placement.step, |retry| retry.of_step_id);
+    Some(Key { first, head, body: asked.sha256 })
 }
 
 /// The process that has called, if it is known.

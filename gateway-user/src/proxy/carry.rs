@@ -219,10 +219,14 @@ impl<E: Future<Output = ()>> Path<'_, E> {
             None => Tap::new(connection),
         };
         let mut relay = Relay::new(self.client, of_client, upstream, tap).after(of_upstream);
-        match run(&mut relay, self.ending, self.phase).await {
+        match run(&mut relay, self.ending, self.phase.clone()).await {
             Outcome::Over => None,
             Outcome::Parting => {
                 Box::pin(relay.part()).await;
+                None
+            }
+            Outcome::Abandoned => {
+                Box::pin(read_on(relay, self.phase)).await;
                 None
             }
             Outcome::Refused(refusal) => {
@@ -318,6 +322,16 @@ async fn drain<C: Leg, U: Leg>(relay: &mut Relay<C, U>, phase: Watch) -> Outcome
         // Nothing is under way in it yet.
         Outcome::Tunnel => Outcome::Over,
         outcome => outcome,
+    }
+}
+
+/// Has the answer of a client that has left heard out, unless everything is to end.
+pub(super) async fn read_on<C: Leg, U: Leg>(relay: Relay<C, U>, phase: Watch) {
+    let mut until = Until::new(phase, relay.agent());
+    tokio::select! {
+        biased;
+        reason = until.told() => tracing::debug!(%reason, "an answer is not read on"),
+        () = relay.read_on() => {}
     }
 }
 

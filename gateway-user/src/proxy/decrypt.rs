@@ -9,7 +9,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::{
     agent::Agent,
-    carry::{Path, Unread, connection, run},
+    carry::{Path, Unread, connection, read_on, run},
     connect::end_on_drop,
     coverage::{OpaqueReason, add},
     exchange::{Connection, Server},
@@ -160,6 +160,7 @@ async fn go_on(
             Outcome::Over => return,
             Outcome::Refused(refusal) => return relay.refuse(refusal).await,
             Outcome::Parting => return relay.part().await,
+            Outcome::Abandoned => return read_on(relay, phase).await,
             Outcome::Tunnel => {}
         }
         let Some(joined) = relay.into_tunnel() else { return };

@@ -1,5 +1,6 @@
 //! One HTTP request and its response: from bytes to a step of a workflow.
 
+mod abandoned;
 mod ear;
 mod plain;
 mod sieve;
@@ -9,6 +10,7 @@ use std::{mem::replace, net::SocketAddr, sync::Arc};
 
 use gateway_common::Origin;
 
+pub(super) use abandoned::Abandoned;
 use ear::Ear;
 use sieve::Sieve;
 use voice::Voice;
@@ -250,6 +252,7 @@ impl Exchange {
                 stream_id: request.stream_id,
                 host: request.host.as_deref().map(Name::shared),
                 started: connection.recording.clock.now(),
+                identity: None,
             },
             request_over: false,
             is_gone: false,
@@ -323,7 +326,8 @@ impl Exchange {
                         voice.belongs(stand);
                     }
                     self.warning = self.warning.take().or(placed.warning);
-                    admission = admission.and_then(|it| Ok(it.within(placed.output?, most)));
+                    admission = admission
+                        .and_then(|it| Ok(it.within(placed.output?, most).answered(placed.replay)));
                 }
                 self.calls.forget_letter();
                 admission

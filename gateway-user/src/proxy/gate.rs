@@ -10,7 +10,13 @@ use std::{
     },
 };
 
-use super::{agent::Agent, countermand::Countermands, cut::UnderWay, inbox::Inboxes};
+use super::{
+    agent::Agent,
+    countermand::Countermands,
+    cut::UnderWay,
+    inbox::Inboxes,
+    replay::{Replay, Replays},
+};
 use crate::{
     call::{Cause, Dialect, Name, Prompt, Reason, Unmetered},
     config::Mode,
@@ -53,6 +59,8 @@ pub(super) struct Policing {
     gate: Arc<dyn Gate>,
     on_unmetered: OnUnmetered,
     pub(super) on_retry: OnRetry,
+    /// Absent: no answer is kept whose client has left.
+    pub(super) replays: Option<Replays>,
     /// Absent: no call is made as a stream that is none.
     upstreams: Option<Arc<Upstreams>>,
     pub(super) under_way: UnderWay,
@@ -70,6 +78,7 @@ impl Default for Policing {
             gate: Arc::new(Open),
             on_unmetered: OnUnmetered::default(),
             on_retry: OnRetry::default(),
+            replays: None,
             upstreams: None,
             under_way: UnderWay::default(),
             inboxes: Inboxes::default(),
@@ -99,6 +108,13 @@ impl Agent {
     #[must_use]
     pub fn retrying(mut self, on_retry: OnRetry) -> Self {
         self.policing.on_retry = on_retry;
+        self
+    }
+
+    /// The same, with answers kept or not whose clients have left, for when they ask the same again.
+    #[must_use]
+    pub fn replaying(mut self, replays: bool) -> Self {
+        self.policing.replays = replays.then(Replays::default);
         self
     }
 
@@ -146,13 +162,16 @@ impl Policing {
     }
 }
 
-/// The right of a call to go upstream: in enforce the only key to its bytes.
+/// The right of a call to be answered: by upstream, to which it is the only key in enforce, or with what
+/// has been answered to it before.
 #[derive(Debug)]
 #[must_use]
 pub(super) struct CallAdmission {
     edits: Vec<Edit>,
     /// What its answer is to be like, if it can be made so.
     wish: Option<Change>,
+    /// Absent: it goes upstream.
+    replay: Option<Replay>,
 }
 
 /// How an answer differs from the one that was asked for. It goes to its client as it would have been.
@@ -183,7 +202,7 @@ impl CallAdmission {
         calls: Result<&[Asked], Unmetered>,
         may_stream: bool,
     ) -> Result<Self, Reason> {
-        let mut admission = Self { edits: Vec::new(), wish: None };
+        let mut admission = Self { edits: Vec::new(), wish: None, replay: None };
         if agent.mode == Mode::Audit {
             return Ok(admission);
         }
@@ -226,9 +245,24 @@ impl CallAdmission {
         self
     }
 
+    /// The same, with the answer that it gets, if it is not to go upstream for one.
+    pub(super) fn answered(self, replay: Option<Replay>) -> Self {
+        Self { replay, ..self }
+    }
+
+    /// Whether it goes upstream.
+    pub(super) const fn goes_upstream(&self) -> bool {
+        self.replay.is_none()
+    }
+
+    /// What it is answered with otherwise.
+    pub(super) fn into_replay(self) -> Option<Replay> {
+        self.replay
+    }
+
     /// Whether the body has to be looked at.
     pub(super) const fn changes(&self) -> bool {
-        self.wish.is_some() || !self.edits.is_empty()
+        self.goes_upstream() && (self.wish.is_some() || !self.edits.is_empty())
     }
 
     /// The body as it goes on, if that is not as it is. Fails if it has to be changed and can't be;
@@ -363,8 +397,11 @@ mod tests {
 
     #[test]
     fn what_must_be_changed_and_cannot_be_does_not_go_on() {
-        let admission =
-            CallAdmission { edits: vec![Edit::MaxOutput(5)], wish: Some(Change::Usage) };
+        let admission = CallAdmission {
+            edits: vec![Edit::MaxOutput(5)],
+            wish: Some(Change::Usage),
+            replay: None,
+        };
         let edit = |body: &[u8], sealed| admission.edit(Dialect::OpenaiChat, body, sealed);
         assert!(edit(b"{}", true).is_err());
         assert!(edit(br#"{"max_tokens":1,"max_tokens":2}"#, false).is_err());
@@ -373,7 +410,7 @@ mod tests {
         let edited = edit(br#"{"max_tokens":4}"#, false).expect("fit").expect("changed");
         assert_eq!(edited.body, br#"{"stream_options":{"include_usage":true},"max_tokens":4}"#);
         assert_eq!(edited.change, Some(Change::Usage));
-        let usage = CallAdmission { edits: Vec::new(), wish: Some(Change::Usage) };
+        let usage = CallAdmission { edits: Vec::new(), ..admission };
         assert!(usage.edit(Dialect::OpenaiChat, b"{}", true).expect("as it is").is_none());
     }
 

@@ -1,5 +1,6 @@
 //! HTTP/1 on a connection: which exchanges are under way, and which bytes belong to which.
 
+mod abandoned;
 mod again;
 mod gathering;
 mod held;
@@ -8,6 +9,7 @@ mod measured;
 
 use std::collections::VecDeque;
 
+pub(super) use self::abandoned::{Progress, ReadingOn};
 use self::{again::Again, held::Held, measured::Measured};
 use super::{
     coverage::add,
@@ -18,6 +20,7 @@ use super::{
         RequestHead, RequestPiece, ResponseFramer, ResponseHead, ResponsePiece, Sent,
     },
     refusal::Refusal,
+    replay::Replay,
     way::Way,
     ws::Deflate,
 };
@@ -38,6 +41,8 @@ pub(super) struct Http {
     held: Option<Box<Held>>,
     /// The last request, if it may have to go again, as it was.
     again: Option<Box<Again>>,
+    /// What the client is answered in upstream's place.
+    replay: Option<Replay>,
     /// What the client of a call that was refused is answered.
     reply: Option<Reply>,
     /// Of the answer that is under way, if its client gets what it comes to.
@@ -93,6 +98,7 @@ impl Http {
             asked: None,
             held: None,
             again: None,
+            replay: None,
             reply: None,
             gathered_head: Vec::new(),
             gone: None,

@@ -142,6 +142,8 @@ impl Lane {
                 }))?,
                 State::Ended(_) if watcher.waits() => return Poll::Pending,
                 State::Ended(end) => {
+                    // What was kept until now comes before it.
+                    ready!(self.poll_flush(cx, sink)).map_err(Failure::Sink)?;
                     let told = match end {
                         End::Whole => Pin::new(&mut *sink).poll_shutdown(cx),
                         End::Cut => sink.poll_cut(cx),
@@ -339,6 +341,11 @@ impl Lane {
             }
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Whether the source has ended, which may not have been passed on.
+    pub(super) const fn has_ended(&self) -> bool {
+        matches!(self.state, State::Ended(_) | State::Closed(_))
     }
 
     /// How the source ended, once that has been passed on.

@@ -1,20 +1,23 @@
 //! A relayed connection: both directions, and what ends it.
 
 use std::{
-    future::Future,
+    future::{Future, poll_fn},
     pin::{Pin, pin},
     task::{Context, Poll},
 };
 
 use tokio::{
+    io::AsyncReadExt as _,
     task::yield_now,
-    time::{Sleep, sleep},
+    time::{Sleep, sleep, timeout},
 };
 
 use super::{
     admit::ConnectAdmission,
     agent::Agent,
     connect::{end_on_drop, reset_now},
+    exchange::Ended,
+    http::{Progress, ReadingOn},
     lane::{End, Failure, Lane, Watcher},
     leg::Leg,
     refusal::{Refusal, farewell},
@@ -46,6 +49,8 @@ pub(super) struct Relay<C, U> {
     look: Option<Pin<Box<Sleep>>>,
     /// Absent where connections may be silent for as long as they like.
     silence: Option<Silence>,
+    /// What is read on when the client has left.
+    abandoned: Option<Box<ReadingOn>>,
 }
 
 /// How a relay ended.
@@ -57,6 +62,8 @@ pub(super) enum Outcome {
     Refused(Refusal),
     /// The client has still to hear the last words: [`Relay::part`].
     Parting,
+    /// The client has left, and its answer is still to be heard: [`Relay::read_on`].
+    Abandoned,
     /// The two go on through a tunnel: [`Relay::into_tunnel`].
     Tunnel,
 }
@@ -102,6 +109,7 @@ impl<C: Leg, U: Leg> Relay<C, U> {
             late: None,
             look: None,
             silence,
+            abandoned: None,
         }
     }
 
@@ -143,6 +151,33 @@ impl<C: Leg, U: Leg> Relay<C, U> {
         drop(self.upstream);
         let words = [self.down.take_unsent(), self.tap.take_words()].concat();
         farewell(&mut self.client, &words).await;
+    }
+
+    /// Reads the answer that the client has not waited for, until it is whole, or the call is to end.
+    pub(super) async fn read_on(self) {
+        let Self { client, mut upstream, abandoned, .. } = self;
+        drop(client);
+        let Some(mut answer) = abandoned else { return };
+        let cut = answer.take_cut();
+        let told = poll_fn(|cx| match cut.as_ref().and_then(|cut| cut.poll(cx)) {
+            Some(_) => Poll::Ready(()),
+            None => Poll::Pending,
+        });
+        let ended = tokio::select! {
+            biased;
+            () = told => Ended::ClientGone,
+            ended = timeout(limits::REPLAY_TIME, hear(&mut upstream, &mut answer)) => {
+                ended.unwrap_or(Ended::ClientGone)
+            }
+        };
+        if ended == Ended::Whole {
+            end_on_drop(upstream.socket());
+        }
+        drop(upstream);
+        if let Some(cut) = &cut {
+            cut.let_go();
+        }
+        answer.end(ended);
     }
 
     /// What the two go on with. `None` if there is no tunnel.
@@ -210,6 +245,21 @@ impl<C: Leg, U: Leg> Relay<C, U> {
     /// Whether nothing would be lost if it ended now.
     fn is_idle(&self) -> bool {
         self.tap.is_idle() && self.up.is_flushed() && self.down.is_flushed()
+    }
+}
+
+/// Hears an answer out, for nobody who is there.
+async fn hear(upstream: &mut impl Leg, answer: &mut ReadingOn) -> Ended {
+    let mut piece = vec![0; limits::READ_BYTES];
+    loop {
+        let Ok(count) = upstream.read(&mut piece).await else { return Ended::ClientGone };
+        let heard = piece.get(..count).unwrap_or_default();
+        if heard.is_empty() {
+            return answer.closed();
+        }
+        if let Progress::Over(ended) = answer.read(heard) {
+            return ended;
+        }
     }
 }
 
@@ -321,8 +371,7 @@ impl<C: Leg, U: Leg> Future for Relay<C, U> {
             this.tap.client_ended();
         }
         if this.has_left(cx) {
-            this.tap.broken(Side::Client);
-            return Poll::Ready(Outcome::Over);
+            return Poll::Ready(this.left());
         }
         match this.down.closed() {
             Some(End::Whole) => this.tap.server_ended(),
@@ -332,6 +381,7 @@ impl<C: Leg, U: Leg> Future for Relay<C, U> {
         if lanes.is_pending() {
             // Of what has begun just now, too.
             this.tap.poll_cut(cx);
+            this.tap.poll_replay(cx);
         }
         if let Some(outcome) = this.ending() {
             return Poll::Ready(outcome);
@@ -341,6 +391,7 @@ impl<C: Leg, U: Leg> Future for Relay<C, U> {
             this.tap.count_silent();
         }
         match lanes {
+            Poll::Ready(Err(Side::Client)) => return Poll::Ready(this.left()),
             Poll::Ready(Err(side)) => this.tap.broken(side),
             // Who waits for the other to go on must not take it for whole.
             Poll::Pending if silent && !idle => {}
@@ -373,17 +424,37 @@ impl<C: Leg, U: Leg> Relay<C, U> {
 
     /// Whether the client has not only ended what it says, but is gone, and a call of it under way.
     fn has_left(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.up.closed().is_none() || !self.tap.awaits_answer() {
+        if !self.up.has_ended() || !self.tap.awaits_answer() {
             self.look = None;
             return false;
+        }
+        // Over TLS a client says that it ends before its socket does. None waits for an answer then.
+        if self.client.plain().is_none() && self.tap.may_be_abandoned() {
+            return true;
         }
         while self.look.as_mut().is_none_or(|look| look.as_mut().poll(cx).is_ready()) {
             if !self.tap.connection().has_client() {
                 return true;
             }
+            if self.tap.may_be_abandoned() {
+                self.tap.client_stays();
+                // Now upstream is told that it says no more.
+                cx.waker().wake_by_ref();
+            }
             self.look = Some(Box::pin(sleep(limits::CLIENT_LOOK)));
         }
         false
+    }
+
+    /// The client has left: how the connection ends for that.
+    fn left(&mut self) -> Outcome {
+        let passed = self.up.is_flushed() && self.down.is_flushed();
+        self.abandoned = if passed { self.tap.abandon().map(Box::new) } else { None };
+        if self.abandoned.is_some() {
+            return Outcome::Abandoned;
+        }
+        self.tap.broken(Side::Client);
+        Outcome::Over
     }
 
     /// If what is under way has just been told to end, lets upstream go, and comes back for the rest:
@@ -521,11 +592,11 @@ mod tests {
 
     /// Drives the relay, which must go on, until it is so.
     async fn until(relay: &mut Pin<Box<Plain>>, so: impl Fn(&Plain) -> bool) {
-        let driven = std::future::poll_fn(|cx| {
+        let driven = poll_fn(|cx| {
             assert!(relay.as_mut().poll(cx).is_pending(), "it has ended");
             if so(relay) { Poll::Ready(()) } else { Poll::Pending }
         });
-        tokio::time::timeout(PATIENCE, driven).await.expect("it comes so far");
+        timeout(PATIENCE, driven).await.expect("it comes so far");
     }
 
     const PATIENCE: Duration = Duration::from_secs(10);

@@ -1,5 +1,6 @@
 //! What looks on while a connection is relayed, or is asked first.
 
+mod abandoned;
 mod parting;
 mod unread;
 
@@ -47,6 +48,8 @@ pub(super) struct Tap {
     reading: Reading,
     /// The client sends no more: if the answers are not whole in the end, it most likely left.
     client_ended: bool,
+    /// It is there for all that.
+    client_stays: bool,
     /// What waits of either side's bytes, in enforce.
     of_client: Kept,
     of_server: Kept,
@@ -95,6 +98,7 @@ impl Tap {
             connection,
             reading: Reading::Sniffing(Sniffer::default()),
             client_ended: false,
+            client_stays: false,
             of_client: Kept::default(),
             of_server: Kept::default(),
             course: Course::On,
@@ -137,9 +141,13 @@ impl Tap {
                 Side::Client => true,
                 Side::Upstream => !refusal.blames_client() || self.ending().is_some(),
             },
-            (Course::On, Reading::Http(http)) => {
-                side == Side::Client && self.asks() && (http.awaits_switch() || http.asks_again())
-            }
+            (Course::On, Reading::Http(http)) => match side {
+                Side::Client if !self.asks() => false,
+                Side::Client => {
+                    http.awaits_switch() || http.asks_again() || self.may_be_abandoned()
+                }
+                Side::Upstream => http.awaits_replay(),
+            },
             // What it has still to be told is bounded so.
             (Course::On, Reading::WebSocket(dialogue)) => {
                 side == Side::Client && dialogue.has_words()
@@ -151,9 +159,10 @@ impl Tap {
     /// Whether nothing more is to be read of that side for now. A client that waits for a switch of
     /// protocols is read on, as far as there is room, because it may leave.
     pub(super) fn holds(&self, side: Side) -> bool {
-        let awaits_switch = self.course == Course::On && matches!(self.reading, Reading::Http(_));
+        let is_client = side == Side::Client && self.course == Course::On;
+        let reads_on = is_client && matches!(self.reading, Reading::Http(_));
         let room = self.of_client.unread_len() < limits::READ_BYTES;
-        self.waits(side) && !(awaits_switch && room)
+        self.waits(side) && !(reads_on && room)
     }
 
     /// How the connection is to end now, if it is.

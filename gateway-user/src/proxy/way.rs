@@ -156,11 +156,18 @@ impl<'a> Way<'a> {
         [&asked.kept.undecided, last].concat()
     }
 
-    /// The call goes on: as it is, but for the last so many bytes, which are undecided, or as this.
-    pub(super) fn admit(&mut self, _: &CallAdmission, undecided: usize, instead: Option<&[u8]>) {
+    /// The call goes on: as it is, but for the last so many bytes, which are undecided, or as this; or
+    /// none of it does.
+    pub(super) fn admit(
+        &mut self,
+        admission: &CallAdmission,
+        undecided: usize,
+        instead: Option<&[u8]>,
+    ) {
         let Some(asked) = &mut self.asked else { return };
         asked.kept.holds = false;
         match instead {
+            _ if !admission.goes_upstream() => self.replace(b""),
             None => self.pass_all_but(undecided),
             Some(bytes) => self.replace(bytes),
         }

@@ -52,7 +52,7 @@ pub(super) fn answered(input: u64, output: u64) -> String {
     )
 }
 
-fn spent(purse: &Purse, dimension: Dimension) -> (u64, u64) {
+pub(super) fn spent(purse: &Purse, dimension: Dimension) -> (u64, u64) {
     purse.with(|ledger| {
         let mut balances = ledger.balances();
         balances.next().map_or((0, 0), |it| (it.spent[dimension], it.held[dimension]))

@@ -156,10 +156,12 @@ impl Gateway {
         let decrypt = request.decrypt.or_else(|| rule?.decrypt);
         let on_unmetered = rule.and_then(|rule| rule.on_unmetered);
         let on_retry = rule.and_then(|rule| rule.on_retry);
+        let replay_aborted = rule.and_then(|rule| rule.replay_aborted);
         let terms = Terms {
             mode,
             on_unmetered: on_unmetered.unwrap_or(self.0.config.defaults.on_unmetered),
             on_retry: on_retry.unwrap_or(self.0.config.defaults.on_retry),
+            replay_aborted: replay_aborted.unwrap_or(self.0.config.defaults.replay_aborted),
             decrypt: decrypt.unwrap_or_else(|| self.0.config.defaults.decrypt(mode)),
             bundle: request.bundle.clone(),
             budget: request.budget.clone(),

@@ -79,6 +79,7 @@ impl Gateway {
             decrypt: held.decrypt,
             on_unmetered: held.on_unmetered,
             on_retry: held.on_retry,
+            replay_aborted: held.replay_aborted,
             bundle: held.bundle.clone(),
             budget: held.budget.clone(),
             tenant: held.tenant.clone(),

@@ -185,7 +185,9 @@ fn notes(node: &Node<'_>, active: bool) -> Cell {
     }
     if let Some(cancel) = &step.cancel {
         notes.push((ended_by(cancel.cause).to_owned(), Color::Bad));
-        if cancel.generation_may_continue == Some(true) {
+        if cancel.upstream_closed_ms.is_none() {
+            notes.push(("its answer was read on for a retry".to_owned(), Color::Plain));
+        } else if cancel.generation_may_continue == Some(true) {
             notes.push(("the model may have gone on".to_owned(), Color::Busy));
         }
         notes.extend(cancel.cancel_request.as_ref().map(requested));
@@ -197,6 +199,9 @@ fn notes(node: &Node<'_>, active: bool) -> Cell {
     if let Some(retry) = &step.retry {
         let text = format!("retry {}: {}", retry.attempt, cause(retry.reason));
         notes.push((text, Color::Busy));
+        if retry.replayed {
+            notes.push(("replayed".to_owned(), Color::Plain));
+        }
         let SideEffects { tokens_spent, output_delivered, tool_run } = retry.side_effects;
         let done = [
             (tool_run, "its tool had run"),
@@ -432,6 +437,7 @@ mod tests {
             reason: RetryReason::RateLimit,
             attempt: 1,
             side_effects: SideEffects::default(),
+            replayed: false,
         });
         let mut broken = sample::model(7, StepKind::Planner, &[]);
         broken.status = None;
@@ -474,7 +480,7 @@ mod tests {
             cause: CancelCause::Kill,
             reason: None,
             requested_at: sample::START,
-            upstream_closed_ms: Micros(7),
+            upstream_closed_ms: Some(Micros(7)),
             bytes_after_cancel: 0,
             generation_may_continue: Some(true),
             upstream_told: Some(UpstreamTold::CancelRequest),

@@ -256,6 +256,7 @@ mod tests {
             reason: RetryReason::Overloaded,
             attempt: 1,
             side_effects: SideEffects::default(),
+            replayed: false,
         });
         step
     }

@@ -37,12 +37,24 @@ fn the_same_call_after_a_failure_is_a_retry() {
     let reason = RetryReason::Overloaded;
     assert_eq!(
         second.retry,
-        Some(Retry { of_step_id, reason, attempt: 1, side_effects: SideEffects::default() })
+        Some(Retry {
+            of_step_id,
+            reason,
+            attempt: 1,
+            side_effects: SideEffects::default(),
+            replayed: false
+        })
     );
     let reason = RetryReason::RateLimit;
     assert_eq!(
         third.retry,
-        Some(Retry { of_step_id, reason, attempt: 2, side_effects: SideEffects::default() })
+        Some(Retry {
+            of_step_id,
+            reason,
+            attempt: 2,
+            side_effects: SideEffects::default(),
+            replayed: false
+        })
     );
     assert_eq!([&second.parents, &third.parents], [&steps(&end), &steps(&end)]);
     assert_eq!([second.workflow, third.workflow], [first.workflow; 2]);

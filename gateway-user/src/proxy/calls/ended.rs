@@ -90,7 +90,7 @@ pub(super) fn cancel(
         cause,
         reason,
         requested_at: since.at,
-        upstream_closed_ms: since.let_go.unwrap_or(at).since(since.at),
+        upstream_closed_ms: Some(since.let_go.unwrap_or(at).since(since.at)),
         bytes_after_cancel: since.bytes,
         generation_may_continue,
         upstream_told: Some(told),

@@ -14,6 +14,7 @@ use crate::{
         cut::Stand,
         meter::Meter,
         purse::{Held, Unpaid, Verdict},
+        replay::{Key, Replay},
     },
 };
 
@@ -27,12 +28,21 @@ pub(super) struct Terms {
     pub(super) rulings: Vec<Ruling>,
     /// What it goes beyond without being refused, as its client is told (enforce).
     pub(super) warning: Option<Box<str>>,
+    /// What it is answered with. Absent: it goes upstream.
+    pub(super) replay: Option<Replay>,
 }
 
 impl Terms {
     /// Of a call that nothing is held for.
     pub(super) const fn free() -> Self {
-        Self { held: None, meter: None, output: Ok(None), rulings: Vec::new(), warning: None }
+        Self {
+            held: None,
+            meter: None,
+            output: Ok(None),
+            rulings: Vec::new(),
+            warning: None,
+            replay: None,
+        }
     }
 
     /// Holds what the call may come to, if it may be made.
@@ -40,13 +50,18 @@ impl Terms {
         connection: &Connection,
         asked: &Asked,
         placement: &Placement,
-        call: &Called,
+        (call, key): (&Called, Option<&Key>),
     ) -> Self {
         let mut terms = Self::free();
         let agent = &connection.agent;
         if let Some(reason) = agent.is_silenced(stand(placement)) {
             terms.rulings.push(Ruling::new(Name::shared(Ruling::KILL), Decision::Deny));
             return Self { output: Err(reason), ..terms };
+        }
+        // Nothing is spent twice, nor at all.
+        terms.replay = replay(connection, placement, key);
+        if terms.replay.is_some() {
+            return terms;
         }
         if let Err(reason) = agent.policing.on_retry.decide(placement.spent_tries) {
             let enforced = agent.mode == Mode::Enforce;
@@ -72,6 +87,13 @@ impl Terms {
         }
         terms
     }
+}
+
+/// What a try before this one has been answered, or will be, which its client did not wait for.
+fn replay(connection: &Connection, placement: &Placement, key: Option<&Key>) -> Option<Replay> {
+    let key = key.filter(|_| placement.retry.is_some())?;
+    let replays = connection.agent.policing.replays.as_ref()?;
+    replays.take(key, connection.recording.clock.now())
 }
 
 /// Holds what the call may come to.

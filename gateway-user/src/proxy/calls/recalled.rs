@@ -120,13 +120,17 @@ impl Agent {
         }
     }
 
-    /// Forgets what it would take to have upstream asked, of calls that have waited for too long.
+    /// Forgets what it would take to have upstream asked, of calls that have waited for too long, and answers
+    /// that nobody has come back for.
     pub(in crate::proxy) fn forget_recalls(&self, now: Timestamp) {
         let before = |started: Timestamp| started.after(limits::COUNTERMAND_AGE.into()) < now;
         for running in self.waiting.lock().values_mut() {
             if running.left.is_some() && before(running.place.started) {
                 running.recall = None;
             }
+        }
+        if let Some(replays) = &self.policing.replays {
+            replays.forget(now);
         }
     }
 }

@@ -8,7 +8,7 @@ use super::{
     ended::{CalledOff, cancel, recalled, told},
 };
 use crate::{
-    call::{Cancel, Name, Settlement, Spent, State, Timestamp, TooLong},
+    call::{Answer, Cancel, Name, Settlement, Spent, State, Timestamp, TooLong},
     dialect::{Answering, Reading},
     lineage::{Failure, Outcome},
     proxy::{
@@ -17,6 +17,7 @@ use crate::{
         coverage::add,
         estimate::Open,
         exchange::Ended,
+        purse::Held,
         recording::Recording,
         spend::{Bill, Due},
     },
@@ -63,27 +64,20 @@ pub(super) fn settle(
             }
             let due = order.due(&reading.answer, &sample, understood, arrival);
             unknown = due == Due::Unknown;
-            (Kind::Model, charge(parties, due, order.bill(&reading.answer, sample, at)))
+            (Kind::Model, price(parties, due, order.bill(&reading.answer, sample, at)))
         }
     };
-    let called = reading.answer.tool_calls.iter().filter(|_| held.is_some());
-    let tools = called.map(|call| Name::shared(&call.name)).collect();
+    let tools = tools(&reading.answer, held.as_ref());
     let failure = failure(arrival);
     let outcome = Outcome { answer: reading.answer, status: arrival.status, failure };
     let spent = charged.as_ref().ok().copied();
     close(parties, place, kind, at, outcome, (spent, too_long, cancel));
     // After its end: the recorder has to know of that first.
-    match (charged, held) {
+    if unknown {
         // What is held for it stays spent.
-        (Ok(_), held) if unknown => drop(held),
-        (Ok(spent), Some(held)) => held.settle(at, &spent, tools),
-        (Ok(_), None) => {}
-        (Err(bill), held) => {
-            let Place { workflow, step, .. } = place;
-            let agent = Arc::clone(agent);
-            let open = Open { agent, workflow, step, bill: *bill, held, tools, at };
-            recording.estimator.estimate(open);
-        }
+        drop(held);
+    } else {
+        pay_off(parties, place, (held, tools), charged, at);
     }
     if let Some(dispatch) = dispatch {
         let (agent, recording) = (Arc::clone(agent), Arc::clone(recording));
@@ -92,7 +86,7 @@ pub(super) fn settle(
 }
 
 /// Counts the call as what became of it: whether its answer was understood.
-fn count(agent: &Agent, arrival: Arrival, reading: &Reading) -> bool {
+pub(super) fn count(agent: &Agent, arrival: Arrival, reading: &Reading) -> bool {
     let coverage = &agent.coverage;
     let understood = reading.not_understood.is_none() && arrival.ended != Ended::Unseen;
     if let Some(reason) = &reading.not_understood {
@@ -103,13 +97,39 @@ fn count(agent: &Agent, arrival: Arrival, reading: &Reading) -> bool {
 }
 
 /// What a call of a model spent, or the bill by which that is still to be estimated.
-fn charge(parties: Parties<'_>, due: Due, bill: Bill) -> Result<Spent, Box<Bill>> {
+pub(super) fn price(parties: Parties<'_>, due: Due, bill: Bill) -> Result<Spent, Box<Bill>> {
     match due {
         Due::Nothing | Due::Unknown => Ok(Spent::default()),
         Due::Reported(usage) => {
             Ok(parties.recording.estimator.reported(parties.agent, bill, usage))
         }
         Due::Estimate => Err(Box::new(bill)),
+    }
+}
+
+/// The tools that an answer calls, as far as something is held for it.
+pub(super) fn tools(answer: &Answer, held: Option<&Held>) -> Vec<Name> {
+    let called = answer.tool_calls.iter().filter(|_| held.is_some());
+    called.map(|call| Name::shared(&call.name)).collect()
+}
+
+/// What was held for a call is settled by what it spent, once that is known.
+pub(super) fn pay_off(
+    Parties { agent, recording }: Parties<'_>,
+    place: Place,
+    (held, tools): (Option<Held>, Vec<Name>),
+    charged: Result<Spent, Box<Bill>>,
+    at: Timestamp,
+) {
+    match (charged, held) {
+        (Ok(spent), Some(held)) => held.settle(at, &spent, tools),
+        (Ok(_), None) => {}
+        (Err(bill), held) => {
+            let Place { workflow, step, .. } = place;
+            let agent = Arc::clone(agent);
+            let open = Open { agent, workflow, step, bill: *bill, held, tools, at };
+            recording.estimator.estimate(open);
+        }
     }
 }
 
@@ -123,7 +143,7 @@ fn failure(arrival: Arrival) -> Option<Failure> {
 }
 
 /// Tells lineage and the recorder of the call's end.
-fn close(
+pub(super) fn close(
     Parties { agent, recording }: Parties<'_>,
     place: Place,
     kind: Kind,

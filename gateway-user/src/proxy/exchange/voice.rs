@@ -12,7 +12,7 @@ use crate::{
         cut::{self, Place},
         gather::Gathering,
         hiding::Hiding,
-        refusal::{Caller, Reply, accepted, broken, reply},
+        refusal::{Caller, Reply, accepted, broken, reply, unanswered},
     },
     proxy::{
         coverage::add,
@@ -161,6 +161,16 @@ impl Voice {
         Caller { request_id, ..self.caller.clone() }
     }
 
+    /// Whether its answer, of which nothing has come, will be as its client wants it, and in one piece.
+    pub(super) const fn awaits_document(&self) -> bool {
+        matches!(self.answer, Answer::AsItIs | Answer::Unasked(_))
+    }
+
+    /// From now on somebody else can be told that the call is to end.
+    pub(super) const fn take_cut(&mut self) -> Option<Cut> {
+        self.cut.take()
+    }
+
     /// Nothing more will be said.
     pub(super) fn silence(&mut self, connection: &Connection, host: Option<&Name>) {
         self.cut = None;
@@ -281,6 +291,12 @@ impl Exchange {
             tracing::debug!(connection = %connection.id, %why, "a stream comes to no answer");
             broken(&caller, &why)
         }))
+    }
+
+    /// What its client is told in the place of the answer of a try before it, which has not come.
+    pub(in crate::proxy) fn without_replay(&self, connection: &Connection) -> Reply {
+        let caller = self.voice.as_ref().map(|voice| voice.caller(connection));
+        unanswered(&caller.unwrap_or_default())
     }
 
     /// Why it is to end before its answer does, if it is; else its task is woken when it is told, or

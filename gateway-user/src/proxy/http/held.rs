@@ -11,6 +11,7 @@ use crate::{
         gate::{CallAdmission, Room, seals},
         h1::{self, Awaited, Framing, RequestHead},
         refusal::Refusal,
+        replay::identity,
         way::Way,
     },
 };
@@ -76,6 +77,12 @@ impl Held {
         self.room.grow(way.held().saturating_sub(self.head)).is_ok()
     }
 
+    /// Has other tries of the call known by its head.
+    fn identify(&mut self, way: &Way<'_>) {
+        let whole = way.copy_held();
+        self.exchange.identify(identity(whole.get(..self.head).unwrap_or(&whole)));
+    }
+
     /// The request as it goes on, if that is not as it is. Fails if it must not go on.
     fn edited(
         &mut self,
@@ -128,6 +135,9 @@ impl Http {
         ended: bool,
     ) -> Result<(), Refusal> {
         let Some(mut held) = self.held.take() else { return Ok(()) };
+        if ended && self.exchanges.is_empty() && connection.agent.policing.replays.is_some() {
+            held.identify(way);
+        }
         let decided = if ended {
             held.exchange.request_ended(connection)
         } else {
@@ -143,6 +153,7 @@ impl Http {
                 self.asked = held.switch;
                 let bytes = instead.as_ref().map(|instead| &*instead.request);
                 way.admit(&admission, self.requests.undecided(), bytes);
+                self.await_replay(admission.into_replay());
                 let Held { exchange, awaited, room, .. } = *held;
                 self.exchanges.push_back(exchange);
                 let before = instead.and_then(|instead| instead.before);

@@ -140,6 +140,9 @@ impl Gateway {
             on_retry: rule
                 .and_then(|rule| rule.on_retry)
                 .unwrap_or(self.0.config.defaults.on_retry),
+            replay_aborted: rule
+                .and_then(|rule| rule.replay_aborted)
+                .unwrap_or(self.0.config.defaults.replay_aborted),
             bundle: None,
             budget: None,
             tenant: rule.and_then(|rule| rule.tenant.clone()),
