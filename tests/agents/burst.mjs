@@ -1,19 +1,25 @@
 // Many calls at once, by npm's `openai` as it is published: as burst.py.
-// burst.mjs [--stream] [--max-tokens N] openai SERVER CALLS SCRIPT
+// burst.mjs [--stream] [--max-tokens N] [--patience SECONDS] openai SERVER CALLS SCRIPT
 
 import { createRequire } from "node:module";
 import { parseArgs } from "node:util";
 
 const OpenAI = createRequire("/opt/node/")("openai");
-const options = { stream: { type: "boolean" }, "max-tokens": { type: "string" } };
+const options = {
+  stream: { type: "boolean" },
+  "max-tokens": { type: "string" },
+  patience: { type: "string" },
+};
 const { values, positionals } = parseArgs({ options, allowPositionals: true });
 const [, server, calls, script] = positionals;
 const limit = values["max-tokens"] ? { max_tokens: Number(values["max-tokens"]) } : {};
+const patience = values.patience ? { timeout: 1000 * Number(values.patience) } : {};
 
 let attempts = 0;
 const client = new OpenAI({
   baseURL: `${server}/v1`,
   apiKey: "sk-none",
+  ...patience,
   fetch: (...request) => {
     attempts += 1;
     return fetch(...request);

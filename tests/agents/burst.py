@@ -21,8 +21,10 @@ class Burst:
         self.args = args
         self.attempts = 0
 
-    def http(self, sdk):
-        return sdk.DefaultAsyncHttpxClient(event_hooks={"request": [self.attempted]})
+    def client(self, sdk):
+        http = sdk.DefaultAsyncHttpxClient(event_hooks={"request": [self.attempted]})
+        patience = {"timeout": self.args.patience} if self.args.patience else {}
+        return {"api_key": "sk-none", "http_client": http, **patience}
 
     async def attempted(self, _):
         self.attempts += 1
@@ -55,12 +57,10 @@ class Burst:
 class OpenAI(Burst):
     def __init__(self, args):
         super().__init__(args)
-        self.client = openai.AsyncOpenAI(
-            base_url=f"{args.server}/v1", api_key="sk-none", http_client=self.http(openai)
-        )
+        self.sdk = openai.AsyncOpenAI(base_url=f"{args.server}/v1", **self.client(openai))
 
     async def answer(self, ask, seen):
-        create = self.client.chat.completions.create
+        create = self.sdk.chat.completions.create
         if not self.args.stream:
             return (await create(**ask)).choices[0].message.content
         async for piece in await create(**ask, stream=True):
@@ -72,14 +72,12 @@ class OpenAI(Burst):
 class Anthropic(Burst):
     def __init__(self, args):
         super().__init__(args)
-        self.client = anthropic.AsyncAnthropic(
-            base_url=args.server, api_key="sk-none", http_client=self.http(anthropic)
-        )
+        self.sdk = anthropic.AsyncAnthropic(base_url=args.server, **self.client(anthropic))
 
     async def answer(self, ask, seen):
         if not self.args.stream:
-            return (await self.client.messages.create(**ask)).content[0].text
-        async with self.client.messages.stream(**ask) as pieces:
+            return (await self.sdk.messages.create(**ask)).content[0].text
+        async with self.sdk.messages.stream(**ask) as pieces:
             async for piece in pieces:
                 begin(seen)
                 seen["delivered"] += piece.text if piece.type == "text" else ""
@@ -99,6 +97,7 @@ def say(words):
 parser = argparse.ArgumentParser()
 parser.add_argument("--stream", action="store_true")
 parser.add_argument("--max-tokens", type=int)
+parser.add_argument("--patience", type=float, help="seconds that a try may take")
 parser.add_argument("--after", help="what the model has said before: the conversation goes on")
 parser.add_argument("sdk", choices=["openai", "anthropic"])
 parser.add_argument("server")

@@ -25,6 +25,8 @@ pub struct Burst {
     pub stream: bool,
     /// What the model has said before: the conversation goes on from there. For SDKs in Python.
     pub after: Option<&'static str>,
+    /// How long a client waits for an answer, if not as long as the SDK has it.
+    pub patience: Option<Duration>,
     /// For the model server.
     pub script: &'static str,
 }
@@ -71,7 +73,15 @@ struct End {
 impl Burst {
     /// The same call that many times, and nothing special about it.
     pub const fn of(sdk: Sdk, calls: usize) -> Self {
-        Self { sdk, calls, max_tokens: None, stream: false, after: None, script: "fill hold" }
+        Self {
+            sdk,
+            calls,
+            max_tokens: None,
+            stream: false,
+            after: None,
+            patience: None,
+            script: "fill hold",
+        }
     }
 
     /// Lets the agent begin.
@@ -99,6 +109,7 @@ impl Burst {
         };
         let url = format!("http://{server}");
         let mut words: Vec<String> = limit.into_iter().collect();
+        words.extend(self.patience.map(|time| format!("--patience={}", time.as_secs_f64())));
         words.extend(self.after.map(|said| format!("--after={said}")));
         words.extend(self.stream.then(|| "--stream".to_owned()));
         words.extend([sdk.to_owned(), url, self.calls.to_string(), self.script.to_owned()]);

@@ -103,6 +103,8 @@ pub struct Tool {
 pub struct Retry {
     pub of_step_id: String,
     pub reason: String,
+    #[serde(default)]
+    pub replayed: bool,
 }
 
 impl Workflow {

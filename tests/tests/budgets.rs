@@ -254,6 +254,32 @@ fn not_a_word_of_a_stream_is_delivered_beyond_what_is_held() {
     }
 }
 
+/// Each SDK gives its first try up, and asks again by itself.
+#[test]
+fn an_answer_that_came_too_late_for_its_client_is_not_paid_for_twice() {
+    for sdk in [Sdk::OpenAi, Sdk::Anthropic, Sdk::NodeOpenAi] {
+        let replaying =
+            "replay_aborted = true\n[[upstream]]\nhosts = [\"*\"]\nstream_upstream = false\n";
+        let mut bed = Bed::new(&format!("{replaying}{}", budget("output_tokens = 1000", "")));
+        let patience = Some(Duration::from_secs(3));
+        let burst = Burst { max_tokens: Some(EACH), patience, ..Burst::of(sdk, 1) };
+        let agent = bed.start(&burst);
+        let steps = || {
+            let steps: Vec<Step> =
+                bed.gateway.traces().iter().flat_map(Workflow::model_steps).cloned().collect();
+            (steps.len() >= 2).then_some(steps)
+        };
+        wait::until(SOON, "it to ask again", steps);
+        bed.site.server.release();
+        let seen = agent.end();
+        assert_eq!(seen.words(), [EACH], "{seen:?}");
+        assert!(seen.attempts >= 2 && seen.errors().is_empty(), "{seen:?}");
+        assert_eq!(bed.site.server.logged().len(), 1, "{sdk:?}");
+        let paid = bed.settled(1);
+        assert_eq!(paid[0].usage.as_ref().expect("settled").usage.output_tokens, EACH);
+    }
+}
+
 const AGENT: &str = "crew";
 /// Tokens of an answer.
 const EACH: u64 = 100;

@@ -1,6 +1,7 @@
 //! What looks on while a connection is relayed, or is asked first.
 
 mod abandoned;
+mod ends;
 mod parting;
 mod unread;
 
@@ -426,45 +427,6 @@ impl Tap {
     /// Whether the bytes need not be shown any more.
     pub(super) const fn is_opaque(&self) -> bool {
         matches!(self.reading, Reading::Opaque(_))
-    }
-
-    /// The client sends no more.
-    pub(super) fn client_ended(&mut self) {
-        self.client_ended = true;
-        match &mut self.reading {
-            // A connection that carried nothing is no blind spot.
-            Reading::Sniffing(sniffer) if !sniffer.is_empty() => {
-                self.not_told(OpaqueReason::Unknown);
-            }
-            Reading::Http(http) => http.never_again(),
-            _ => {}
-        }
-    }
-
-    /// The server sends no more.
-    pub(super) fn server_ended(&mut self) {
-        let how = if self.client_ended { Ended::ClientGone } else { Ended::Cut };
-        match &mut self.reading {
-            Reading::Http(http) => http.server_ended(&self.connection, how),
-            Reading::WebSocket(dialogue) => dialogue.finish(&self.connection, how),
-            Reading::Sniffing(_) | Reading::Tunnel(_) | Reading::Opaque(_) => {}
-        }
-    }
-
-    /// The connection broke, on that side.
-    pub(super) fn broken(&mut self, side: Side) {
-        self.cut(match side {
-            Side::Client => Ended::ClientGone,
-            Side::Upstream => Ended::Cut,
-        });
-    }
-
-    fn cut(&mut self, how: Ended) {
-        match &mut self.reading {
-            Reading::Http(http) => http.cut(&self.connection, how),
-            Reading::WebSocket(dialogue) => dialogue.finish(&self.connection, how),
-            Reading::Sniffing(_) | Reading::Tunnel(_) | Reading::Opaque(_) => {}
-        }
     }
 
     /// Whether no exchange is under way, as far as can be told: an opaque connection and a

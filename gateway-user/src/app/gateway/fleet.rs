@@ -229,8 +229,7 @@ impl Gateway {
         let proxy = proxy.under(Arc::clone(&self.0.rules)).metered(held.on_unmetered);
         let proxy = proxy.latched(self.0.latch.clone(), held.tenant.as_deref().map(Into::into));
         let proxy = proxy.retrying(held.on_retry).replaying(held.replay_aborted);
-        let proxy = proxy.asking(Arc::clone(&self.0.upstreams));
-        let proxy = self.recalling(proxy, &name);
+        let proxy = self.recalling(proxy.asking(Arc::clone(&self.0.upstreams)), &name);
         let proxy = match self.held_to_budgets(proxy, &held) {
             Ok(proxy) => proxy,
             Err(error) => return Err((name, error)),
