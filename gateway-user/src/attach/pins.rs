@@ -64,6 +64,7 @@ pub struct StateFile {
 
 /// An agent as the state file keeps it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct HeldAgent {
     pub name: String,
     pub mode: Mode,

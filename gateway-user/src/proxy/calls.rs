@@ -117,6 +117,8 @@ struct Place {
 #[derive(Debug)]
 enum Called {
     Model(Box<Order>),
+    /// A model, which has answered a try before it: nothing is spent.
+    Replayed,
     /// A tool, after this step.
     Tool(Option<StepId>),
 }
@@ -176,7 +178,7 @@ impl Calls {
         match running {
             // It is asked how long a conversation is, which is no step in it.
             None => add(&agent.coverage.calls, 1),
-            Some(running) if matches!(running.call, Called::Model(_)) => {
+            Some(running) if !matches!(running.call, Called::Tool(_)) => {
                 if self.running.is_empty() {
                     // Over HTTP there are no more.
                     self.running.reserve_exact(1);
@@ -278,15 +280,6 @@ impl Place {
     }
 }
 
-impl Called {
-    /// It is answered with what was spent for before.
-    fn is_replayed(&mut self) {
-        if let Self::Model(order) = self {
-            order.is_replayed();
-        }
-    }
-}
-
 impl Running {
     /// For which nothing is held, nor kept.
     const fn new(place: Place, call: Called, asking: &Asking) -> Self {
@@ -369,7 +362,7 @@ fn place(
     };
     let Terms { held, meter, output, rulings, warning, replay } = terms;
     if replay.is_some() {
-        call.is_replayed();
+        call = Called::Replayed;
         placement.retry.iter_mut().for_each(|retry| retry.replayed = true);
     }
     let step = Step { policy: rulings, ..step(connection, asking, asked, &mut placement) };

@@ -21,8 +21,6 @@ pub(super) struct Order {
     /// Whether the exchange ends before anything is generated, which is fetched later.
     background: bool,
     prewarms: bool,
-    /// Whether it is answered with what a try before it has spent for.
-    replayed: bool,
     /// Whether it is answered bit by bit.
     pub(super) streams: bool,
     /// Tokens of one answer, and how many answers there are.
@@ -69,7 +67,6 @@ impl Order {
             service_tier: terms.service_tier.clone(),
             background: terms.background,
             prewarms: terms.prewarms,
-            replayed: false,
             streams: prompt.stream && !terms.background,
             most_output: terms.max_output,
             choices: terms.choices.unwrap_or(1).max(1),
@@ -84,11 +81,6 @@ impl Order {
     /// piece, or later. One that has refused the call does not.
     pub(super) fn may_go_on(&self, status: Option<u16>) -> bool {
         !self.streams && status.is_none_or(|status| (200..300).contains(&status))
-    }
-
-    /// It is answered with what a try before it has spent for.
-    pub(super) const fn is_replayed(&mut self) {
-        self.replayed = true;
     }
 
     /// It was answered more than it asked for.
@@ -142,7 +134,7 @@ impl Order {
         if self.background && is_empty && answer.error.is_none() && (unread || answered) {
             return Due::Unknown;
         }
-        if self.replayed || self.prewarms && is_empty || !self.operation.calls_model() {
+        if self.prewarms && is_empty || !self.operation.calls_model() {
             return Due::Nothing;
         }
         match how.status {

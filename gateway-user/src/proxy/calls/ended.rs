@@ -84,7 +84,7 @@ pub(super) fn cancel(
     };
     let generation_may_continue = match call {
         Called::Model(order) => Some(order.may_go_on(status)),
-        Called::Tool(_) => None,
+        Called::Tool(_) | Called::Replayed => None,
     };
     Some(Box::new(Cancel {
         cause,

@@ -114,7 +114,7 @@ fn pay(
             let name = invocation.tool.as_deref().unwrap_or_default();
             Wanted::Tool { name, is_counted: from.is_some() }
         }
-        (Called::Tool(_), What::Model(_)) => return Ok((None, None)),
+        (Called::Tool(_), What::Model(_)) | (Called::Replayed, _) => return Ok((None, None)),
     };
     let ask = Ask {
         what,

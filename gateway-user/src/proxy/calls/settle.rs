@@ -58,6 +58,7 @@ pub(super) fn settle(
     let mut unknown = false;
     let (kind, charged) = match call {
         Called::Tool(from) => (Kind::Tool(from), Ok(Spent::default())),
+        Called::Replayed => (Kind::Model, Ok(Spent::default())),
         Called::Model(mut order) => {
             if too_long.is_some() {
                 order.exceeded();

@@ -69,10 +69,10 @@ impl Http {
         let Some(replay) = &mut self.replay else { return Poll::Pending };
         let answer = ready!(replay.poll(cx));
         self.replay = None;
-        let reply = |exchange: &Exchange| written(&exchange.without_replay(connection));
+        let none = |exchange: &Exchange| written(&exchange.without_replay(connection));
         Poll::Ready(match answer {
             Some(answer) => answer.bytes.clone(),
-            None => self.exchanges.front().map(reply).unwrap_or_default(),
+            None => self.exchanges.front().map(none).unwrap_or_default(),
         })
     }
 }
@@ -107,9 +107,9 @@ impl ReadingOn {
     fn head(&mut self, head: &ResponseHead) {
         self.abandoned.response_head(&neutral(head));
         // To a client whose connection goes on it would have no end.
-        let heard = self.heard.take().filter(|_| head.framing != Framing::UntilClose);
         let (name, value) = self.abandoned.note();
-        self.heard = heard.map(|heard| with_field(&heard, name, &value));
+        let kept = self.heard.take().filter(|_| head.framing != Framing::UntilClose);
+        self.heard = kept.map(|kept| with_field(&kept, name, &value));
     }
 
     /// No more of it comes.
