@@ -1,7 +1,7 @@
 //! Real clients, unchanged, that would spend more than their budget in enforce: what fits it goes
 //! upstream, all else raises an error with the reason, once.
 
-use std::{process::Stdio, time::Duration};
+use std::{net::IpAddr, process::Stdio, time::Duration};
 
 use turnpike_tests::{
     burst::{Burst, Bursting, Raised, Sdk, Seen},
@@ -24,9 +24,14 @@ struct Bed {
 
 impl Bed {
     fn new(config: &str) -> Self {
+        Self::told(|_| config.to_owned())
+    }
+
+    /// With what is configured for a server at that address.
+    fn told(config: impl FnOnce(IpAddr) -> String) -> Self {
         let container = Container::start();
         let site = PlainSite::beside(&container);
-        let gateway = Gateway::start_with(Mode::Enforce, config);
+        let gateway = Gateway::start_with(Mode::Enforce, &config(site.server.address().ip()));
         gateway.attach_container(&container, &["--name", AGENT]);
         Self { gateway, site, container }
     }
@@ -258,25 +263,35 @@ fn not_a_word_of_a_stream_is_delivered_beyond_what_is_held() {
 #[test]
 fn an_answer_that_came_too_late_for_its_client_is_not_paid_for_twice() {
     for sdk in [Sdk::OpenAi, Sdk::Anthropic, Sdk::NodeOpenAi] {
-        let replaying =
-            "replay_aborted = true\n[[upstream]]\nhosts = [\"*\"]\nstream_upstream = false\n";
-        let mut bed = Bed::new(&format!("{replaying}{}", budget("output_tokens = 1000", "")));
+        let mut bed = Bed::told(|server| {
+            let as_asked = format!("hosts = [\"{server}\"]\nstream_upstream = false");
+            let budget = budget("output_tokens = 1000", "");
+            format!("replay_aborted = true\n[[upstream]]\n{as_asked}\n{budget}")
+        });
         let patience = Some(Duration::from_secs(3));
         let burst = Burst { max_tokens: Some(EACH), patience, ..Burst::of(sdk, 1) };
         let agent = bed.start(&burst);
-        let steps = || {
-            let steps: Vec<Step> =
-                bed.gateway.traces().iter().flat_map(Workflow::model_steps).cloned().collect();
-            (steps.len() >= 2).then_some(steps)
+        let steps = |gateway: &Gateway| -> Vec<Step> {
+            gateway.traces().iter().flat_map(Workflow::model_steps).cloned().collect()
         };
-        wait::until(SOON, "it to ask again", steps);
+        wait::until_true(SOON, "it to ask again", || steps(&bed.gateway).len() >= 2);
         bed.site.server.release();
         let seen = agent.end();
         assert_eq!(seen.words(), [EACH], "{seen:?}");
         assert!(seen.attempts >= 2 && seen.errors().is_empty(), "{seen:?}");
         assert_eq!(bed.site.server.logged().len(), 1, "{sdk:?}");
-        let paid = bed.settled(1);
-        assert_eq!(paid[0].usage.as_ref().expect("settled").usage.output_tokens, EACH);
+        let steps = wait::until(SOON, "all to be settled", || {
+            let steps = steps(&bed.gateway);
+            steps.iter().all(|step| step.settled).then_some(steps)
+        });
+        let (first, again) = steps.split_first().expect("it was tried");
+        let spent = |step: &Step| step.usage.as_ref().map(|spent| spent.usage.output_tokens);
+        assert_eq!(spent(first), Some(EACH), "{first:?}");
+        for later in again {
+            let retry = later.retry.as_ref().expect("a retry");
+            assert!(retry.replayed && spent(later).is_none(), "{later:?}");
+            assert_eq!(retry.of_step_id, first.step_id);
+        }
     }
 }
 
