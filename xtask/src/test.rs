@@ -61,10 +61,12 @@ fn lints() -> Result<()> {
     process::run(command.args(["--", "-D", "warnings"]))
 }
 
+/// Of the whole workspace, here and below: dependencies have the features that all selected packages
+/// want together, and would be built once more for each other selection.
 fn unit_tests() -> Result<()> {
     let mut command = process::cargo();
-    command.args(["test", "--quiet", "--locked"]);
-    process::run(command.args(["-p", "gateway-common", "-p", "gateway-user", "-p", "xtask"]))
+    command.args(["test", "--quiet", "--locked", "--workspace", "--lib", "--bins"]);
+    process::run(command.args(["--test", "relay"]))
 }
 
 /// The advisory database is a git repository that not every machine reaches, and it changes by
@@ -88,10 +90,14 @@ fn bpf_object() -> Result<Option<Checked>> {
 fn kernel_tests(object: Option<&Checked>) -> Result<()> {
     // The tests run the program itself, and no dependency of theirs builds it.
     let mut gateway = process::cargo();
-    gateway.args(["build", "--locked", "-p", "gateway-user"]);
+    gateway.args(["build", "--locked", "--workspace", "--all-targets"]);
     let mut command = process::cargo();
+    command.args(["test", "--locked", "--workspace"]);
+    for target in workspace::tests_of("tests")? {
+        command.args(["--test", &target]);
+    }
     command
-        .args(["test", "--locked", "-p", "turnpike-tests", "--"])
+        .arg("--")
         .arg(format!("--test-threads={KERNEL_TEST_THREADS}"))
         .env("TURNPIKE_ROOTFS", setup::root_file_system()?);
     if let Some(Checked::OtherTools { fresh }) = object {

@@ -1,7 +1,8 @@
 //! Where things are.
 
-use std::env;
 use std::path::{Path, PathBuf};
+use std::env;
+use std::fs;
 
 use anyhow::{Context, Result};
 
@@ -11,6 +12,17 @@ pub(crate) fn root() -> PathBuf {
     let package = env::var_os("CARGO_MANIFEST_DIR")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
     package.parent().map(Path::to_path_buf).unwrap_or(package)
+}
+
+/// The integration tests of the package in that directory, by name.
+pub(crate) fn tests_of(package: &str) -> Result<Vec<String>> {
+    let directory = root().join(package).join("tests");
+    let shown = || directory.display().to_string();
+    let files = fs::read_dir(&directory).with_context(shown)?;
+    let paths = files.map(|file| Ok(file?.path())).collect::<Result<Vec<_>>>()?;
+    let sources = paths.iter().filter(|path| path.extension().is_some_and(|it| it == "rs"));
+    let names = sources.filter_map(|path| path.file_stem()?.to_str().map(str::to_owned));
+    Ok(names.collect())
 }
 
 /// Where cargo builds the workspace.
