@@ -455,7 +455,8 @@ pub const REASON_BYTES: usize = 500;
 pub const KILL_WAIT: std::time::Duration = std::time::Duration::from_mins(5);
 /// How long those have that are killed to read their last words, before their sockets are destroyed.
 pub const KILL_WORDS: std::time::Duration = std::time::Duration::from_millis(100);
-/// Calls of one exchange of which it is known where they belong, so that it ends with them.
+/// Calls of one exchange, or of a WebSocket, of which it is known where they belong, so that it ends with
+/// them. The oldest makes room.
 pub const CALLS_PER_CUT: usize = 64;
 /// Steps of an agent of which it is remembered what they held or spent, in case they turn out to be
 /// another workflow's. The oldest makes room, and stays where it was paid for.

@@ -1,7 +1,7 @@
 //! Calls that are under way, and can be ended from outside.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -32,7 +32,7 @@ struct Call {
     connection: ConnectionId,
     seq: u64,
     /// Where it belongs, and those that share its exchange: none before they are placed.
-    stands: Vec<Stand>,
+    stands: VecDeque<Stand>,
     told: Arc<Told>,
 }
 
@@ -169,7 +169,7 @@ impl Cut {
         });
         let number = listed.next;
         listed.next += 1;
-        let call = Call { connection, seq, stands: Vec::new(), told: Arc::clone(&told) };
+        let call = Call { connection, seq, stands: VecDeque::new(), told: Arc::clone(&told) };
         listed.calls.insert(number, call);
         drop(listed);
         Some(Self { agent: Arc::clone(agent), number, told })
@@ -178,10 +178,12 @@ impl Cut {
     /// A call of it that goes upstream belongs there. It ends if that was killed since it was asked
     /// whether it is; in audit, also if it was before.
     pub(super) fn belongs(&self, stand: Stand) {
-        if let Some(call) = self.agent.policing.under_way.listed().calls.get_mut(&self.number)
-            && call.stands.len() < limits::CALLS_PER_CUT
-        {
-            call.stands.push(stand);
+        if let Some(call) = self.agent.policing.under_way.listed().calls.get_mut(&self.number) {
+            if call.stands.len() >= limits::CALLS_PER_CUT {
+                // Of those on a WebSocket it has been answered, most likely.
+                call.stands.pop_front();
+            }
+            call.stands.push_back(stand);
         }
         if let Some(reason) = self.agent.is_silenced(stand) {
             self.told.tell(&reason, None);
@@ -211,6 +213,11 @@ impl Cut {
     /// Its upstream has been let go: no more of its answer is read.
     pub(super) fn let_go(&self) {
         self.told.let_go.get_or_init(|| self.told.clock.now());
+    }
+
+    /// Why it was told to end, and how, if it was.
+    pub(super) fn told(&self) -> Option<(&Reason, SinceTold)> {
+        Some((&self.told.notice.get()?.reason, self.since_told()?))
     }
 
     /// How it was told to end, if it was.
@@ -344,5 +351,19 @@ mod tests {
         call.belongs(stand(1));
         under_way.moved(stand(2));
         assert_eq!((cut(1), cut(2), cut(2)), (0, 1, 0));
+    }
+
+    #[test]
+    fn the_last_calls_on_a_connection_are_known() {
+        let agent = agent();
+        let call = Cut::list(&agent, ConnectionId(5), 0, Clock::start()).expect("there is room");
+        let most = limits::CALLS_PER_CUT as u64;
+        for workflow in 0..=most {
+            let (session, step) = (SessionId(1), StepId(workflow));
+            call.belongs(Stand { session, workflow: WorkflowId(workflow), step });
+        }
+        let reason = Reason::new(Cause::Cancelled, "no");
+        let cut = |workflow| agent.cut_of(&Holder::Workflow(WorkflowId(workflow)), &reason, None);
+        assert_eq!((cut(0), cut(most)), (0, 1));
     }
 }

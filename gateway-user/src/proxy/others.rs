@@ -7,6 +7,7 @@ use std::{
 
 use super::{
     calls::{Asking, Fetch},
+    cut::Cut,
     exchange::Connection,
 };
 use crate::{call::Unmetered, dialect::template, limits};
@@ -85,6 +86,11 @@ impl Passing {
         if let Some(fetch) = &mut self.fetch {
             fetch.place(connection, asking, unmetered);
         }
+    }
+
+    /// By which the tool call can be ended that it carries out.
+    pub(super) fn cut(&self) -> Option<&Cut> {
+        self.fetch.as_ref()?.cut()
     }
 
     /// Whether it carries out a tool call.

@@ -4,13 +4,15 @@ use std::net::TcpStream;
 
 use serde_json::{Value, json};
 use turnpike::{
-    call::{CallKind, EvidenceKind, Operation, State, StepKind, Unmetered},
+    call::{CallKind, CancelCause, EvidenceKind, Holder, Operation, State, StepKind, Unmetered},
     config::Mode,
 };
 
 use super::{
     bed::{Bed, Finished, Server, eventually},
     chat::pass,
+    gate::{heard_nothing, send},
+    kill::kill,
 };
 
 fn document(content_type: &str, body: &str) -> String {
@@ -167,6 +169,39 @@ fn an_exchange_that_is_cut_is_a_failed_try() {
     assert_eq!(cut.step.status, None);
     exchange(&mut bed.pair(), &request("GET", "/b", "a.test"), &document("text/plain", "r"));
     is_fetch(&bed.steps.finished(3)[2], &planned);
+}
+
+#[test]
+fn what_a_killed_workflow_fetches_ends_with_it() {
+    for mode in [Mode::Audit, Mode::Enforce] {
+        let (bed, agents, latch) = Bed::mortal(mode);
+        let mut model = Model::new(&bed);
+        model.plans("fetch", &json!({ "url": "http://a.test/b", "then": "http://a.test/c" }));
+        let planned = bed.steps.finished(1).remove(0);
+        let get = |(client, server): &mut (TcpStream, TcpStream), target: &str| {
+            pass(client, server, &request("GET", target, "a.test"));
+        };
+        let (mut first, mut bystander) = (bed.pair(), bed.pair());
+        get(&mut first, "/b");
+        get(&mut bystander, "/other");
+        eventually("it is placed", || bed.steps.placed().len() == 2);
+        let aftermath = kill(&agents, &latch, Holder::Workflow(planned.workflow));
+        heard_nothing(&mut first.0);
+        heard_nothing(&mut first.1);
+        eventually("it is over", || aftermath.is_over());
+        assert_eq!(aftermath.told(), 1);
+        let fetch = bed.steps.finished(2).remove(1);
+        is_fetch(&fetch, &planned);
+        let cancel = fetch.step.cancel.as_deref().expect("it was ended");
+        assert_eq!((cancel.cause, cancel.generation_may_continue), (CancelCause::Kill, None));
+
+        let mut second = bed.pair();
+        send(&mut second.0, request("GET", "/c", "a.test"));
+        heard_nothing(&mut second.0);
+        bed.steps.finished(3);
+        let page = document("text/plain", "r");
+        pass(&mut bystander.1, &mut bystander.0, &page);
+    }
 }
 
 #[test]

@@ -2,11 +2,14 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{Arrival, Asking, Called, Connection, Ended, Place, Running, agent_pid, seen, settle};
+use super::{
+    Arrival, Asking, Called, CalledOff, Connection, Ended, Place, Running, agent_pid, seen, settle,
+};
 use crate::{
     call::{Answer, CallKind, Operation, Step, Unmetered, Url},
     dialect::{Answering, Reading},
     lineage::Lineage,
+    proxy::cut::Cut,
 };
 
 /// Whether it may matter which URLs an agent asks for: told by lineage, and known without locking it,
@@ -20,6 +23,8 @@ pub(in crate::proxy) struct Fetch {
     url: Url,
     /// Absent: nobody is known to have named the URL.
     running: Option<Running>,
+    /// By which it can be ended with what it is a part of. Absent where there was no room for one more.
+    cut: Option<Cut>,
 }
 
 impl AwaitsFetches {
@@ -35,7 +40,12 @@ impl Fetch {
         target: &str,
     ) -> Option<Self> {
         let url = Url::of_request(connection.server.is_some(), host, target)?;
-        Some(Self { url, running: None })
+        Some(Self { url, running: None, cut: None })
+    }
+
+    /// By which the tool call can be ended that is carried out by it.
+    pub(in crate::proxy) const fn cut(&self) -> Option<&Cut> {
+        self.cut.as_ref()
     }
 
     /// Whether a tool call is carried out by it.
@@ -74,6 +84,12 @@ impl Fetch {
         connection.recording.recorder.placed(&agent.reference(), &placement, step, None);
         let place = Place::new(&placement, asking.started);
         self.running = Some(Running::new(place, Called::Tool(from), asking));
+        drop(lineage);
+        let (seq, clock) = (asking.exchange_seq, connection.recording.clock);
+        self.cut = Cut::list(agent, connection.id, seq, clock);
+        if let Some(cut) = &self.cut {
+            cut.belongs(place.stand());
+        }
     }
 
     /// The answer names another place, as it is written there.
@@ -94,6 +110,9 @@ impl Fetch {
         let Some(running) = self.running else { return };
         let answer = Answer { complete: arrival.ended == Ended::Whole, ..Answer::default() };
         let reading = Reading { answer, not_understood: None };
-        settle(connection.into(), arrival, None, (reading, Answering::default()), running);
+        let told = self.cut.as_ref().and_then(Cut::told);
+        let off = told.map(|(reason, since)| CalledOff::new(reason, since, arrival.status));
+        let what = (reading, Answering::default());
+        settle(connection.into(), arrival, off.as_ref(), what, running);
     }
 }

@@ -303,14 +303,20 @@ impl Exchange {
     /// when there is something to be [said](Self::take_said) in its answer.
     pub(in crate::proxy) fn poll_cut(&self, cx: &Context<'_>) -> Option<Reason> {
         self.poll_said(cx);
-        self.voice.as_ref()?.cut.as_ref()?.poll(cx).cloned()
+        self.cut()?.poll(cx).cloned()
     }
 
     /// Its upstream has been let go, because it is to end.
     pub(in crate::proxy) fn let_go(&self) {
-        if let Some(cut) = self.voice.as_ref().and_then(|voice| voice.cut.as_ref()) {
+        if let Some(cut) = self.cut() {
             cut.let_go();
         }
+    }
+
+    /// By which it can be ended, whatever it is.
+    fn cut(&self) -> Option<&Cut> {
+        let of_call = self.voice.as_ref().and_then(|voice| voice.cut.as_ref());
+        of_call.or_else(|| self.other.as_ref()?.cut())
     }
 
     /// It is ended by the gateway while it is under way, for that reason: to be said before it is
