@@ -170,7 +170,8 @@ impl Bound {
             | Self::ChunkLineBytes
             | Self::RpcRequestBytes
             | Self::RequestBytes
-            | Self::HeldBytes => Unit::Bytes,
+            | Self::HeldBytes
+            | Self::ReplayBytes => Unit::Bytes,
             _ => Unit::Count,
         }
     }

@@ -424,7 +424,8 @@ impl<C: Leg, U: Leg> Relay<C, U> {
 
     /// Whether the client has not only ended what it says, but is gone, and a call of it under way.
     fn has_left(&mut self, cx: &mut Context<'_>) -> bool {
-        if !self.up.has_ended() || !self.tap.awaits_answer() {
+        let has_said_all = self.up.has_ended() && self.up.is_flushed();
+        if !has_said_all || !self.tap.awaits_answer() {
             self.look = None;
             return false;
         }

@@ -38,9 +38,10 @@ pub(in crate::proxy) enum Progress {
 impl Http {
     /// Whether a try that asks the same may get the answer that the client waits for, if it leaves now.
     pub(in crate::proxy) fn can_be_abandoned(&self) -> bool {
-        let [exchange] = self.exchanges.as_slices().0 else { return false };
-        let alone = self.held.is_none() && self.replay.is_none() && self.again.is_none();
-        alone && self.responses.is_before_head(Sent::All) && exchange.can_be_abandoned()
+        let nothing_else = self.held.is_none() && self.replay.is_none() && self.again.is_none();
+        let alone = self.exchanges.len() == 1 && nothing_else;
+        let due = self.exchanges.front().is_some_and(Exchange::can_be_abandoned);
+        due && alone && self.responses.is_before_head(Sent::All)
     }
 
     /// The client has left: what is to be read on for such a try, if something is.
