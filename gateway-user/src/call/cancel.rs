@@ -25,6 +25,10 @@ pub struct Cancel {
     /// How upstream was told. Absent in records of gateways that did not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upstream_told: Option<UpstreamTold>,
+    /// From then until it was over here: its connection let go, and what it held settled. Absent where its
+    /// answer was read on, and in records of gateways that did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cleanup_ms: Option<Micros>,
     /// What came of the gateway's own request that it be ended; absent without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancel_request: Option<CancelRequest>,

@@ -90,6 +90,8 @@ fn of_a_killed_agent_everything_ends_and_nothing_begins() {
         let cancel = step.cancel.expect("it was ended");
         assert_eq!((cancel.cause, cancel.bytes_after_cancel), (CancelCause::Kill, 0));
         assert_eq!(cancel.generation_may_continue, Some(false));
+        let closed = cancel.upstream_closed_ms.expect("its connection was closed");
+        assert!(cancel.cleanup_ms.expect("it is over") >= closed, "{cancel:?}");
 
         let listening = super::bed::Server::new();
         let mut refused = bed.connect(listening.address);

@@ -484,6 +484,7 @@ mod tests {
             bytes_after_cancel: 0,
             generation_may_continue: Some(true),
             upstream_told: Some(UpstreamTold::CancelRequest),
+            cleanup_ms: Some(Micros(8)),
             cancel_request: Some(CancelRequest {
                 outcome: CancelOutcome::Refused,
                 status: Some(503),

@@ -94,6 +94,7 @@ pub(super) fn cancel(
         bytes_after_cancel: since.bytes,
         generation_may_continue,
         upstream_told: Some(told),
+        cleanup_ms: Some(at.since(since.at)),
         cancel_request: (told == UpstreamTold::CancelRequest).then_some(CancelRequest::PENDING),
     }))
 }

@@ -55,6 +55,7 @@ impl Calls {
             bytes_after_cancel: 0,
             generation_may_continue: Some(true),
             upstream_told: Some(UpstreamTold::None),
+            cleanup_ms: None,
             cancel_request: None,
         };
         close(parties, place, Kind::Model, at, outcome, (None, None, Some(Box::new(cancel))));
