@@ -116,6 +116,8 @@ pub enum CancelCause {
     Policy,
     /// Its client left: the process, or the connection.
     ClientGone,
+    /// The tool call that it was made for was cancelled before its answer.
+    ParentCancelled,
     /// The gateway ended.
     GatewayEnding,
 }

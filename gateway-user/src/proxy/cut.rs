@@ -1,7 +1,7 @@
 //! Calls that are under way, and can be ended from outside.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -15,6 +15,7 @@ use super::{agent::Agent, clock::Clock, latch::Aftermath};
 use crate::{
     call::{ConnectionId, Holder, Reason, SessionId, StepId, Timestamp, WorkflowId},
     limits::{self, Bound},
+    lineage::{Change, Correction, Placement, Starter},
 };
 
 /// The calls of an agent that are under way.
@@ -42,6 +43,8 @@ pub(super) struct Stand {
     pub(super) session: SessionId,
     pub(super) workflow: WorkflowId,
     pub(super) step: StepId,
+    /// The tool call that it is made for, if it is for one.
+    pub(super) under: Option<Starter>,
 }
 
 /// What a call is told, and tells.
@@ -102,6 +105,13 @@ impl UnderWay {
         self.tell(reason, None, |call| call.stands.iter().any(&which))
     }
 
+    /// The tool calls that calls are made for.
+    pub(super) fn starters(&self) -> BTreeSet<Starter> {
+        let listed = self.listed();
+        let stands = listed.calls.values().flat_map(|call| &call.stands);
+        stands.filter_map(|stand| stand.under).collect()
+    }
+
     /// A step belongs elsewhere, if it is under way.
     pub(super) fn moved(&self, to: Stand) {
         let mut listed = self.listed();
@@ -136,6 +146,13 @@ impl Call {
 }
 
 impl Stand {
+    /// Where a step belongs after all, if that is what is corrected.
+    pub(super) fn corrected(correction: &Correction) -> Option<Self> {
+        let Change::Place(place) = &correction.change else { return None };
+        let (session, workflow, under) = (place.session, place.workflow, place.under);
+        Some(Self { session, workflow, step: correction.step, under })
+    }
+
     /// Whether a holder holds what is there, within an agent that it does.
     pub(super) fn is_of(&self, holder: &Holder) -> bool {
         match holder {
@@ -143,6 +160,13 @@ impl Stand {
             Holder::Session(id) => self.session == *id,
             Holder::Agent(_) | Holder::Tenant(_) | Holder::Node => true,
         }
+    }
+}
+
+impl From<&Placement> for Stand {
+    fn from(placement: &Placement) -> Self {
+        let Placement { session, workflow, step, under, .. } = *placement;
+        Self { session, workflow, step, under }
     }
 }
 
@@ -342,6 +366,7 @@ mod tests {
             session: SessionId(1),
             workflow: WorkflowId(workflow),
             step: StepId(9),
+            under: None,
         };
         let reason = Reason::new(Cause::Cancelled, "no");
         let under_way = &agent.policing.under_way;
@@ -360,7 +385,7 @@ mod tests {
         let most = limits::CALLS_PER_CUT as u64;
         for workflow in 0..=most {
             let (session, step) = (SessionId(1), StepId(workflow));
-            call.belongs(Stand { session, workflow: WorkflowId(workflow), step });
+            call.belongs(Stand { session, workflow: WorkflowId(workflow), step, under: None });
         }
         let reason = Reason::new(Cause::Cancelled, "no");
         let cut = |workflow| agent.cut_of(&Holder::Workflow(WorkflowId(workflow)), &reason, None);
