@@ -118,6 +118,8 @@ pub enum CancelCause {
     ClientGone,
     /// The tool call that it was made for was cancelled before its answer.
     ParentCancelled,
+    /// Its agent had exited: nobody was left to wait for it.
+    AgentExited,
     /// The gateway ended.
     GatewayEnding,
 }

@@ -28,6 +28,8 @@ pub enum Cause {
     Cancelled,
     /// The tool call that it is made for was cancelled.
     ParentCancelled,
+    /// Its agent has exited.
+    AgentExited,
     /// The gateway ends. The only cause that is gone when the call is made again.
     Ending,
 }
@@ -41,7 +43,7 @@ impl Cause {
             // Limits of a budget, too.
             Self::Budget | Self::Deadline | Self::Loop => "turnpike_budget_exceeded",
             Self::Policy => "turnpike_denied",
-            Self::Cancelled | Self::ParentCancelled => "turnpike_cancelled",
+            Self::Cancelled | Self::ParentCancelled | Self::AgentExited => "turnpike_cancelled",
             Self::Ending => "turnpike_ending",
         }
     }
@@ -62,6 +64,7 @@ impl From<Cause> for CancelCause {
             Cause::Unmetered | Cause::Policy => Self::Policy,
             Cause::Cancelled => Self::Kill,
             Cause::ParentCancelled => Self::ParentCancelled,
+            Cause::AgentExited => Self::AgentExited,
             Cause::Ending => Self::GatewayEnding,
         }
     }
@@ -81,6 +84,12 @@ impl Reason {
              the answer any more"
         );
         Self::new(Cause::ParentCancelled, text)
+    }
+
+    /// Of an agent that has exited.
+    #[must_use]
+    pub fn exited() -> Self {
+        Self::new(Cause::AgentExited, "the agent has exited; nobody waits for the answer any more")
     }
 
     /// Of a gateway that ends.

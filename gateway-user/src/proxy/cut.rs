@@ -14,6 +14,7 @@ use futures_util::task::AtomicWaker;
 use super::{agent::Agent, clock::Clock, latch::Aftermath};
 use crate::{
     call::{ConnectionId, Holder, Reason, SessionId, StepId, Timestamp, WorkflowId},
+    config::Mode,
     limits::{self, Bound},
     lineage::{Change, Correction, Placement, Starter},
 };
@@ -301,6 +302,18 @@ impl Agent {
         // After those have been told, which nothing may keep from letting go of upstream.
         self.recall(reason, |stand| is_its && stand.is_of(holder));
         told
+    }
+
+    /// Nothing runs in it any more: ends what it has left under way, in enforce. That is what is made in
+    /// the background, or answered elsewhere; whatever has a connection ends with that, as its client
+    /// leaves, unless somebody else holds it.
+    pub fn has_exited(self: &Arc<Self>) {
+        if self.mode == Mode::Audit {
+            return;
+        }
+        let reason = Reason::exited();
+        self.policing.under_way.cut(&reason, |_, _| true);
+        self.recall(&reason, |_| true);
     }
 
     /// How many of its calls that a holder holds are under way.

@@ -49,6 +49,10 @@ impl Gateway {
         }
         let (held, trust) = (member.held.clone(), member.trust.take());
         let is_gone = !member.cgroup.is_alive();
+        if is_gone {
+            // While the threads are there that can ask upstream to stop.
+            member.proxy.has_exited();
+        }
         if let Some(trust) = &trust {
             trust.end().await;
         }
