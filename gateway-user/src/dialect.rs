@@ -207,6 +207,15 @@ impl Observer {
         }
     }
 
+    /// Calls of other exchanges whose clients have said in this request that they want no answer any more,
+    /// and whose own exchanges go on: these will say what becomes of them.
+    pub fn take_withdrawn(&mut self) -> Vec<CallKey> {
+        match self {
+            Self::Asking(exchange) => exchange.take_withdrawn(),
+            Self::Model(_) | Self::Listening(_) => Vec::new(),
+        }
+    }
+
     /// The head of the final response; interim ones (1xx) are none of the observer's business.
     pub fn response_head(&mut self, response: &ResponseInfo<'_>) {
         match self {

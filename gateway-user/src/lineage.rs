@@ -85,6 +85,7 @@ use values::Flowing;
 pub use late::{Change, Correction, Replaced};
 pub use processes::{Stage, ToolRun};
 pub use remains::Remains;
+pub use returned::Starter;
 
 /// The calls of one agent. Remembers the last [`limits::LINEAGE_ENTRIES`] model steps, fewer if
 /// they call many tools; a call that goes on from one that is forgotten opens a new workflow.
@@ -117,6 +118,8 @@ pub struct Placement {
     pub depth: u16,
     /// If it begins a sub-agent's conversation: which of those that the same step has started, from 1.
     pub sub_plan: Option<u16>,
+    /// The tool call that has started the conversation which it is in, if it surely was that one.
+    pub under: Option<Starter>,
     /// [`StepKind::Planner`], until the answer is known, or [`StepKind::Tool`].
     pub kind: StepKind,
     pub confidence: Confidence,
@@ -272,6 +275,7 @@ impl Lineage {
             self.put_first(&First { at, prompt, history, begun_elsewhere, named, pid })
         });
         (put.placement.depth, put.placement.sub_plan) = self.nesting(&put);
+        put.placement.under = self.starter(put.under, put.sure);
         let place = &put.placement;
         self.sessions.note(signals, Opened { session: place.session, by: place.step });
         self.processes.settle(&place.answered);

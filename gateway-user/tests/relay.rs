@@ -3,6 +3,7 @@
 
 mod relay {
     mod bed;
+    mod beneath;
     mod bounds;
     mod budget;
     mod chat;

@@ -3,6 +3,7 @@
 mod api;
 mod bounds;
 mod budgets;
+mod dismissal;
 mod distrust;
 mod ending;
 mod everywhere;

@@ -120,6 +120,10 @@ pub enum CancelCause {
     Policy,
     /// Its client left: the process, or the connection.
     ClientGone,
+    /// The tool call that it was made for was cancelled before its answer.
+    ParentCancelled,
+    /// Its agent had exited: nobody was left to wait for it.
+    AgentExited,
     /// The gateway ended.
     GatewayEnding,
 }

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{CancelCause, Unmetered};
+use super::{CancelCause, StepId, Unmetered};
 
 /// Why a call is refused, or cut.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +26,10 @@ pub enum Cause {
     Policy,
     /// Somebody has ended it, or what it is a part of.
     Cancelled,
+    /// The tool call that it is made for was cancelled.
+    ParentCancelled,
+    /// Its agent has exited.
+    AgentExited,
     /// The gateway ends. The only cause that is gone when the call is made again.
     Ending,
 }
@@ -39,7 +43,7 @@ impl Cause {
             // Limits of a budget, too.
             Self::Budget | Self::Deadline | Self::Loop => "turnpike_budget_exceeded",
             Self::Policy => "turnpike_denied",
-            Self::Cancelled => "turnpike_cancelled",
+            Self::Cancelled | Self::ParentCancelled | Self::AgentExited => "turnpike_cancelled",
             Self::Ending => "turnpike_ending",
         }
     }
@@ -59,6 +63,8 @@ impl From<Cause> for CancelCause {
             Cause::Loop => Self::Loop,
             Cause::Unmetered | Cause::Policy => Self::Policy,
             Cause::Cancelled => Self::Kill,
+            Cause::ParentCancelled => Self::ParentCancelled,
+            Cause::AgentExited => Self::AgentExited,
             Cause::Ending => Self::GatewayEnding,
         }
     }
@@ -68,6 +74,22 @@ impl Reason {
     /// `text` says what is wrong and what to do about it, in one line.
     pub fn new(cause: Cause, text: impl Into<Arc<str>>) -> Self {
         Self { cause, text: text.into() }
+    }
+
+    /// Of what is beneath a tool call that was cancelled.
+    #[must_use]
+    pub fn beneath(step: StepId) -> Self {
+        let text = format!(
+            "step {step}, the tool call that this call is made for, was cancelled; nobody waits for \
+             the answer any more"
+        );
+        Self::new(Cause::ParentCancelled, text)
+    }
+
+    /// Of an agent that has exited.
+    #[must_use]
+    pub fn exited() -> Self {
+        Self::new(Cause::AgentExited, "the agent has exited; nobody waits for the answer any more")
     }
 
     /// Of a gateway that ends.

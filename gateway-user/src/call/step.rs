@@ -330,6 +330,12 @@ impl Confidence {
     pub const fn get(self) -> f32 {
         self.0
     }
+
+    /// Whether it is surer than of one of two that could as well be meant.
+    #[must_use]
+    pub const fn is_likely(self) -> bool {
+        self.0 > 0.5
+    }
 }
 
 /// Why a step was placed where it is.

@@ -26,7 +26,7 @@ pub(super) use message::Id;
 pub(super) use pending::Pending;
 pub use pending::Session;
 
-use pending::Left;
+use pending::{Left, Withdrawn};
 
 /// What a method is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

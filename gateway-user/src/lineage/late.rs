@@ -12,6 +12,7 @@ use super::{
     known::{Flow, Known},
     memory::Seq,
     resolve::{self, ResultOf},
+    returned::Starter,
 };
 
 /// That a step which was placed before is to be seen otherwise.
@@ -38,6 +39,8 @@ pub struct Replaced {
     pub session: SessionId,
     pub trace: TraceId,
     pub parents: Vec<StepId>,
+    /// As in [`super::Placement::under`].
+    pub under: Option<Starter>,
     pub confidence: Confidence,
     pub evidence: Vec<Evidence>,
     /// As in [`super::Placement::answered`].
@@ -83,7 +86,7 @@ impl Lineage {
         }
         let (was, id, from) = (known.workflow, known.id, step.id);
         let confidence = Confidence::new(LATE.min(step.confidence.get()));
-        let part = step.part;
+        let (part, under) = (step.part, step.under);
         let awaited = self.memory.no_longer_awaits(child)?;
         let tools = &self.memory.step(seq)?.tools;
         let results = resolve::matches(tools, awaited.results.iter().copied());
@@ -93,11 +96,13 @@ impl Lineage {
         self.memory.reparent(child, parents.clone());
         self.memory.relocate(child, workflow, Flow::new(session, trace));
         if let Some(known) = self.memory.step_mut(child) {
-            (known.confidence, known.part) = (confidence, part);
+            (known.confidence, known.part, known.under) = (confidence, part, under);
         }
+        let under = self.starter(under, confidence);
         let kind = EvidenceKind::AnswerEcho;
         let evidence = vec![Evidence { kind, confidence, from_step_id: Some(from) }];
-        let place = Replaced { workflow, session, trace, parents, confidence, evidence, answered };
+        let place =
+            Replaced { workflow, session, trace, parents, under, confidence, evidence, answered };
         Some(Correction { workflow: was, step: id, change: Change::Place(Box::new(place)) })
     }
 

@@ -380,6 +380,7 @@ impl Lineage {
             opens_workflow: false,
             depth: 1,
             sub_plan: None,
+            under: None,
             kind: StepKind::Planner,
             confidence,
             evidence,

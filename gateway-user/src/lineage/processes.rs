@@ -26,7 +26,7 @@ use super::{
     Lineage, OpenedTool, Outcome, Placement,
     known::{Known, Part},
     place::{self, Put},
-    returned::{Started, Under},
+    returned::{Started, Starter, Under},
 };
 
 /// The number of a process in the order in which they were noticed. Unlike a pid it is never given
@@ -177,7 +177,8 @@ impl Lineage {
         let sure = from.map_or(confidence, |from| place::least(confidence, from.confidence));
         let because = Evidence::new(EvidenceKind::ProcessTree, confidence, Some(call.step));
         let placement = self.within(workflow, sure, vec![because])?;
-        Some(Placement { parents: vec![call.step], ..placement })
+        let under = Starter { step: call.step, from: call.from }.if_likely(sure);
+        Some(Placement { parents: vec![call.step], under, ..placement })
     }
 
     /// The model call that comes next begins a conversation of that tool call.

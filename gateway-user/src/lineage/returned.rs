@@ -1,6 +1,8 @@
 //! What a sub-agent answers comes back as the result of the tool call that started it. Of calls with
 //! equal tasks that tells which one started which.
 
+use std::iter::successors;
+
 use crate::call::{Confidence, Evidence, EvidenceKind, StepId};
 
 use super::{
@@ -9,6 +11,7 @@ use super::{
     late::Replaced,
     memory::Seq,
     resolve::Returned,
+    values::{Flowing, Source},
 };
 
 /// A conversation that a tool call started.
@@ -23,6 +26,21 @@ pub(super) struct Started {
 /// The tool call that a conversation stands under: the model step, and the call's place there.
 pub(super) type Under = (Seq, u16);
 
+/// The tool call that started a conversation, as others know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Starter {
+    pub step: StepId,
+    /// The model step that emitted it.
+    pub from: StepId,
+}
+
+impl Starter {
+    /// Unless it could as well be another one.
+    pub(super) fn if_likely(self, sure: Confidence) -> Option<Self> {
+        Some(self).filter(|_| sure.is_likely())
+    }
+}
+
 impl Started {
     pub(super) const fn by(first: Seq) -> Self {
         Self { first, answer: None }
@@ -30,6 +48,25 @@ impl Started {
 }
 
 impl Lineage {
+    /// Whether what is under this tool call is beneath that tool step, however deep.
+    #[must_use]
+    pub fn is_beneath(&self, starter: Starter, step: StepId) -> bool {
+        let above = |starter: &Starter| {
+            let model = self.memory.step(self.memory.find(starter.from)?)?;
+            self.starter(model.under, model.confidence)
+        };
+        // Each was emitted before the next one.
+        successors(Some(starter), above).any(|starter| starter.step == step)
+    }
+
+    /// The tool call under which a conversation stands, unless that could as well be another one.
+    pub(super) fn starter(&self, under: Option<Under>, sure: Confidence) -> Option<Starter> {
+        let (seq, at) = under?;
+        let model = self.memory.step(seq).filter(|model| !model.has_twin(at))?;
+        let call = model.tools.get(usize::from(at))?;
+        Starter { step: call.step, from: model.id }.if_likely(sure)
+    }
+
     /// A step of a sub-agent has answered in text.
     pub(super) fn note_answer(&mut self, under: Under, step: StepId, content: Option<u64>) {
         let call = self.memory.step_mut(under.0);
@@ -84,6 +121,7 @@ impl Lineage {
             session,
             trace,
             parents: vec![parent],
+            under: self.starter(Some(under), confidence),
             confidence,
             evidence: vec![because],
             answered: Vec::new(),
@@ -96,6 +134,22 @@ impl Known {
     /// The tool call that started the conversation which the step is in.
     pub(super) fn stands_under(&self) -> Option<Under> {
         self.under.filter(|_| self.part == Part::Nested)
+    }
+
+    /// Whether another of its tool calls says all that this one does, and has no result yet: what was
+    /// started by the one may have been started by the other.
+    fn has_twin(&self, at: u16) -> bool {
+        let own = Source::Call(at);
+        let mut said = self.values.iter().filter(|it| it.from == own).map(|it| it.value);
+        let Some(first) = said.next() else { return false };
+        let says_all =
+            |from| said.clone().all(|value| self.values.contains(&Flowing { value, from }));
+        let mut others = self.values.iter().filter(|it| it.value == first && it.from != own);
+        others.any(|it| {
+            let Source::Call(other) = it.from else { return false };
+            let waits = self.tools.get(usize::from(other)).is_some_and(|call| !call.answered);
+            waits && says_all(it.from)
+        })
     }
 }
 

@@ -1,8 +1,10 @@
-//! Each rule by behaviour; `fetches`, those for URLs that tool calls name; `kept`, those for
-//! conversations that servers keep; `retries`, those for calls that are made again; `tools`, those for
-//! tool calls that are made; `traces`, those for traces that clients name; `values`, those for values
-//! that flow; `processes`, those for what processes do; `remains`, what outlasts it; `simulation` plays them against each other.
+//! Each rule by behaviour; `beneath`, under which tool call a call is; `fetches`, those for URLs that tool
+//! calls name; `kept`, those for conversations that servers keep; `retries`, those for calls that are made
+//! again; `tools`, those for tool calls that are made; `traces`, those for traces that clients name;
+//! `values`, those for values that flow; `processes`, those for what processes do; `remains`, what outlasts
+//! it; `simulation` plays them against each other.
 
+mod beneath;
 mod fetches;
 mod kept;
 mod processes;

@@ -17,7 +17,7 @@ use super::{
     history::Chain,
     known::Known,
     memory::{Memory, Seq},
-    resolve,
+    place, resolve,
     servers::Fit,
 };
 
@@ -106,6 +106,7 @@ impl Lineage {
         let call = model.tools.get_mut(call)?;
         call.made = true;
         let (from, step, workflow) = (model.id, call.step, model.workflow);
+        let (under, sure) = (model.under, place::least(confidence, model.confidence));
         let flow = self.memory.flow(workflow)?;
         Some(Placement {
             workflow,
@@ -116,6 +117,7 @@ impl Lineage {
             opens_workflow: false,
             depth: 1,
             sub_plan: None,
+            under: self.starter(under, sure),
             kind: StepKind::Tool,
             confidence,
             evidence: vec![Evidence { kind, confidence, from_step_id: Some(from) }],
@@ -138,6 +140,7 @@ impl Lineage {
             opens_workflow: true,
             depth: 1,
             sub_plan: None,
+            under: None,
             kind: StepKind::Tool,
             confidence,
             evidence: vec![Evidence { kind, confidence, from_step_id: None }],

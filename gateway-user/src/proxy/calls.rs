@@ -1,5 +1,6 @@
 //! The calls of one exchange: placed in workflows when they are asked, settled when answered.
 
+mod beneath;
 mod ended;
 mod fetch;
 mod orphan;
@@ -102,12 +103,13 @@ pub(super) struct Placed {
     pub(super) replay: Option<Replay>,
 }
 
-/// Where a call belongs, and since when it is there.
+/// Where a call was placed, and when.
 #[derive(Clone, Copy, Debug)]
 struct Place {
-    session: SessionId,
     workflow: WorkflowId,
     step: StepId,
+    /// Whether it is likely to be that step.
+    is_likely: bool,
     started: Timestamp,
     /// When the first of its answer came, where it does not come alone.
     first_byte: Option<Timestamp>,
@@ -268,23 +270,19 @@ impl Calls {
     }
 }
 
-impl Place {
-    const fn new(placement: &Placement, started: Timestamp) -> Self {
-        let Placement { session, workflow, step, .. } = *placement;
-        Self { session, workflow, step, started, first_byte: None }
-    }
-
-    const fn stand(&self) -> Stand {
-        let Self { session, workflow, step, .. } = *self;
-        Stand { session, workflow, step }
-    }
-}
-
 impl Running {
     /// For which nothing is held, nor kept.
-    const fn new(place: Place, call: Called, asking: &Asking) -> Self {
+    fn new(placement: &Placement, call: Called, asking: &Asking) -> Self {
+        let stand = Stand::from(placement);
+        let place = Place {
+            workflow: stand.workflow,
+            step: stand.step,
+            is_likely: placement.confidence.is_likely(),
+            started: asking.started,
+            first_byte: None,
+        };
         let (held, meter, recall, left, key) = (None, None, None, None, None);
-        let (stand, in_stream) = (place.stand(), asking.stream_id.is_some());
+        let in_stream = asking.stream_id.is_some();
         Self { place, call, held, meter, recall, stand, in_stream, left, key }
     }
 }
@@ -368,10 +366,10 @@ fn place(
     let step = Step { policy: rulings, ..step(connection, asking, asked, &mut placement) };
     connection.recording.recorder.placed(&agent.reference(), &placement, step, wish);
     agent.waiting.fetches.note(&lineage);
-    let place = Place::new(&placement, at);
     let key = key.filter(|_| output.is_ok() && replay.is_none());
-    let placed = Placed { stand: Some(place.stand()), output, warning, replay };
-    (Some(Running { held, meter, key, ..Running::new(place, call, asking) }), placed)
+    let running = Running { held, meter, key, ..Running::new(&placement, call, asking) };
+    let placed = Placed { stand: Some(running.stand), output, warning, replay };
+    (Some(running), placed)
 }
 
 /// Which other tries are of the same call, if one of them may get the answer to this one: it comes in one

@@ -1,7 +1,7 @@
 //! Calls that are under way, and can be ended from outside.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -14,7 +14,9 @@ use futures_util::task::AtomicWaker;
 use super::{agent::Agent, clock::Clock, latch::Aftermath};
 use crate::{
     call::{ConnectionId, Holder, Reason, SessionId, StepId, Timestamp, WorkflowId},
+    config::Mode,
     limits::{self, Bound},
+    lineage::{Change, Correction, Placement, Starter},
 };
 
 /// The calls of an agent that are under way.
@@ -42,6 +44,8 @@ pub(super) struct Stand {
     pub(super) session: SessionId,
     pub(super) workflow: WorkflowId,
     pub(super) step: StepId,
+    /// The tool call that it is made for, if it is for one.
+    pub(super) under: Option<Starter>,
 }
 
 /// What a call is told, and tells.
@@ -102,6 +106,13 @@ impl UnderWay {
         self.tell(reason, None, |call| call.stands.iter().any(&which))
     }
 
+    /// The tool calls that calls are made for.
+    pub(super) fn starters(&self) -> BTreeSet<Starter> {
+        let listed = self.listed();
+        let stands = listed.calls.values().flat_map(|call| &call.stands);
+        stands.filter_map(|stand| stand.under).collect()
+    }
+
     /// A step belongs elsewhere, if it is under way.
     pub(super) fn moved(&self, to: Stand) {
         let mut listed = self.listed();
@@ -136,6 +147,13 @@ impl Call {
 }
 
 impl Stand {
+    /// Where a step belongs after all, if that is what is corrected.
+    pub(super) fn corrected(correction: &Correction) -> Option<Self> {
+        let Change::Place(place) = &correction.change else { return None };
+        let (session, workflow, under) = (place.session, place.workflow, place.under);
+        Some(Self { session, workflow, step: correction.step, under })
+    }
+
     /// Whether a holder holds what is there, within an agent that it does.
     pub(super) fn is_of(&self, holder: &Holder) -> bool {
         match holder {
@@ -143,6 +161,13 @@ impl Stand {
             Holder::Session(id) => self.session == *id,
             Holder::Agent(_) | Holder::Tenant(_) | Holder::Node => true,
         }
+    }
+}
+
+impl From<&Placement> for Stand {
+    fn from(placement: &Placement) -> Self {
+        let Placement { session, workflow, step, under, .. } = *placement;
+        Self { session, workflow, step, under }
     }
 }
 
@@ -279,6 +304,18 @@ impl Agent {
         told
     }
 
+    /// Nothing runs in it any more: ends what it has left under way, in enforce. That is what is made in
+    /// the background, or answered elsewhere; whatever has a connection ends with that, as its client
+    /// leaves, unless somebody else holds it.
+    pub fn has_exited(self: &Arc<Self>) {
+        if self.mode == Mode::Audit {
+            return;
+        }
+        let reason = Reason::exited();
+        self.policing.under_way.cut(&reason, |_, _| true);
+        self.recall(&reason, |_| true);
+    }
+
     /// How many of its calls that a holder holds are under way.
     #[must_use]
     pub fn calls_under_way(&self, holder: &Holder) -> usize {
@@ -342,6 +379,7 @@ mod tests {
             session: SessionId(1),
             workflow: WorkflowId(workflow),
             step: StepId(9),
+            under: None,
         };
         let reason = Reason::new(Cause::Cancelled, "no");
         let under_way = &agent.policing.under_way;
@@ -360,7 +398,7 @@ mod tests {
         let most = limits::CALLS_PER_CUT as u64;
         for workflow in 0..=most {
             let (session, step) = (SessionId(1), StepId(workflow));
-            call.belongs(Stand { session, workflow: WorkflowId(workflow), step });
+            call.belongs(Stand { session, workflow: WorkflowId(workflow), step, under: None });
         }
         let reason = Reason::new(Cause::Cancelled, "no");
         let cut = |workflow| agent.cut_of(&Holder::Workflow(WorkflowId(workflow)), &reason, None);

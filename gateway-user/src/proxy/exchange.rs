@@ -305,6 +305,7 @@ impl Exchange {
         let may_stream = observer.may_stream() && connection.streams(host.map(|host| &**host));
         // Apart from the match: it is locked no longer than for reading.
         let asked = observer.request_end(&mut agent.known());
+        observer.take_withdrawn().into_iter().for_each(|key| agent.withdrawn(key));
         match asked {
             Ok(asked) => {
                 let calls = match (unmetered, observer.traffic()) {

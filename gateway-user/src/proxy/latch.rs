@@ -274,7 +274,8 @@ mod tests {
         Kill { holder, at: Timestamp(1), by_uid: 0, reason, cut: Toll::default() }
     }
 
-    const STAND: Stand = Stand { session: SessionId(1), workflow: WorkflowId(2), step: StepId(3) };
+    const STAND: Stand =
+        Stand { session: SessionId(1), workflow: WorkflowId(2), step: StepId(3), under: None };
 
     #[tokio::test]
     async fn a_killed_agent_s_connections_are_told_and_those_of_a_revived_one_are_not() {

@@ -19,7 +19,7 @@ use crate::{
         OnExceed, Payers, Record, Reservation, Spending, Standing, Wanted,
     },
     limits,
-    lineage::{Change, Correction},
+    lineage::Correction,
 };
 
 /// Where what a ledger records is kept, so that it outlasts the gateway. Told in the order in which it was
@@ -257,9 +257,7 @@ impl Payer {
 
     /// Steps turn out to belong elsewhere.
     fn correct(&self, now: Timestamp, correction: &Correction, under_way: &UnderWay) {
-        let Change::Place(place) = &correction.change else { return };
-        let stand =
-            Stand { session: place.session, workflow: place.workflow, step: correction.step };
+        let Some(stand) = Stand::corrected(correction) else { return };
         let mut paid = self.paid();
         let Some(Paid { standing, state }) = paid.steps.get_mut(&correction.step) else { return };
         let Some(to) = self.standing(stand).filter(|to| to != standing) else { return };
@@ -346,9 +344,7 @@ impl Agent {
     /// Follows what was found out later: budgets do, and so does what ends a workflow's calls.
     pub(super) fn correct(self: &Arc<Self>, now: Timestamp, corrections: &[Correction]) {
         for correction in corrections {
-            if let Change::Place(place) = &correction.change {
-                let (session, workflow) = (place.session, place.workflow);
-                let stand = Stand { session, workflow, step: correction.step };
+            if let Some(stand) = Stand::corrected(correction) {
                 self.policing.under_way.moved(stand);
                 self.waiting.moved(stand);
                 if let Some(reason) = self.follow_kills(correction.workflow, stand) {

@@ -23,9 +23,10 @@ use super::{
     gate::{answer, expect, heard_nothing, rest, send},
 };
 
-const STREAM: &str =
+pub(super) const STREAM: &str =
     "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
-const EVENT: &str = "2f\r\ndata: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n\r\n";
+pub(super) const EVENT: &str =
+    "2f\r\ndata: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n\r\n";
 
 fn ask(wish: &str) -> String {
     posted(&format!(

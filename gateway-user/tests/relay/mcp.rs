@@ -15,7 +15,7 @@ use super::{
     chat::{event, pass, question},
 };
 
-fn post(target: &str, session: Option<&str>, body: &Value) -> String {
+pub(super) fn post(target: &str, session: Option<&str>, body: &Value) -> String {
     let body = body.to_string();
     let session = session.map(|id| format!("Mcp-Session-Id: {id}\r\n")).unwrap_or_default();
     format!(
@@ -32,18 +32,18 @@ fn answer(status: &str, content_type: &str, body: &str) -> String {
     )
 }
 
-fn document(body: &Value) -> String {
+pub(super) fn document(body: &Value) -> String {
     answer("200 OK", "application/json", &body.to_string())
 }
 
-fn accepted() -> String {
+pub(super) fn accepted() -> String {
     answer("202 Accepted", "text/plain", "Accepted")
 }
 
 const EVENTS: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
                       Transfer-Encoding: chunked\r\n\r\n";
 
-fn call(id: u64, name: &str, arguments: &Value) -> Value {
+pub(super) fn call(id: u64, name: &str, arguments: &Value) -> Value {
     let params = json!({"name": name, "arguments": arguments});
     json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params})
 }

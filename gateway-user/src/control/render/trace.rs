@@ -273,6 +273,8 @@ const fn ended_by(cause: CancelCause) -> &'static str {
         CancelCause::Loop => "ended as a loop",
         CancelCause::Policy => "ended by a rule",
         CancelCause::ClientGone => "its client left",
+        CancelCause::ParentCancelled => "ended with the tool call that it was made for",
+        CancelCause::AgentExited => "ended, since its agent had exited",
         CancelCause::GatewayEnding => "ended with the gateway",
     }
 }

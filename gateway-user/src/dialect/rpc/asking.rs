@@ -8,7 +8,7 @@ use super::{
         Answered, Asked, CallKey, Known, NotUnderstood, Reading, ResponseInfo, What, a2a,
         body::Body, coding::Decoder, countermand, frames::Event, json::Text, mcp, sse,
     },
-    Left, Purpose, RequestInfo, Session, Traffic, is_json, is_told,
+    Left, Purpose, RequestInfo, Session, Traffic, Withdrawn, is_json, is_told,
     message::{self, Content, Message},
     named_session,
 };
@@ -29,6 +29,8 @@ pub struct Asking {
     status: u16,
     response: Response,
     calls: Calls,
+    /// Calls of other exchanges that it cancels.
+    withdrawn: Vec<CallKey>,
     /// Who asked, of a request that was not understood.
     asker: Option<Asker>,
 }
@@ -102,8 +104,14 @@ impl Asking {
             status: 0,
             response: Response::Awaited,
             calls: Calls::default(),
+            withdrawn: Vec::new(),
             asker: None,
         }
+    }
+
+    /// The calls of other exchanges that it has cancelled and that these go on with.
+    pub(in crate::dialect) fn take_withdrawn(&mut self) -> Vec<CallKey> {
+        std::mem::take(&mut self.withdrawn)
     }
 
     /// Who asks, if the request was not understood but for that.
@@ -221,8 +229,11 @@ impl Asking {
             None => return Err(NotUnderstood::NotThisShape),
         };
         for id in cancelled {
-            let lost = known.rpc.cancel(self.session, id.hash);
-            self.calls.ready.extend(lost.map(Answered::cancelled));
+            match known.rpc.cancel(self.session, id.hash) {
+                Some(Withdrawn::Ended(key)) => self.calls.ready.push(Answered::cancelled(key)),
+                Some(Withdrawn::GoesOn(key)) => self.withdrawn.push(key),
+                None => {}
+            }
         }
         let sha256 = sent.unwrap_or_else(|| Digest(Sha256::digest(body).into()));
         let asked = invoked.into_iter().map(|(id, call, countermand)| Asked {

@@ -58,6 +58,15 @@ pub(in crate::dialect) enum Left {
     },
 }
 
+/// A call whose client does not want its answer any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::dialect) enum Withdrawn {
+    /// The answer could only have come in another exchange: it waits no longer.
+    Ended(CallKey),
+    /// Its own exchange will say what becomes of it.
+    GoesOn(CallKey),
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Waiting {
     key: CallKey,
@@ -97,12 +106,14 @@ impl Pending {
         }
     }
 
-    /// The client cancels a call. Its key, if the answer could only have come in another exchange: it
-    /// waits no longer then.
-    pub(in crate::dialect) fn cancel(&mut self, session: Session, id: u128) -> Option<CallKey> {
+    /// The client cancels a call.
+    pub(in crate::dialect) fn cancel(&mut self, session: Session, id: u128) -> Option<Withdrawn> {
         let waiting = self.calls.get_mut(&(session, id))?;
         waiting.cancelled = true;
-        if waiting.left { self.take(session, id) } else { None }
+        if !waiting.left {
+            return Some(Withdrawn::GoesOn(waiting.key));
+        }
+        self.take(session, id).map(Withdrawn::Ended)
     }
 
     /// A call's exchange is over without its answer, which `may_come` in another one.
@@ -182,10 +193,10 @@ mod tests {
         pending.open(one, 8, keys[2]);
         assert_eq!(pending.take(two, 7), Some(keys[1]));
         assert_eq!(pending.take(two, 7), None);
-        assert_eq!(pending.cancel(one, 7), None, "its own exchange goes on");
+        assert_eq!(pending.cancel(one, 7), Some(Withdrawn::GoesOn(keys[0])));
         assert_eq!(pending.leave(keys[0], true), Left::Ended { cancelled: true });
         assert_eq!(pending.leave(keys[2], true), Left::Waits);
-        assert_eq!(pending.cancel(one, 8), Some(keys[2]));
+        assert_eq!(pending.cancel(one, 8), Some(Withdrawn::Ended(keys[2])));
         assert_eq!(pending.leave(keys[2], true), Left::Waits, "that was said");
         pending.open(one, 9, keys[3]);
         assert_eq!(pending.end(one), [keys[3]]);

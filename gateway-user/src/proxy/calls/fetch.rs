@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{
-    Arrival, Asking, Called, CalledOff, Connection, Ended, Place, Running, agent_pid, seen, settle,
+    Arrival, Asking, Called, CalledOff, Connection, Ended, Running, agent_pid, seen, settle,
 };
 use crate::{
     call::{Answer, CallKind, Operation, Step, Unmetered, Url},
@@ -82,14 +82,14 @@ impl Fetch {
             ..seen(connection, asking, CallKind::Tool, &mut placement)
         };
         connection.recording.recorder.placed(&agent.reference(), &placement, step, None);
-        let place = Place::new(&placement, asking.started);
-        self.running = Some(Running::new(place, Called::Tool(from), asking));
+        let running = Running::new(&placement, Called::Tool(from), asking);
         drop(lineage);
         let (seq, clock) = (asking.exchange_seq, connection.recording.clock);
         self.cut = Cut::list(agent, connection.id, seq, clock);
         if let Some(cut) = &self.cut {
-            cut.belongs(place.stand());
+            cut.belongs(running.stand);
         }
+        self.running = Some(running);
     }
 
     /// The answer names another place, as it is written there.

@@ -11,7 +11,6 @@ use crate::{
     ledger::{Ask, Ceiling, Wanted},
     lineage::Placement,
     proxy::{
-        cut::Stand,
         meter::Meter,
         purse::{Held, Unpaid, Verdict},
         replay::{Key, Replay},
@@ -54,7 +53,7 @@ impl Terms {
     ) -> Self {
         let mut terms = Self::free();
         let agent = &connection.agent;
-        if let Some(reason) = agent.is_silenced(stand(placement)) {
+        if let Some(reason) = agent.is_silenced(placement.into()) {
             terms.rulings.push(Ruling::new(Name::shared(Ruling::KILL), Decision::Deny));
             return Self { output: Err(reason), ..terms };
         }
@@ -124,12 +123,7 @@ fn pay(
         sameness: Some(sameness(asked)),
         enforced: agent.mode == Mode::Enforce,
     };
-    agent.pay(at, stand(placement), &ask)
-}
-
-const fn stand(placement: &Placement) -> Stand {
-    let Placement { session, workflow, step, .. } = *placement;
-    Stand { session, workflow, step }
+    agent.pay(at, placement.into(), &ask)
 }
 
 /// What holds the call's answer to its ceiling. What its provider does besides, or what it fetches, is no

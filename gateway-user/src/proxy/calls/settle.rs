@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{
     Arrival, Called, Connection, Kind, Place, Running,
+    beneath::takes_others,
     ended::{CalledOff, cancel, recalled, told},
 };
 use crate::{
@@ -72,6 +73,7 @@ pub(super) fn settle(
     let failure = failure(arrival);
     let outcome = Outcome { answer: reading.answer, status: arrival.status, failure };
     let spent = charged.as_ref().ok().copied();
+    let takes_others = takes_others(place, kind, cancel.as_deref());
     close(parties, place, kind, at, outcome, (spent, too_long, cancel));
     // After its end: the recorder has to know of that first.
     if unknown {
@@ -83,6 +85,9 @@ pub(super) fn settle(
     if let Some(dispatch) = dispatch {
         let (agent, recording) = (Arc::clone(agent), Arc::clone(recording));
         dispatch.send(Case { agent, recording, stand, since });
+    }
+    if takes_others {
+        agent.cut_beneath(place.step);
     }
 }
 

@@ -143,6 +143,41 @@ fn a_client_that_leaves_what_is_made_in_the_background_does_not_cancel_it() {
 }
 
 #[test]
+fn what_an_agent_leaves_that_has_exited_is_cancelled_where_it_is_enforced() {
+    for mode in [Mode::Enforce, Mode::Audit] {
+        let (bed, ..) = Bed::mortal(mode);
+        let server = Server::new();
+        left(&bed, &server, "a", "resp_1");
+        bed.agent.has_exited();
+        if mode == Mode::Audit {
+            nobody_is_asked(&bed, &server);
+            assert_eq!(bed.agent.calls_waiting(&Holder::Node), 1);
+            continue;
+        }
+        let mut told = server.await_call();
+        expect(&mut told, &cancelled("resp_1"));
+        send(&mut told, document("resp_1", "cancelled"));
+        let cancel = bed.steps.ended();
+        assert_eq!(cancel.cause, CancelCause::AgentExited);
+        assert!(cancel.reason.is_some_and(|reason| reason.contains("the agent has exited")));
+        assert_eq!(cancel.upstream_told, Some(UpstreamTold::CancelRequest));
+        assert_eq!(cancel.generation_may_continue, Some(false));
+    }
+}
+
+#[test]
+fn what_is_still_under_way_of_an_agent_that_has_exited_ends() {
+    let (bed, ..) = Bed::mortal(Mode::Enforce);
+    let server = Server::new();
+    // Somebody else holds its client's socket.
+    let (mut client, mut upstream) = asked(&bed, &server, &chat("a", ""));
+    bed.agent.has_exited();
+    heard_nothing(&mut upstream);
+    assert!(rest(&mut client).contains("the agent has exited"));
+    assert_eq!(bed.steps.ended().cause, CancelCause::AgentExited);
+}
+
+#[test]
 fn a_budget_that_ends_calls_cancels_it_where_it_is_enforced() {
     for mode in [Mode::Enforce, Mode::Audit] {
         let budget = Budget { on_exceed: OnExceed::Cancel, ..of(Dimension::InputTokens, 1000) };

@@ -155,7 +155,8 @@ fn a_call_that_is_cancelled_and_not_answered_was_given_up() {
     };
     // While its exchange goes on.
     let (observer, key, _) = agent.call("/mcp", &tool(&json!(1), "a", &json!({})));
-    let said = agent.say("/mcp", &cancel(1));
+    let mut said = agent.say("/mcp", &cancel(1));
+    assert_eq!(said.take_withdrawn(), [key]);
     assert_eq!(said.traffic(), Traffic::Protocol("notifications/cancelled"));
     assert!(agent.answer(said, &head(202, "text/plain"), "").is_empty());
     let answered = agent.answer(observer, &head(200, EVENTS), "id: 1\ndata:\n\n");
@@ -163,7 +164,8 @@ fn a_call_that_is_cancelled_and_not_answered_was_given_up() {
     // After it.
     let (observer, key, _) = agent.call("/mcp", &tool(&json!(2), "a", &json!({})));
     assert!(agent.answer(observer, &head(202, "text/plain"), "").is_empty());
-    let said = agent.say("/mcp", &cancel(2));
+    let mut said = agent.say("/mcp", &cancel(2));
+    assert_eq!(said.take_withdrawn(), []);
     assert_eq!(agent.answer(said, &head(202, "text/plain"), ""), [Answered::cancelled(key)]);
     // An answer that comes all the same is one.
     let (observer, key, _) = agent.call("/mcp", &tool(&json!(3), "a", &json!({})));
