@@ -219,7 +219,7 @@ impl<E: Future<Output = ()>> Path<'_, E> {
             None => Tap::new(connection),
         };
         let mut relay = Relay::new(self.client, of_client, upstream, tap).after(of_upstream);
-        match run(&mut relay, self.ending, self.phase.clone()).await {
+        match run(&mut relay, self.ending, &self.phase).await {
             Outcome::Over => None,
             Outcome::Parting => {
                 Box::pin(relay.part()).await;
@@ -294,7 +294,7 @@ impl<E: Future<Output = ()>> Path<'_, E> {
 pub(super) async fn run<C: Leg, U: Leg>(
     relay: &mut Relay<C, U>,
     ending: Pin<&mut impl Future<Output = ()>>,
-    phase: Watch,
+    phase: &Watch,
 ) -> Outcome {
     tokio::select! {
         biased;
@@ -302,7 +302,7 @@ pub(super) async fn run<C: Leg, U: Leg>(
         () = ending => {}
     }
     // In a box of its own: most connections end before.
-    Box::pin(drain(relay, phase)).await
+    Box::pin(drain(relay, phase.clone())).await
 }
 
 async fn drain<C: Leg, U: Leg>(relay: &mut Relay<C, U>, phase: Watch) -> Outcome {

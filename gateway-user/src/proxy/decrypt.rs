@@ -131,7 +131,7 @@ impl<E: Future<Output = ()>> Path<'_, E> {
             Some(Inside::Http2) => Box::pin(both(legs, &connection, (ending, phase))).await,
             Some(Inside::Http1) | None => {
                 let mut relay = Relay::new(legs.0, Vec::new(), legs.1, Tap::new(connection));
-                let outcome = run(&mut relay, ending.as_mut(), phase.clone()).await;
+                let outcome = run(&mut relay, ending.as_mut(), &phase).await;
                 let said = (relay.client().said(), relay.upstream().said());
                 if outcome != Outcome::Over {
                     Box::pin(go_on(relay, outcome, &recording, (ending, phase))).await;
@@ -168,7 +168,7 @@ async fn go_on(
         let local = upstream.socket().local_addr().ok();
         let tap = Tap::new(connection(admission, local, Arc::clone(recording)));
         relay = Relay::new(client, of_client, upstream, tap).after(of_upstream);
-        outcome = run(&mut relay, ending.as_mut(), phase.clone()).await;
+        outcome = run(&mut relay, ending.as_mut(), &phase).await;
     }
 }
 

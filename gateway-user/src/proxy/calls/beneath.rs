@@ -145,6 +145,7 @@ mod tests {
             bytes_after_cancel: 0,
             generation_may_continue: None,
             upstream_told: None,
+            cleanup_ms: None,
             cancel_request: None,
         };
         let (gone, ending) = (cancel(CancelCause::ClientGone), cancel(CancelCause::GatewayEnding));
