@@ -184,7 +184,10 @@ impl ModelExchange {
 
     pub(super) fn response_end(self, whole: bool, known: &mut Known) -> Option<Answered> {
         let fetches = self.api == Api::OpenaiResponse;
-        let mut sample = Answering::default();
+        let mut sample = match &self.response {
+            Response::Stream(_) => Answering::default(),
+            _ => Answering::uncounted(),
+        };
         let background = self.background || fetches;
         match (self.key, self.response.end(self.api, whole, background, &mut sample)) {
             (Some(key), Outcome::Over(reading)) => {

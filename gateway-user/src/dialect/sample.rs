@@ -18,6 +18,8 @@ pub struct Sample<const N: usize, const COUNTED: bool = false> {
     /// How much of what is kept was thought before anything was said.
     thought: usize,
     fewest: Fewest,
+    /// They are not, for all that.
+    uncounted: bool,
 }
 
 /// What is read of a prompt. Of one that goes on a known beginning, it is what follows that.
@@ -25,11 +27,19 @@ pub type Asking = Sample<SAMPLED_INPUT_BYTES>;
 /// What a model answers: text, reasoning that shows, and tool calls.
 pub type Answering = Sample<SAMPLED_OUTPUT_BYTES, true>;
 
+impl Answering {
+    /// Of what comes whole: nothing is held to a limit while it comes, and counting takes longer than all
+    /// else that is done with a text.
+    pub(super) fn uncounted() -> Self {
+        Self { uncounted: true, ..Self::default() }
+    }
+}
+
 impl<const N: usize, const COUNTED: bool> Sample<N, COUNTED> {
     /// More of the text.
     pub fn push(&mut self, text: &str) {
         self.bytes = self.bytes.saturating_add(text.len() as u64);
-        if COUNTED {
+        if self.counts() {
             self.fewest.push(text);
         }
         if !self.full && !text.is_empty() {
@@ -72,7 +82,7 @@ impl<const N: usize, const COUNTED: bool> Sample<N, COUNTED> {
     /// More of it, of which only the size is known.
     pub(super) fn pass(&mut self, bytes: usize) {
         self.bytes = self.bytes.saturating_add(bytes as u64);
-        if COUNTED {
+        if self.counts() {
             self.fewest.pass(bytes);
         }
     }
@@ -94,6 +104,10 @@ impl<const N: usize, const COUNTED: bool> Sample<N, COUNTED> {
     #[must_use]
     pub fn said(&self) -> &str {
         &self.text[self.thought..]
+    }
+
+    const fn counts(&self) -> bool {
+        COUNTED && !self.uncounted
     }
 
     /// Of the whole text.
