@@ -66,7 +66,8 @@ fn lints() -> Result<()> {
 fn unit_tests() -> Result<()> {
     let mut command = process::cargo();
     command.args(["test", "--quiet", "--locked", "--workspace", "--lib", "--bins"]);
-    process::run(command.args(["--test", "relay"]))
+    process::run(select(&mut command, "gateway-user")?)?;
+    process::run(process::cargo().args(["test", "--quiet", "--locked", "--workspace", "--doc"]))
 }
 
 /// The advisory database is a git repository that not every machine reaches, and it changes by
@@ -93,10 +94,7 @@ fn kernel_tests(object: Option<&Checked>) -> Result<()> {
     gateway.args(["build", "--locked", "--workspace", "--all-targets"]);
     let mut command = process::cargo();
     command.args(["test", "--locked", "--workspace"]);
-    for target in workspace::tests_of("tests")? {
-        command.args(["--test", &target]);
-    }
-    command
+    select(&mut command, "tests")?
         .arg("--")
         .arg(format!("--test-threads={KERNEL_TEST_THREADS}"))
         .env("TURNPIKE_ROOTFS", setup::root_file_system()?);
@@ -111,6 +109,14 @@ fn kernel_tests(object: Option<&Checked>) -> Result<()> {
         command.env(runner, "sudo --preserve-env");
     }
     process::run(&mut command)
+}
+
+/// The integration tests of the package in that directory, too.
+fn select<'a>(command: &'a mut Command, package: &str) -> Result<&'a mut Command> {
+    for target in workspace::tests_of(package)? {
+        command.args(["--test", &target]);
+    }
+    Ok(command)
 }
 
 /// As cargo spells it in the names of environment variables.

@@ -13,18 +13,27 @@ use crate::{
 
 /// One rule. The first that matches a workload holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(try_from = "Written", into = "Written")]
+#[serde(try_from = "Written")]
 pub struct AgentRule {
+    #[serde(rename = "match")]
     pub matches: Match,
     /// What to call the agent. Absent: as its container.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<NameTemplate>,
     /// Absent, like what follows: as if it had been attached by hand.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<Mode>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub existing: Option<Existing>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub decrypt: Option<Decrypt>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub on_unmetered: Option<OnUnmetered>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub on_retry: Option<OnRetry>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub replay_aborted: Option<bool>,
 }
 
@@ -211,31 +220,23 @@ impl fmt::Display for NameTemplate {
 }
 
 /// A rule as it is written.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Written {
     #[serde(rename = "match")]
     matches: Match,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     name: Option<NameTemplate>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     mode: Option<Mode>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     tenant: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     existing: Option<Existing>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     decrypt: Option<Decrypt>,
     /// What becomes of calls whose cost can't be told before they are made, in enforce.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     on_unmetered: Option<OnUnmetered>,
     /// What becomes of calls that are made again although an earlier try may have spent tokens or run a
     /// tool, in enforce: `"allow"`, `"refuse"`, or `{ at_most = N }`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     on_retry: Option<OnRetry>,
     /// Whether a client that leaves before it has its one answer gets that when it asks the same again, in
     /// enforce.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     replay_aborted: Option<bool>,
 }
 
@@ -288,33 +289,6 @@ impl TryFrom<Written> for AgentRule {
             on_retry,
             replay_aborted,
         })
-    }
-}
-
-impl From<AgentRule> for Written {
-    fn from(rule: AgentRule) -> Self {
-        let AgentRule {
-            matches,
-            name,
-            mode,
-            tenant,
-            existing,
-            decrypt,
-            on_unmetered,
-            on_retry,
-            replay_aborted,
-        } = rule;
-        Self {
-            matches,
-            name,
-            mode,
-            tenant,
-            existing,
-            decrypt,
-            on_unmetered,
-            on_retry,
-            replay_aborted,
-        }
     }
 }
 

@@ -328,11 +328,7 @@ async fn drain<C: Leg, U: Leg>(relay: &mut Relay<C, U>, phase: Watch) -> Outcome
 /// Has the answer of a client that has left heard out, unless everything is to end.
 pub(super) async fn read_on<C: Leg, U: Leg>(relay: Relay<C, U>, phase: Watch) {
     let mut until = Until::new(phase, relay.agent());
-    tokio::select! {
-        biased;
-        reason = until.told() => tracing::debug!(%reason, "an answer is not read on"),
-        () = relay.read_on() => {}
-    }
+    relay.read_on(until.told()).await;
 }
 
 pub(super) fn connection(

@@ -153,8 +153,9 @@ impl<C: Leg, U: Leg> Relay<C, U> {
         farewell(&mut self.client, &words).await;
     }
 
-    /// Reads the answer that the client has not waited for, until it is whole, or the call is to end.
-    pub(super) async fn read_on(self) {
+    /// Reads the answer that the client has not waited for, until it is whole, or the call is to end, or
+    /// everything is.
+    pub(super) async fn read_on(self, all_end: impl Future<Output = Reason>) {
         let Self { client, mut upstream, abandoned, .. } = self;
         drop(client);
         let Some(mut answer) = abandoned else { return };
@@ -166,6 +167,7 @@ impl<C: Leg, U: Leg> Relay<C, U> {
         let ended = tokio::select! {
             biased;
             () = told => Ended::ClientGone,
+            _ = all_end => Ended::ClientGone,
             ended = timeout(limits::REPLAY_TIME, hear(&mut upstream, &mut answer)) => {
                 ended.unwrap_or(Ended::ClientGone)
             }

@@ -8,6 +8,7 @@ use std::{
 use turnpike::{
     call::{CancelCause, Cause, Reason, RetryReason, State},
     config::Mode,
+    drain::Phase,
     ledger::Dimension,
     limits,
     policy::retries::OnRetry,
@@ -207,6 +208,16 @@ fn a_call_that_is_read_on_can_still_be_ended() {
     never_asked(second);
     bed.steps.settled(2);
     eventually("it is settled", || spent(&purse, Dimension::OutputTokens).1 == 0);
+}
+
+#[test]
+fn what_is_read_on_when_the_gateway_ends_is_settled() {
+    let (bed, purse) = bed();
+    let mut server = abandoned(&bed);
+    bed.advance(Phase::Cut);
+    assert!(server.read(&mut [0; 1]).is_err(), "a reset");
+    bed.steps.settled(1);
+    eventually("nothing is held", || spent(&purse, Dimension::OutputTokens).1 == 0);
 }
 
 #[test]

@@ -14,7 +14,6 @@ use crate::{
         exchange::{Abandoned, Connection, Ended, Exchange},
         h1::{Eof, Framing, ResponseFramer, ResponseHead, ResponsePiece, Sent, with_field},
         refusal::written,
-        replay::Replay,
     },
 };
 
@@ -49,11 +48,6 @@ impl Http {
         let abandoned = self.exchanges.front_mut()?.abandon(connection)?;
         let framer = take(&mut self.responses);
         Some(ReadingOn { abandoned, framer, heard: Some(Vec::new()) })
-    }
-
-    /// The call that has just been admitted is answered with that, if not by upstream.
-    pub(super) fn await_replay(&mut self, replay: Option<Replay>) {
-        self.replay = replay;
     }
 
     /// Whether the client gets an answer that has not come, and nothing of upstream's before it.

@@ -153,7 +153,7 @@ impl Http {
                 self.asked = held.switch;
                 let bytes = instead.as_ref().map(|instead| &*instead.request);
                 way.admit(&admission, self.requests.undecided(), bytes);
-                self.await_replay(admission.into_replay());
+                self.replay = admission.into_replay();
                 let Held { exchange, awaited, room, .. } = *held;
                 self.exchanges.push_back(exchange);
                 let before = instead.and_then(|instead| instead.before);
