@@ -44,9 +44,13 @@ impl Bundle {
         let bundle = Self { id: id.into(), cgroup, directory };
         let mut runc = in_cgroup2("runc");
         runc.args(["run", "--detach", "--bundle"]).arg(bundle.directory.path()).arg(id);
-        let started = runc.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        // A file: the container keeps what it is given.
+        let complaints = bundle.directory.path().join("stderr");
+        let stderr = std::fs::File::create(&complaints).expect("room");
+        let started = runc.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
         let status = started.status().expect("runc is there");
-        assert!(status.success(), "runc run {id}: {status}");
+        let complaints = std::fs::read_to_string(complaints).unwrap_or_default();
+        assert!(status.success(), "runc run {id}: {status}: {complaints}");
         bundle
     }
 }
